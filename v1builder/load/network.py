@@ -1,0 +1,130 @@
+"""A network in memory, as arrays: what a SONATA folder says, joined, checked and indexed by position.
+
+Node and type ids of the files are kept (`node_id`, `node_type_id`), but everything that points at a
+cell here is a position (`source_index`, `target_index`, `model_of`), never an id.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class NodePopulation:
+    """One SONATA node population with its types table joined.
+
+    Attributes:
+        name: SONATA population name.
+        node_id: [n] ids as in the file.
+        node_type_id: [n] ids as in the file.
+        attributes: [n]-arrays by name: columns of the types table spread over the nodes, overridden
+            by the node's own values. Always has `model_type`.
+        types: the types table, indexed by node_type_id.
+    """
+
+    name: str
+    node_id: NDArray[np.int64]
+    node_type_id: NDArray[np.int64]
+    attributes: dict[str, NDArray[Any]]
+    types: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.node_id)
+
+    @property
+    def is_virtual(self) -> bool:
+        """True when the population only sends spikes and is not simulated."""
+        return bool(np.all(self.attributes["model_type"] == "virtual"))
+
+
+@dataclass(frozen=True)
+class EdgePopulation:
+    """One SONATA edge population, every edge with its own values.
+
+    Attributes:
+        name: SONATA population name, for example "v1_to_v1".
+        source: name of the source node population.
+        target: name of the target node population.
+        source_index: [e] position of the source in its population.
+        target_index: [e] position of the target in its population.
+        edge_type_id: [e] ids as in the file.
+        weight: [e] pA, syn_weight * nsyns, negative for inhibitory sources.
+        nsyns: [e] number of synapses the edge stands for.
+        delay: [e] ms.
+        receptor: [e] receptor index from 0 (file: receptor_type from 1).
+        types: the types table, indexed by edge_type_id.
+    """
+
+    name: str
+    source: str
+    target: str
+    source_index: NDArray[np.int32]
+    target_index: NDArray[np.int32]
+    edge_type_id: NDArray[np.int64]
+    weight: NDArray[np.float64]
+    nsyns: NDArray[np.int32]
+    delay: NDArray[np.float32]
+    receptor: NDArray[np.int16]
+    types: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.source_index)
+
+
+@dataclass(frozen=True)
+class GroupedValues:
+    """Parameters as one row of values per group and an index from cells to rows.
+
+    Attributes:
+        values: by parameter name, [n_groups] or [n_groups, k] (k after-spike currents or receptors).
+        group_of: [n_cells] row of each cell.
+        labels: [n_groups] name of each row, for people (for example "475585413" or "e23Cux2").
+    """
+
+    values: dict[str, NDArray[np.float64]]
+    group_of: NDArray[np.int64]
+    labels: tuple[str, ...]
+
+    def per_cell(self, name: str) -> NDArray[np.float64]:
+        """The values of one parameter, one row per cell."""
+        return self.values[name][self.group_of]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A whole network: one simulated node population, its inputs, and all edges into it.
+
+    Attributes:
+        nodes: node populations by name.
+        edges: edge populations by name.
+        simulated: name of the node population that is simulated.
+        membrane: GLIF parameters (`schema.names.GLIF_UNITS`) of the simulated cells. Rows are the
+            cell models.
+        receptors: receptor parameters (`schema.names.RECEPTOR_UNITS`), [n_groups, n_receptors].
+            Kept apart from `membrane`, so that exchanging membranes between cells leaves the
+            kinetics of the synapses onto them alone.
+        bias_current: [n_cells] pA, constant current into each simulated cell (0 as built; rate
+            matching of ablated networks sets it).
+        provenance: what made the network.
+    """
+
+    nodes: dict[str, NodePopulation]
+    edges: dict[str, EdgePopulation]
+    simulated: str
+    membrane: GroupedValues
+    receptors: GroupedValues
+    bias_current: NDArray[np.float64]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def cells(self) -> NodePopulation:
+        """The simulated population."""
+        return self.nodes[self.simulated]
+
+    @property
+    def n_cells(self) -> int:
+        """Number of simulated cells."""
+        return len(self.cells)

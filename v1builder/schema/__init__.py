@@ -1,0 +1,1 @@
+"""Names, units, errors and file handling that every other part shares. Depends on nothing else here."""

@@ -1,0 +1,83 @@
+"""Configuration from TOML into frozen models; an unknown key is an error that names the nearest."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from v1builder.schema.errors import ConfigError, Problem, unknown_name
+
+
+class Settings(BaseModel):
+    """Base of every configuration: immutable, no unknown keys, defaults in one place."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+def _keys_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
+    """The keys allowed at the table that holds the last element of `location`."""
+    current: Any = model
+    for part in location[:-1]:
+        field = current.model_fields.get(part) if hasattr(current, "model_fields") else None
+        annotation = field.annotation if field else None
+        nested = [annotation, *getattr(annotation, "__args__", ())]
+        current = next(
+            (kind for kind in nested if isinstance(kind, type) and issubclass(kind, BaseModel)), None
+        )
+        if current is None:
+            return []
+    return list(current.model_fields)
+
+
+def parse_settings(values: dict[str, Any], model: type[SettingsT], where: object) -> SettingsT:
+    """Validate `values` as `model`.
+
+    Raises:
+        ConfigError: listing every key that is unknown, missing or has a wrong value.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problems = []
+        for detail in error.errors():
+            key = ".".join(str(part) for part in detail["loc"]) or "the whole file"
+            if detail["type"] == "extra_forbidden":
+                allowed = _keys_at(model, detail["loc"])
+                problems.append(
+                    unknown_name("key", str(detail["loc"][-1]), allowed, f"{where}, key {key}")
+                )
+            elif detail["type"] == "missing":
+                problems.append(
+                    Problem("a required key is missing", f"{where}, key {key}", fix=f"add '{key}'")
+                )
+            else:
+                message = detail["msg"].removeprefix("Value error, ")
+                problems.append(
+                    Problem("a value is not valid", f"{where}, key {key}", repr(detail["input"]), message)
+                )
+        raise ConfigError(problems) from None
+
+
+def load_settings(path: Path | str, model: type[SettingsT]) -> SettingsT:
+    """Read a TOML file as `model`.
+
+    Raises:
+        ConfigError: the file is missing, is not TOML, or does not fit `model`.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            values = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError.of(
+            "cannot read the configuration", path, error.strerror or error, "check the path"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError.of(
+            "the configuration is not valid TOML", path, error, "correct the line named above"
+        ) from None
+    return parse_settings(values, model, path)
