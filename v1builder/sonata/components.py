@@ -1,0 +1,71 @@
+"""Component files: JSON dictionaries of the parameters of a cell model or a synapse model."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from v1builder.schema.errors import NetworkError
+from v1builder.schema.files import write_json
+
+CELL_MODELS = "components/cell_models"
+SYNAPTIC_MODELS = "components/synaptic_models"
+
+
+def write_cell_model(folder: Path | str, name: str, parameters: Mapping[str, Any]) -> Path:
+    """Write `parameters` (NEST names) to components/cell_models/`name` of a network folder.
+
+    Numpy arrays and numbers become JSON lists and numbers.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    return _write(Path(folder) / CELL_MODELS / name, parameters)
+
+
+def write_synaptic_model(folder: Path | str, name: str, parameters: Mapping[str, Any]) -> Path:
+    """Write `parameters` to components/synaptic_models/`name` of a network folder.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    return _write(Path(folder) / SYNAPTIC_MODELS / name, parameters)
+
+
+def _write(path: Path, parameters: Mapping[str, Any]) -> Path:
+    plain = {
+        key: value.tolist() if hasattr(value, "tolist") else value
+        for key, value in parameters.items()
+    }
+    write_json(path, plain)
+    return path
+
+
+def read_json(path: Path | str) -> dict[str, Any]:
+    """Read a JSON file that holds one dictionary.
+
+    Raises:
+        NetworkError: the file is missing, is not JSON, or is not a dictionary.
+    """
+    path = Path(path)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise NetworkError.of(
+            "a file is missing",
+            path,
+            error.strerror or error,
+            "build the network again or correct the path",
+        ) from None
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise NetworkError.of(
+            "the file is not valid JSON", path, error, "correct the file"
+        ) from None
+    if not isinstance(value, dict):
+        raise NetworkError.of(
+            "the file does not hold a JSON dictionary",
+            path,
+            type(value).__name__,
+            "correct the file",
+        )
+    return value

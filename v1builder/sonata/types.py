@@ -1,0 +1,104 @@
+"""SONATA node and edge types tables: CSV separated by spaces, one row per type."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from v1builder.schema.errors import NetworkError
+from v1builder.schema.files import write_text
+
+#: What an absent value is written as (BMTK's convention).
+NULL = "NULL"
+
+
+def write_types(path: Path | str, types: pd.DataFrame) -> None:
+    """Write a types table.
+
+    Args:
+        path: CSV file to create.
+        types: indexed by, or with a column, `node_type_id` or `edge_type_id`. NaN, None and ""
+            are written as NULL.
+
+    Raises:
+        NetworkError: there is no id column, an id is not an integer, or an id occurs twice.
+        StorageError: the file system refused.
+    """
+    kind = types.index.name
+    if kind not in ("node_type_id", "edge_type_id"):
+        kind = next((name for name in ("node_type_id", "edge_type_id") if name in types), None)
+        if kind is None:
+            raise NetworkError.of(
+                "a types table needs ids",
+                path,
+                ", ".join(map(str, types.columns)),
+                "add node_type_id or edge_type_id",
+            )
+        types = types.set_index(kind)
+    _check_ids(types.index, path)
+    table = types.copy()
+    table.index = pd.Index(table.index.to_numpy(dtype=np.int64), name=kind)
+    buffer = io.StringIO()
+    table.replace("", np.nan).to_csv(buffer, sep=" ", na_rep=NULL, lineterminator="\n")
+    write_text(path, buffer.getvalue())
+
+
+def read_types(path: Path | str, id_column: str) -> pd.DataFrame:
+    """Read a types table, indexed by its int64 ids.
+
+    Args:
+        path: CSV file.
+        id_column: "node_type_id" or "edge_type_id".
+
+    Returns:
+        The table. `n_syns_` of older networks is named `nsyns` here. Absent values stay NaN; a
+        column that is absent stays absent.
+
+    Raises:
+        NetworkError: the file is missing, is not a table, lacks the id column, or an id is not an
+            integer or occurs twice.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise NetworkError.of(
+            "a file is missing", path, fix="build the network again or correct the path"
+        )
+    try:
+        table = pd.read_csv(
+            path,
+            sep=" ",
+            na_values=[NULL, ""],
+            keep_default_na=False,
+            float_precision="round_trip",
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise NetworkError.of(
+            "the types table is not a CSV separated by spaces", path, error, "correct the file"
+        ) from None
+    if id_column not in table:
+        raise NetworkError.of(
+            f"the types table has no column '{id_column}'",
+            path,
+            ", ".join(map(str, table.columns)),
+            "separate columns by single spaces and name the id column",
+        )
+    table = table.set_index(id_column).rename(columns={"n_syns_": "nsyns"})
+    _check_ids(table.index, path)
+    table.index = pd.Index(table.index.to_numpy(dtype=np.int64), name=id_column)
+    return table
+
+
+def _check_ids(index: pd.Index, path: Path | str) -> None:
+    if not pd.api.types.is_integer_dtype(index.dtype):
+        raise NetworkError.of(
+            "a type id is not an integer", path, str(list(index[:3])), "use integer type ids"
+        )
+    twice = index[index.duplicated()]
+    if len(twice):
+        raise NetworkError.of(
+            "a type id occurs twice",
+            path,
+            ", ".join(map(str, twice[:5])),
+            "give every type its own id",
+        )
