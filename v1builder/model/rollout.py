@@ -55,7 +55,7 @@ class Propagators:
     t_ref_steps: Tensor  # [n] int32, not differentiable
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Projection:
     """The fixed part of the edges of one source: who, where, when. Weights come separately.
 

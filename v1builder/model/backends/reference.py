@@ -1,0 +1,155 @@
+"""The readable rollout in plain torch: a loop over `glif.step` and a ring of arriving spikes.
+
+Every other backend must give these numbers, forward and gradient. Only the delivery of spikes has
+its own backward pass, because what autograd would keep for it grows with edges x steps: forward
+and weight gradient walk the edges of the sources that spiked, the gradient with respect to the
+spikes is the transposed product.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from v1builder.model import glif
+from v1builder.model.rollout import Projection, Propagators, Rollout, State
+from v1builder.model.surrogate import Surrogate
+
+
+@dataclass(frozen=True)
+class _Fanout:
+    """The edges of one projection that share a delay, sorted by source. k of them.
+
+    Attributes:
+        delay: steps.
+        edge: [k] position in the projection (and its weight).
+        source: [k] source of each.
+        slot: [k] target * n_receptors + receptor.
+        start, degree: [n_source] first of the k edges of each source, and how many it has.
+    """
+
+    delay: int
+    edge: Tensor
+    source: Tensor
+    slot: Tensor
+    start: Tensor
+    degree: Tensor
+
+    def walk(self, spikes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Every (sample, edge) that carries a spike: sample, position among the k, spike value."""
+        sample, source = spikes.nonzero(as_tuple=True)
+        count = self.degree[source]
+        first = count.cumsum(0) - count
+        within = torch.arange(int(count.sum()), device=spikes.device)
+        within = within - first.repeat_interleave(count)
+        return (
+            sample.repeat_interleave(count),
+            self.start[source].repeat_interleave(count) + within,
+            spikes[sample, source].repeat_interleave(count),
+        )
+
+
+_FANOUTS: WeakKeyDictionary[Projection, dict[int, list[_Fanout]]] = WeakKeyDictionary()
+
+
+def _fanouts(projection: Projection, n_receptors: int) -> list[_Fanout]:
+    """The edges of a projection by delay; sorted once per projection."""
+    by_receptors = _FANOUTS.setdefault(projection, {})
+    if n_receptors not in by_receptors:
+        by_receptors[n_receptors] = [
+            _fanout(projection, int(delay), n_receptors)
+            for delay in torch.unique(projection.delay_steps)
+        ]
+    return by_receptors[n_receptors]
+
+
+def _fanout(projection: Projection, delay: int, n_receptors: int) -> _Fanout:
+    edge = (projection.delay_steps == delay).nonzero().flatten()
+    edge = edge[torch.argsort(projection.source_index[edge], stable=True)]
+    source = projection.source_index[edge].long()
+    degree = torch.bincount(source, minlength=projection.n_source)
+    slot = projection.target_index[edge].long() * n_receptors + projection.receptor[edge].long()
+    return _Fanout(delay, edge, source, slot, degree.cumsum(0) - degree, degree)
+
+
+class _Deliver(torch.autograd.Function):
+    """out[b, slot] = sum over edges of weight * spikes[b, source]."""
+
+    @staticmethod
+    def forward(ctx, spikes: Tensor, weight: Tensor, fanout: _Fanout, n_slots: int) -> Tensor:
+        ctx.save_for_backward(spikes, weight)
+        ctx.fanout = fanout
+        sample, position, value = fanout.walk(spikes)
+        arriving = torch.zeros(spikes.shape[0] * n_slots, dtype=weight.dtype, device=weight.device)
+        arriving.index_add_(
+            0, sample * n_slots + fanout.slot[position], weight[fanout.edge[position]] * value
+        )
+        return arriving.view(-1, n_slots)
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        (grad,) = grad_outputs
+        spikes, weight = ctx.saved_tensors
+        fanout: _Fanout = ctx.fanout
+        grad_spikes = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            per_edge = grad[:, fanout.slot] * weight[fanout.edge]
+            grad_spikes = torch.zeros_like(spikes).index_add_(1, fanout.source, per_edge)
+        if ctx.needs_input_grad[1]:
+            sample, position, value = fanout.walk(spikes)
+            grad_weight = torch.zeros_like(weight).index_add_(
+                0, fanout.edge[position], grad[sample, fanout.slot[position]] * value
+            )
+        return grad_spikes, grad_weight, None, None
+
+
+def rollout(
+    propagators: Propagators,
+    projections: Sequence[Projection],
+    weights: Sequence[Tensor],
+    inputs: Mapping[str, Tensor],
+    current: Tensor | None,
+    state: State,
+    n_steps: int,
+    *,
+    surrogate: Surrogate,
+    detach_reset: bool,
+    record_voltage: bool,
+) -> Rollout:
+    """Run `n_steps` steps. See `v1builder.model.rollout.Backend` for the arguments."""
+    n_delays, n_batch, n_cells, n_receptors = state.pending.shape
+    dtype = state.U.dtype
+    ring = [arriving.reshape(n_batch, -1) for arriving in state.pending.unbind(0)]
+    nothing = torch.zeros_like(ring[0])
+    no_current = torch.zeros_like(state.U)
+
+    spikes, voltage, drive = [], [], []
+    for t in range(n_steps):
+        arriving = ring.pop(0).view(n_batch, n_cells, n_receptors)
+        ring.append(nothing)
+        injected = no_current if current is None else current[:, t if current.shape[1] > 1 else 0]
+        z, before_spike, state = glif.step(
+            state, arriving, injected, propagators, surrogate, detach_reset
+        )
+        for projection, weight in zip(projections, weights, strict=True):
+            name = projection.source
+            emitted = z if name is None else inputs[name][:, t].to(dtype)
+            if not emitted.requires_grad and not emitted.any():
+                continue
+            for fanout in _fanouts(projection, n_receptors):
+                delivered = _Deliver.apply(emitted, weight, fanout, nothing.shape[1])
+                ring[fanout.delay - 1] = ring[fanout.delay - 1] + delivered  # pyright: ignore[reportOperatorIssue]
+        spikes.append(z)
+        if record_voltage:
+            voltage.append(state.U)
+            drive.append(before_spike)
+
+    pending = torch.stack(ring).view(n_delays, n_batch, n_cells, n_receptors)
+    return Rollout(
+        spikes=torch.stack(spikes, dim=1),
+        voltage=torch.stack(voltage, dim=1) if record_voltage else None,
+        drive=torch.stack(drive, dim=1) if record_voltage else None,
+        state=replace(state, pending=pending),
+    )
