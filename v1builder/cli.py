@@ -1,0 +1,197 @@
+"""The command line: one command per stage. Each prints what it does, and says how to fix what is wrong."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from v1builder.schema.errors import NetworkError, V1BuilderError
+
+# torch, pandas and numba take seconds to import, so each command imports what it needs itself.
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Published Allen Institute data on mouse V1 -> SONATA network -> trainable PyTorch network.",
+)
+console = Console()
+errors = Console(stderr=True)
+
+Out = Annotated[Path, typer.Option("--out", help="Folder to write. Must not exist, or be empty.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there, once done.")]
+Net = Annotated[Path, typer.Argument(help="Folder of a network (holds circuit_config.json).")]
+ExperimentFile = Annotated[Path, typer.Argument(help="Experiment, a TOML file.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")]
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar per stage; the yielded function takes (stage, done, total)."""
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(escape(stage), total=total)
+            progress.update(tasks[stage], completed=done, total=total)
+
+        yield show
+
+
+def _heading(text: str) -> None:
+    console.rule(f"[bold]{escape(text)}", align="left")
+
+
+@app.command()
+def fetch(
+    out: Out,
+    source: Annotated[str, typer.Option(help="snapshot (shipped with the package) or live.")] = "snapshot",
+    overwrite: Overwrite = False,
+) -> None:
+    """Put the published tables into a store, verified against their manifests."""
+    from v1builder.fetch import fetch as fetch_tables
+
+    fetch_tables(out, source=source, overwrite=overwrite)
+    console.print(f"store: {out}")
+
+
+@app.command()
+def build(
+    out: Out,
+    radius: Annotated[float, typer.Option(help="Radius of the column, um (30 to 700).")] = 100.0,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 1,
+    store: Annotated[Path | None, typer.Option(help="Store made by fetch; else the snapshot.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="Recipe TOML; else the published model.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Build a V1 column with its LGN and background as a SONATA network."""
+    from v1builder import pipeline
+
+    with _bars() as progress:
+        pipeline.build(
+            out,
+            radius=radius,
+            seed=seed,
+            store=store,
+            recipe=recipe,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    console.print(f"network: {out}")
+
+
+@app.command()
+def validate(net: Net) -> None:
+    """Check a network folder and list every problem."""
+    from v1builder.sonata import validate as find_problems
+
+    problems = find_problems(net)
+    if problems:
+        raise NetworkError(problems)
+    console.print(f"{net}: no problem found")
+
+
+@app.command()
+def info(net: Net) -> None:
+    """Say what is in a network: populations, cells, edges, models, sources, citations."""
+    from v1builder.load import load_network
+    from v1builder.report.inventory import take_inventory
+
+    inventory = take_inventory(load_network(net))
+    for title, frame in (("Populations", inventory.populations), ("Edges", inventory.edges)):
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        for name in frame.columns:
+            table.add_column(name, justify="left" if frame[name].dtype == object else "right")
+        for row in frame.itertuples(index=False):
+            table.add_row(*(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row))
+        console.print(table)
+        console.print()
+    console.print("Built with", inventory.settings)
+    console.print("\nSources (cite them):")
+    for source in inventory.sources:
+        console.print(f"  - {source.get('citation', source)}", highlight=False)
+        if source.get("licence"):
+            console.print(f"    [dim]{escape(str(source['licence']))}[/dim]", highlight=False)
+
+
+@app.command()
+def simulate(
+    config: Annotated[Path, typer.Argument(help="SONATA simulation config, JSON.")],
+    backend: Annotated[str, typer.Option(help="auto, fused or reference.")] = "auto",
+) -> None:
+    """Run a SONATA simulation config; spikes and reports go where it says."""
+    from v1builder.simulate import simulate as run
+
+    with _bars() as progress:
+        result = run(config, backend=backend, progress=progress)
+    console.print(f"output: {result}")
+
+
+@app.command()
+def train(experiment: ExperimentFile, out: Out, resume: Resume = False) -> None:
+    """Train the experiment's intact network with its first seed."""
+    from v1builder.experiments import train_one
+    from v1builder.train import load_experiment
+
+    with _bars() as progress:
+        result = train_one(load_experiment(experiment), out, resume=resume, progress=progress)
+    console.print(f"held-out accuracy: {result['accuracy']:.3f} ({result['n_trials']} trials)")
+    console.print(f"run: {out}")
+
+
+@app.command()
+def compare(experiment: ExperimentFile, out: Out) -> None:
+    """Train and test every ablated network with every seed; finished ones are not run again."""
+    from v1builder.experiments import compare as run
+    from v1builder.train import load_experiment
+
+    with _bars() as progress:
+        run(load_experiment(experiment), out, progress=progress)
+    console.print(f"comparison: {out / 'comparison.json'}")
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="Folder of a finished compare.")]) -> None:
+    """Write figures, a table and one HTML page about a comparison."""
+    from v1builder.report import write_report
+
+    console.print(f"report: {write_report(run)}")
+
+
+@app.command()
+def demo(out: Out = Path("demo"), overwrite: Overwrite = False) -> None:
+    """The whole way on a laptop: fetch, build, validate, train, ablate, compare, report."""
+    from v1builder.demo import run_demo
+
+    with _bars() as progress:
+        page = run_demo(out, overwrite=overwrite, heading=_heading, progress=progress)
+    console.print(f"\nThe report: {page}")
+
+
+def main() -> None:
+    """Entry point: an error a user can mend is printed as such, with exit code 1."""
+    try:
+        app()
+    except V1BuilderError as error:
+        for problem in error.problems:
+            errors.print(f"[bold red]error:[/] {escape(str(problem))}", highlight=False, soft_wrap=True)
+        if len(error.problems) > 1:
+            errors.print(f"{len(error.problems)} problems")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        errors.print("interrupted; nothing half-written was left. `--resume` (train) or the same command goes on.")
+        sys.exit(130)

@@ -1,0 +1,66 @@
+"""What is in a network folder: populations, cells, edges, models and where they come from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from v1builder.load import Network
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """A network in numbers a person reads.
+
+    Attributes:
+        populations: one row per population of cells: cells, cell_models, borrowed (how many of the
+            models come from another population) and from where.
+        edges: one row per edge population: source, target, edges, synapses, mean weight (pA) and
+            median delay (ms).
+        sources: data sources with version, citation and licence.
+        settings: what the network was built with.
+    """
+
+    populations: pd.DataFrame
+    edges: pd.DataFrame
+    sources: list[dict[str, Any]]
+    settings: dict[str, Any]
+
+
+def take_inventory(network: Network) -> Inventory:
+    """Count what is in a network."""
+    rows = []
+    for population in network.nodes.values():
+        names = population.attributes.get("pop_name", np.full(len(population), population.name))
+        types = population.types
+        for name in dict.fromkeys(names.astype(str)):
+            cells = names == name
+            used = types.loc[np.unique(population.node_type_id[cells])]
+            borrowed = used["borrowed_from"].dropna() if "borrowed_from" in used else pd.Series(dtype=str)
+            borrowed = borrowed[borrowed.astype(str).str.strip() != ""]
+            rows.append(
+                {
+                    "nodes": population.name,
+                    "population": name,
+                    "cells": int(cells.sum()),
+                    "cell_models": len(used),
+                    "borrowed": len(borrowed),
+                    "borrowed_from": ", ".join(sorted(set(borrowed.astype(str)))),
+                }
+            )
+    edges = [
+        {
+            "edges": edge.name,
+            "source": edge.source,
+            "target": edge.target,
+            "count": len(edge),
+            "synapses": int(edge.nsyns.sum()),
+            "mean_weight_pA": float(edge.weight.mean()) if len(edge) else float("nan"),
+            "median_delay_ms": float(np.median(edge.delay)) if len(edge) else float("nan"),
+        }
+        for edge in network.edges.values()
+    ]
+    provenance = network.provenance
+    settings = {key: provenance[key] for key in ("radius_um", "seed", "recipe") if key in provenance}
+    return Inventory(pd.DataFrame(rows), pd.DataFrame(edges), provenance.get("sources", []), settings)

@@ -1,0 +1,108 @@
+"""What training minimises besides the task: rates like in the living animal, voltages in range."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from v1builder.load import Network
+from v1builder.schema.errors import DataError, Problem, raise_if_any
+
+_QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
+
+
+@dataclass(frozen=True)
+class RateTargets:
+    """In vivo firing rates a network's cells are drawn towards, population by population.
+
+    Attributes:
+        population: [n] int64 index of every cell's population.
+        sorted_rate: [n] Hz; populations one after another, inside each the in vivo rate at quantile
+            (i + 1/2)/n_population, ascending.
+    """
+
+    population: Tensor
+    sorted_rate: Tensor
+
+    def to(self, like: Tensor) -> "RateTargets":
+        """The same targets with the dtype and on the device of `like`."""
+        return RateTargets(self.population.to(like.device), self.sorted_rate.to(like))
+
+
+def rate_targets(network: Network, reference: pd.DataFrame) -> RateTargets:
+    """Targets from the in vivo quantiles that travel with the network.
+
+    Between the published quantiles (5, 25, 50, 75, 95 %) rates are interpolated linearly, beyond them held.
+
+    Args:
+        network: has `pop_name` for every cell.
+        reference: columns population, metric, q05, q25, median, q75, q95 (rows with metric
+            mean_rate_Hz are used).
+
+    Raises:
+        DataError: a population of the network has no in vivo rates.
+    """
+    rates = reference[reference["metric"] == "mean_rate_Hz"].set_index("population")
+    names, population = np.unique(network.cells.attributes["pop_name"].astype(str), return_inverse=True)
+    raise_if_any(
+        [
+            Problem("no in vivo rates for a population", "reference/in_vivo.csv", name, "add its row")
+            for name in names
+            if name not in rates.index
+        ],
+        DataError,
+    )
+    targets = []
+    for index, name in enumerate(names):
+        size = int((population == index).sum())
+        published = rates.loc[name, list(_QUANTILES)].to_numpy(dtype=float)
+        targets.append(np.interp((np.arange(size) + 0.5) / size, list(_QUANTILES.values()), published))
+    return RateTargets(torch.from_numpy(population), torch.from_numpy(np.concatenate(targets)))
+
+
+def read_reference(folder: Path | str) -> pd.DataFrame:
+    """The in vivo reference table of a network folder (rates, OSI, DSI by population).
+
+    Raises:
+        DataError: the folder has none.
+    """
+    path = Path(folder) / "reference" / "in_vivo.csv"
+    if not path.is_file():
+        raise DataError.of(
+            "the network has no in vivo reference",
+            path,
+            "no such file",
+            "build the network with this version, or set train.rate_weight = 0",
+        )
+    return pd.read_csv(path)
+
+
+def rate_loss(spikes: Tensor, targets: RateTargets, dt: float) -> Tensor:
+    """Distance between the distribution of firing rates and the in vivo one.
+
+    The mean Huber distance (Hz, quadratic below 1 Hz) of sorted rates: the 1-D optimal transport between
+    the two distributions, inside every population.
+
+    Args:
+        spikes: [batch, time, cell].
+        targets: of the same cells.
+        dt: ms.
+    """
+    rate = spikes.mean(dim=(0, 1)) * (1000.0 / dt)
+    by_rate = torch.argsort(rate.detach(), stable=True)
+    order = by_rate[torch.argsort(targets.population[by_rate], stable=True)]
+    return torch.nn.functional.huber_loss(rate[order], targets.sorted_rate)
+
+
+def voltage_loss(drive: Tensor, threshold: Tensor) -> Tensor:
+    """Mean squared excess of voltages beyond [-1, 1] in units of V_th - E_L.
+
+    Args:
+        drive: [batch, time, cell] mV above E_L, before the reset.
+        threshold: [cell] V_th - E_L, mV.
+    """
+    relative = drive / threshold
+    return (torch.relu(relative - 1) ** 2 + torch.relu(-relative - 1) ** 2).mean()

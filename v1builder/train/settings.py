@@ -1,0 +1,177 @@
+"""One TOML file per experiment: which network, which task, how it is trained, what is compared.
+
+    name = "orientation discrimination"
+    seeds = [1, 2, 3]
+
+    [network]
+    path = "networks/seed-{seed}"      # relative to this file; {seed} is optional
+
+    [task]
+    name = "orientation_discrimination"
+
+    [model]
+    dt = 1.0
+
+    [train]
+    steps = 100
+
+    [compare]
+    ablations = ["intact", "mean(population)"]
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from v1builder.model.surrogate import Surrogate, SurrogateKind
+from v1builder.schema.config import Settings, load_settings
+from v1builder.schema.errors import ConfigError
+from v1builder.tasks import TaskSettings
+
+
+class NetworkSettings(Settings):
+    """Which network. `path` may hold {seed}, so that every seed has its own network."""
+
+    path: str
+
+
+class SurrogateSettings(Settings):
+    """Surrogate derivative of the spike, see `model.surrogate`."""
+
+    kind: SurrogateKind = "triangular"
+    dampening: float = Field(0.5, gt=0)
+    width: float = Field(1.0, gt=0)
+
+    def build(self) -> Surrogate:
+        """The surrogate these settings describe."""
+        return Surrogate(self.kind, self.dampening, self.width)
+
+
+class ModelSettings(Settings):
+    """How the network becomes a torch module, see `model.V1Network`.
+
+    Attributes:
+        dt: ms.
+        group_by: one grouping for all cell parameters, or one per parameter name.
+        trainable: parameter names; everything else is frozen.
+    """
+
+    dt: float = Field(1.0, gt=0)
+    dtype: Literal["float32", "float64"] = "float32"
+    backend: str = "auto"
+    group_by: str | dict[str, str] = "cell_model"
+    trainable: tuple[str, ...] = ("v1_to_v1.weight", "lgn_to_v1.weight", "bkg_to_v1.weight")
+    surrogate: SurrogateSettings = SurrogateSettings()
+    detach_reset: bool = False
+    checkpoint_steps: int | None = Field(None, gt=0)
+
+
+class ReadoutSettings(Settings):
+    """Pools of layer 5 excitatory cells whose spike counts are the answer, see `tasks.Readout`."""
+
+    pool_size: int = Field(30, gt=0)
+    radius_um: float = Field(55.0, gt=0)
+
+
+class TrainSettings(Settings):
+    """The training loop.
+
+    Attributes:
+        steps: optimiser steps.
+        batch_size: trials per step.
+        learning_rate: of Adam; weights are trained as logarithms, so it is a relative change.
+        readout_learning_rate: of the readout's scale and bias.
+        gradient_clip: largest norm of the whole gradient.
+        rate_weight: of the distance of firing rates from the in vivo distribution.
+        voltage_weight: of voltages outside [-1, 1] in units of V_th - E_L.
+        validate_every: steps between validations on held-out stimuli.
+        validation_trials, test_trials: number of held-out trials.
+        checkpoint_every: steps between checkpoints.
+        criterion: validation accuracy that counts as learned (for steps to criterion).
+    """
+
+    steps: int = Field(100, ge=0)
+    batch_size: int = Field(16, gt=0)
+    learning_rate: float = Field(0.01, gt=0)
+    readout_learning_rate: float = Field(0.05, gt=0)
+    gradient_clip: float = Field(1.0, gt=0)
+    rate_weight: float = Field(0.1, ge=0)
+    voltage_weight: float = Field(0.1, ge=0)
+    validate_every: int = Field(10, gt=0)
+    validation_trials: int = Field(64, gt=0)
+    test_trials: int = Field(256, gt=0)
+    checkpoint_every: int = Field(25, gt=0)
+    criterion: float = Field(0.8, gt=0, le=1)
+
+
+class CompareSettings(Settings):
+    """Which networks are compared and how.
+
+    Attributes:
+        ablations: names as `experiments.parse_ablation` reads them; the first is the baseline.
+        matching: "rate" gives every population one bias current until its mean rate is that of the
+            intact network; "raw" changes nothing.
+        protocols: "retrain" trains every ablated network from its initial weights; "frozen" tests the
+            trained intact network after the ablation, without training.
+        rate_tolerance: largest relative difference of a matched rate.
+        matching_trials: trials over which rates are measured for matching.
+        margin: difference in accuracy below which two networks count as equivalent (TOST).
+    """
+
+    ablations: tuple[str, ...] = ("intact", "mean(population)", "mean(ei)", "no_asc")
+    matching: Literal["rate", "raw"] = "rate"
+    protocols: tuple[Literal["retrain", "frozen"], ...] = ("retrain", "frozen")
+    rate_tolerance: float = Field(0.05, gt=0)
+    matching_trials: int = Field(16, gt=0)
+    margin: float = Field(0.05, gt=0)
+
+    @field_validator("ablations")
+    @classmethod
+    def _baseline_first(cls, ablations: tuple[str, ...]) -> tuple[str, ...]:
+        if not ablations or ablations[0] != "intact":
+            raise ValueError("the list must begin with 'intact', the network all others are paired with")
+        if len(set(ablations)) != len(ablations):
+            raise ValueError("an ablation is named twice")
+        return ablations
+
+
+class Experiment(Settings):
+    """A whole experiment file. `train` runs its first seed; `compare` runs all of it."""
+
+    name: str
+    network: NetworkSettings
+    task: TaskSettings
+    seeds: tuple[int, ...] = (1, 2, 3)
+    model: ModelSettings = ModelSettings()
+    readout: ReadoutSettings = ReadoutSettings()
+    train: TrainSettings = TrainSettings()
+    compare: CompareSettings = CompareSettings()
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if not seeds or len(set(seeds)) != len(seeds):
+            raise ValueError("give at least one seed, and none twice")
+        return seeds
+
+
+def load_experiment(path: Path | str) -> Experiment:
+    """Read an experiment file; the network path becomes absolute, relative to the file's folder.
+
+    Raises:
+        ConfigError: the file cannot be read, or keys are unknown, missing or wrong.
+    """
+    path = Path(path)
+    experiment = load_settings(path, Experiment)
+    located = str(path.resolve().parent / experiment.network.path)
+    try:
+        located.format(seed=0)
+    except (KeyError, IndexError, ValueError):
+        raise ConfigError.of(
+            "the network path has a field other than {seed}",
+            f"{path}, key network.path",
+            experiment.network.path,
+            "use a plain path, or {seed} where the seed belongs",
+        ) from None
+    return experiment.model_copy(update={"network": NetworkSettings(path=located)})
