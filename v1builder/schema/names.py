@@ -43,3 +43,30 @@ SYNAPSE_CLASSES: Final[tuple[str, ...]] = (
     "vip",
     "exc",
 )
+
+#: Cell class of each V1 population: the level between population and excitatory/inhibitory. A network
+#: with other population names has no classes.
+CELL_CLASSES: Final[dict[str, str]] = {
+    "i1Htr3a": "Htr3a",
+    "e23Cux2": "Exc",
+    "i23Vip": "Vip",
+    "i23Pvalb": "Pvalb",
+    "i23Sst": "Sst",
+    "e4Nr5a1": "Exc",
+    "e4Rorb": "Exc",
+    "e4Scnn1a": "Exc",
+    "e4other": "Exc",
+    "i4Vip": "Vip",
+    "i4Pvalb": "Pvalb",
+    "i4Sst": "Sst",
+    "e5IT": "Exc",
+    "e5ET": "Exc",
+    "e5NP": "Exc",
+    "i5Vip": "Vip",
+    "i5Pvalb": "Pvalb",
+    "i5Sst": "Sst",
+    "e6Ntsr1": "Exc",
+    "i6Vip": "Vip",
+    "i6Pvalb": "Pvalb",
+    "i6Sst": "Sst",
+}
