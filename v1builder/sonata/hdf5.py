@@ -1,4 +1,4 @@
-"""Opening SONATA HDF5 files: reading with errors a person understands, writing the same bytes every time."""
+"""SONATA HDF5 files: opened with clear errors, written with the same bytes each time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -30,7 +30,7 @@ class Runs(NamedTuple):
 
 
 def iterate_runs(ids: h5py.Dataset, chunk: int = _CHUNK) -> Iterator[Runs]:
-    """The runs of equal node ids, a chunk of edges at a time; a run is never cut by a chunk's end."""
+    """The runs of equal node ids, a chunk of edges at a time; no run is cut at a chunk's end."""
     n = len(ids)
     open_node, open_start = -1, 0
     for begin in range(0, n, chunk):
