@@ -1,0 +1,105 @@
+"""What a user may choose about a network. The defaults are the published model.
+
+Sources of the numbers: Billeh et al. 2020 (Neuron 106:388) and the Allen Institute's V1 model that
+followed it. Everything that differs between populations or classes is data, not recipe.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from v1builder.schema.config import Settings
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class CellRecipe(Settings):
+    """V1 cells.
+
+    Attributes:
+        poisson_counts: draw the number of cells of each cell model from Poisson(published number)
+            instead of using the published number itself.
+    """
+
+    poisson_counts: bool = False
+
+
+class RecurrentRecipe(Settings):
+    """Edges from V1 to V1.
+
+    Attributes:
+        weight_tuning: "none" draws every weight independently of tuning; "like_to_like" gives
+            similarly tuned pairs the stronger weights of the same distribution.
+        displacement_um: shift of the centre of connection probability along the target's preferred
+            direction, um.
+        core_radius_um: radius of the column's core, um. Targets beyond 1.5 times it, near the edge
+            of the full column, are not displaced.
+    """
+
+    weight_tuning: Literal["none", "like_to_like"] = "none"
+    displacement_um: NotNegative = 50.0
+    core_radius_um: NotNegative = 400.0
+
+
+class LGNRecipe(Settings):
+    """LGN units and their edges to V1. Angles and visual distances are in degrees.
+
+    Attributes:
+        tiles: number of tiles of the visual field, (horizontal, vertical).
+        tile_deg: side of a tile.
+        jitter: relative half-width of the uniform jitter of kernel parameters.
+        deg_per_um: retinotopy, visual degrees per um of cortex along (x, z).
+        search_radius_deg: only units within this distance of the receptive-field centre connect.
+        subfield_sigma_deg: standard deviation of an ON or OFF subfield.
+        subfield_shift_deg: shift of a subfield's centre from the receptive-field centre.
+        subfield_aspect: elongation of a subfield across the preferred direction (ratio of axes).
+        composite_tolerance_deg: a composite unit connects where its orientation differs from the
+            target's by less than this.
+        synapse_fraction: synapses from the LGN as a fraction of an L4 excitatory cell's synapses.
+        delay_ms: synaptic delay.
+    """
+
+    tiles: tuple[Count, Count] = (15, 10)
+    tile_deg: Positive = 8.0
+    jitter: Fraction = 0.025
+    deg_per_um: tuple[NotNegative, NotNegative] = (0.07, 0.04)
+    search_radius_deg: Positive = 40.0
+    subfield_sigma_deg: Positive = 5.0
+    subfield_shift_deg: NotNegative = 2.5
+    subfield_aspect: Positive = 1.5
+    composite_tolerance_deg: NotNegative = 15.0
+    synapse_fraction: Fraction = 0.2
+    delay_ms: Positive = 1.7
+
+
+class BackgroundRecipe(Settings):
+    """The background: Poisson units that stand for the rest of the brain.
+
+    Attributes:
+        n_units: number of units.
+        rate_Hz: firing rate of each unit.
+        n_per_cell: units that each V1 cell receives.
+        delay_ms: synaptic delay.
+    """
+
+    n_units: Count = 100
+    rate_Hz: NotNegative = 250.0
+    n_per_cell: Count = 4
+    delay_ms: Positive = 1.0
+
+
+class BuildRecipe(Settings):
+    """Every choice in building a network, apart from its radius and seed.
+
+    Example of a TOML file:
+        [recurrent]
+        weight_tuning = "like_to_like"
+    """
+
+    cells: CellRecipe = CellRecipe()
+    recurrent: RecurrentRecipe = RecurrentRecipe()
+    lgn: LGNRecipe = LGNRecipe()
+    background: BackgroundRecipe = BackgroundRecipe()
