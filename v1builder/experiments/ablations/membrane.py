@@ -1,0 +1,228 @@
+"""Ablations of cells: what makes cells differ is averaged, scaled, exchanged or resampled.
+
+Notation: theta as in `theta`, m the mean of a group weighted by its numbers of cells. Cells that
+share a row of parameters before share one afterwards where that is possible, so a mean over
+populations leaves one row per population. Receptors, weights and everything else stay as they are;
+in particular the background weights, which the builder tunes per cell model. Matching rates
+afterwards (`experiments.matching`) absorbs the shift of the operating point.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v1builder.analysis.groups import check_level
+from v1builder.experiments.ablations.base import Ablation, Details, Draw
+from v1builder.experiments.ablations.rows import rows_of, with_membrane
+from v1builder.experiments.ablations.theta import ASPECTS, Matrix
+from v1builder.load.network import Network
+from v1builder.schema.errors import ConfigError, NetworkError, unknown_name
+
+_DOSE_MAX: Final = 2.0
+_MS_PER_S: Final = 1000.0
+
+
+@dataclass(frozen=True)
+class Intact(Ablation):
+    """Change nothing."""
+
+    word: ClassVar[str] = "intact"
+
+    def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
+        """The network as it is."""
+        del draw
+        return network, {}
+
+
+@dataclass(frozen=True)
+class _AtLevel(Ablation):
+    level: str
+
+    def __post_init__(self) -> None:
+        check_level(self.level, f"ablation {self.word}")
+
+
+class Mean(_AtLevel):
+    """theta -> m: every cell becomes the mean of its group; differences between groups stay."""
+
+    word: ClassVar[str] = "mean"
+
+    def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
+        """One row of parameters per group."""
+        del draw
+        rows = rows_of(network, self.level)
+        groups = rows.groups
+        return with_membrane(network, rows.group_means(), rows.space, groups.of_cell, groups.labels)
+
+
+class Archetype(_AtLevel):
+    """Every cell becomes the medoid of its group: the real cell nearest to all others.
+
+    Distances are Euclidean in theta without E_L, each column divided by its standard deviation over
+    all cells; other cells count by their number.
+    """
+
+    word: ClassVar[str] = "archetype"
+
+    def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
+        """One row of parameters per group, with the covariance of a real cell."""
+        del draw
+        rows = rows_of(network, self.level)
+        spread = np.sqrt(rows.n_cells @ (rows.theta - rows.global_mean()) ** 2 / rows.n_cells.sum())
+        used = rows.space.dynamics & (spread > 0)
+        scaled = rows.theta[:, used] / spread[used]
+        medoids = np.empty(len(rows.groups), np.int64)
+        for group in range(len(rows.groups)):
+            members = np.flatnonzero(rows.group == group)
+            medoids[group] = members[_medoid(scaled[members], rows.n_cells[members])]
+        ablated, details = with_membrane(
+            network, rows.theta[medoids], rows.space, rows.groups.of_cell, rows.groups.labels
+        )
+        chosen = zip(rows.groups.labels, medoids, strict=True)
+        return ablated, details | {"archetypes": {name: rows.labels[row] for name, row in chosen}}
+
+
+def _medoid(points: Matrix, weight: NDArray[np.int64]) -> int:
+    """Index of the point with the smallest weighted sum of distances; the first one of equals."""
+    cost = [weight @ np.sqrt(((points - point) ** 2).sum(axis=1)) for point in points]
+    return int(np.argmin(cost))
+
+
+class WithinOnly(_AtLevel):
+    """theta - m + global mean: differences between groups vanish, those within stay."""
+
+    word: ClassVar[str] = "within_only"
+
+    def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
+        """Shift every group onto the mean of all cells."""
+        del draw
+        rows = rows_of(network, self.level)
+        theta = rows.theta - rows.group_means()[rows.group] + rows.global_mean()
+        return with_membrane(network, theta, rows.space, rows.of_cell, rows.labels)
+
+
+@dataclass(frozen=True)
+class Dose(Ablation):
+    """m + alpha (theta - m): 0 is `Mean`, 1 the intact network, 2 doubles the spread."""
+
+    word: ClassVar[str] = "dose"
+    alpha: float
+    level: str
+
+    def __post_init__(self) -> None:
+        check_level(self.level, f"ablation {self.word}")
+        if not 0 <= self.alpha <= _DOSE_MAX:
+            raise ConfigError.of(
+                "the dose is out of range",
+                f"ablation {self.word}",
+                self.alpha,
+                f"choose alpha from 0 to {_DOSE_MAX:g}",
+            )
+
+    def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
+        """Scale the differences from the group means."""
+        del draw
+        rows = rows_of(network, self.level)
+        means = rows.group_means()[rows.group]
+        theta = self.alpha * rows.theta + (1 - self.alpha) * means
+        return with_membrane(network, theta, rows.space, rows.of_cell, rows.labels)
+
+
+@dataclass(frozen=True)
+class _OfAspect(Ablation):
+    aspect: str
+    level: str
+
+    def __post_init__(self) -> None:
+        where = f"ablation {self.word}"
+        if self.aspect not in ASPECTS:
+            raise ConfigError([unknown_name("aspect", self.aspect, ASPECTS, where)])
+        check_level(self.level, where)
+
+    def _average(self, network: Network, parameters: tuple[str, ...]) -> tuple[Network, Details]:
+        rows = rows_of(network, self.level)
+        means = rows.group_means()[rows.group]
+        theta = np.where(rows.space.of(parameters), means, rows.theta)
+        return with_membrane(network, theta, rows.space, rows.of_cell, rows.labels)
+
+
+class Only(_OfAspect):
+    """`Mean` restricted to one aspect of the cells (a key of `ASPECTS`); all else stays."""
+
+    word: ClassVar[str] = "only"
+
+    def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
+        """Average the aspect."""
+        del draw
+        return self._average(network, ASPECTS[self.aspect])
+
+
+class AllBut(_OfAspect):
+    """`Mean` of every aspect but one; E_L, which is no aspect, stays."""
+
+    word: ClassVar[str] = "all_but"
+
+    def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
+        """Average the other aspects."""
+        del draw
+        others = (names for aspect, names in ASPECTS.items() if aspect != self.aspect)
+        return self._average(network, tuple(name for names in others for name in names))
+
+
+class NoAsc(Ablation):
+    """a -> 0: no cell has after-spike currents."""
+
+    word: ClassVar[str] = "no_asc"
+
+    def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
+        """Amplitudes 0; decay rates stay, without effect."""
+        del draw
+        return _without_currents(network), {}
+
+
+class AscMeanCurrent(Ablation):
+    """a -> 0, and each cell receives the mean of its after-spike currents as a constant.
+
+    With firing rate nu and instantaneous decay, dI_j/dt = -k_j I_j + nu (a_j - (1 - r_j) I_j) on
+    average, so the mean is nu a_j / (k_j + nu (1 - r_j)); for r_j = 1, the case of all published V1
+    cells, this is nu a_j / k_j. A current that does not decay and is not reset (k_j = 0, r_j = 1)
+    has no mean.
+    """
+
+    word: ClassVar[str] = "asc_mean_current"
+
+    @property
+    def needs_rates(self) -> bool:
+        """True: the mean current depends on the cell's rate in the network that is ablated."""
+        return True
+
+    def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
+        """Amplitudes 0, `bias_current` raised by the mean current (pA)."""
+        assert draw.rates is not None
+        membrane = network.membrane
+        nu = np.asarray(draw.rates, np.float64)[:, None] / _MS_PER_S
+        amps, decay, reset = (
+            membrane.per_cell(name) for name in ("asc_amps", "asc_decay", "asc_r")
+        )
+        loss = decay + nu * (1 - reset)
+        if np.any((loss <= 0) & (amps != 0) & (nu > 0)):
+            raise NetworkError.of(
+                "an after-spike current never decays, so it has no mean",
+                "network membrane, asc_decay",
+                "0",
+                "correct the cell model",
+            )
+        carried = np.divide(nu * amps, loss, out=np.zeros_like(amps), where=loss > 0).sum(axis=1)
+        ablated = dataclasses.replace(
+            _without_currents(network), bias_current=network.bias_current + carried
+        )
+        return ablated, {"mean_added_current_pA": float(carried.mean()) if len(carried) else 0.0}
+
+
+def _without_currents(network: Network) -> Network:
+    membrane = network.membrane
+    values = membrane.values | {"asc_amps": np.zeros_like(membrane.values["asc_amps"])}
+    return dataclasses.replace(network, membrane=dataclasses.replace(membrane, values=values))

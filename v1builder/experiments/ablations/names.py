@@ -1,0 +1,113 @@
+"""From the text of an experiment file to an ablation."""
+
+import dataclasses
+import re
+from typing import Final
+
+from v1builder.experiments.ablations.base import Ablation, Composition
+from v1builder.experiments.ablations.membrane import (
+    AllBut,
+    Archetype,
+    AscMeanCurrent,
+    Dose,
+    Intact,
+    Mean,
+    NoAsc,
+    Only,
+    WithinOnly,
+)
+from v1builder.experiments.ablations.resampling import (
+    GaussianMatched,
+    ShuffleAcross,
+    ShuffleIndependent,
+    ShuffleWithin,
+)
+from v1builder.experiments.ablations.synapses import (
+    DelayUniform,
+    TauSynUniform,
+    WeightsPairMean,
+    WeightsShuffle,
+)
+from v1builder.schema.errors import ConfigError, unknown_name
+
+_KINDS: Final[tuple[type[Ablation], ...]] = (
+    Intact,
+    Mean,
+    Archetype,
+    WithinOnly,
+    Dose,
+    ShuffleWithin,
+    ShuffleAcross,
+    ShuffleIndependent,
+    GaussianMatched,
+    Only,
+    AllBut,
+    NoAsc,
+    AscMeanCurrent,
+    WeightsPairMean,
+    WeightsShuffle,
+    DelayUniform,
+    TauSynUniform,
+)
+
+#: Every ablation by the word that names it.
+ABLATIONS: Final[dict[str, type[Ablation]]] = {kind.word: kind for kind in _KINDS}
+
+_CALL: Final = re.compile(r"\s*(?P<word>\w+)\s*(?:\((?P<arguments>[^()|]*)\))?\s*")
+
+
+def parse_ablation(text: str) -> Ablation:
+    """The ablation named by `text`, for example "dose(0.5, population)" or "no_asc | mean(ei)".
+
+    Raises:
+        ConfigError: unknown word, level or aspect (the nearest is named), or wrong arguments.
+    """
+    steps = tuple(_parse_one(part, text) for part in text.split("|"))
+    return steps[0] if len(steps) == 1 else Composition(steps)
+
+
+def usage(kind: type[Ablation]) -> str:
+    """How the ablation is written, for example "dose(alpha, level)"."""
+    names = [field.name for field in _fields(kind)]
+    return f"{kind.word}({', '.join(names)})" if names else kind.word
+
+
+def _fields(kind: type[Ablation]) -> tuple[dataclasses.Field[object], ...]:
+    return dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+
+
+def _parse_one(part: str, text: str) -> Ablation:
+    where = f"ablation '{text}'"
+    match = _CALL.fullmatch(part)
+    if match is None:
+        raise ConfigError.of(
+            "cannot read the ablation",
+            where,
+            part,
+            "write word or word(argument, ...), several joined by |",
+        )
+    word = match["word"]
+    if word not in ABLATIONS:
+        raise ConfigError([unknown_name("ablation", word, ABLATIONS, where)])
+    kind = ABLATIONS[word]
+    arguments = (
+        [a.strip() for a in (match["arguments"] or "").split(",")] if match["arguments"] else []
+    )
+    fields = _fields(kind)
+    if len(arguments) != len(fields):
+        raise ConfigError.of(
+            f"ablation {word} takes {len(fields)} arguments", where, part, f"write {usage(kind)}"
+        )
+    values = [_value(a, f, where) for a, f in zip(arguments, fields, strict=True)]
+    return kind(*values)
+
+
+def _value(argument: str, field: "dataclasses.Field[object]", where: str) -> object:
+    if field.type is not float:
+        return argument
+    try:
+        return float(argument)
+    except ValueError:
+        raise ConfigError.of(
+            f"{field.name} must be a number", where, argument, "write 0.5"
+        ) from None

@@ -1,0 +1,123 @@
+"""Ablations that hand cells the parameters of other cells or of cells drawn anew; all random."""
+
+import dataclasses
+from typing import ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v1builder.analysis.groups import Groups, group_cells
+from v1builder.experiments.ablations.base import Ablation, Details, Draw
+from v1builder.experiments.ablations.rows import with_membrane
+from v1builder.experiments.ablations.theta import Matrix, to_theta
+from v1builder.load.network import Network
+
+#: Directions with less than this fraction of the standardised variance count as having none.
+_NO_VARIANCE: Final = 1e-10
+
+
+class _Random(Ablation):
+    @property
+    def is_random(self) -> bool:
+        """True: the seed decides who gets what."""
+        return True
+
+
+class _Exchange(_Random):
+    """Whole parameter vectors change hands among the cells of a group."""
+
+    level: ClassVar[str]
+
+    def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
+        """Permute which cell has which row of parameters; the rows themselves stay."""
+        groups = group_cells(network.cells, self.level)
+        order = _permutation_within(groups, draw.generator(self.name))
+        membrane = network.membrane
+        membrane = dataclasses.replace(membrane, group_of=membrane.group_of[order])
+        return dataclasses.replace(network, membrane=membrane), {}
+
+
+class ShuffleWithin(_Exchange):
+    """Permute whole cells inside each population: which cell sits where. The negative control."""
+
+    word: ClassVar[str] = "shuffle_within"
+    level: ClassVar[str] = "population"
+
+
+class ShuffleAcross(_Exchange):
+    """Permute whole cells between the populations of one sign: types lose their own dynamics."""
+
+    word: ClassVar[str] = "shuffle_across"
+    level: ClassVar[str] = "ei"
+
+
+class ShuffleIndependent(_Random):
+    """Permute each parameter separately inside each population: marginals stay, covariance goes.
+
+    Each column of theta moves on its own, also the two after-spike currents.
+    """
+
+    word: ClassVar[str] = "shuffle_independent"
+
+    def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
+        """One row of parameters per cell."""
+        theta, space = to_theta(network.membrane)
+        cells = theta[network.membrane.group_of]
+        groups = group_cells(network.cells, "population")
+        generator = draw.generator(self.name)
+        for column in range(cells.shape[1]):
+            cells[:, column] = cells[_permutation_within(groups, generator), column]
+        single = group_cells(network.cells, "cell")
+        return with_membrane(network, cells, space, single.of_cell, single.labels)
+
+
+class GaussianMatched(_Random):
+    """Draw every cell anew with its population's mean and covariance of theta, but no skew.
+
+    The draws are centred and whitened before they are scaled, so mean and covariance over the cells
+    of each population are matched exactly, not only in expectation (except where a value had to be
+    brought back into the physical range, which is recorded).
+    """
+
+    word: ClassVar[str] = "gaussian_matched"
+
+    def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
+        """One row of parameters per cell."""
+        theta, space = to_theta(network.membrane)
+        cells = theta[network.membrane.group_of]
+        groups = group_cells(network.cells, "population")
+        generator = draw.generator(self.name)
+        for group in range(len(groups)):
+            members = np.flatnonzero(groups.of_cell == group)
+            cells[members] = _gaussian_like(cells[members], generator)
+        single = group_cells(network.cells, "cell")
+        return with_membrane(network, cells, space, single.of_cell, single.labels)
+
+
+def _permutation_within(groups: Groups, generator: np.random.Generator) -> NDArray[np.int64]:
+    """[n_cells] a permutation of the cells that maps every group onto itself."""
+    order = np.empty(len(groups.of_cell), np.int64)
+    for group in range(len(groups)):
+        members = np.flatnonzero(groups.of_cell == group)
+        order[members] = generator.permutation(members)
+    return order
+
+
+def _gaussian_like(points: Matrix, generator: np.random.Generator) -> Matrix:
+    """As many Gaussian points with exactly the mean and covariance of `points` ([n, p])."""
+    mean = points.mean(axis=0)
+    spread = points.std(axis=0)
+    scale = np.where(spread > 0, spread, 1.0)
+    standard = (points - mean) / scale
+    variance, axes = np.linalg.eigh(standard.T @ standard / len(points))
+    kept = variance > _NO_VARIANCE * points.shape[1]
+    if not kept.any():
+        return np.broadcast_to(mean, points.shape)
+    draws = generator.standard_normal((len(points), int(kept.sum())))
+    draws -= draws.mean(axis=0)
+    # Whitening: Q of the thin QR has orthonormal, still centred columns. n points span at most n -
+    # 1 directions, so there are always enough draws. R's diagonal made positive keeps Q
+    # Gaussian-shaped.
+    q, r = np.linalg.qr(draws)
+    white = q * np.sign(np.diag(r)) * np.sqrt(len(points))
+    return mean + scale * ((white * np.sqrt(variance[kept])) @ axes[:, kept].T)
