@@ -9,7 +9,7 @@ current):
         asc   <- asc * asc_decay
         U     <- U * P33 + (I + I_asc) * P30
                  + sum_r P31_fast*y1_fast + P32_fast*y2_fast + P31_slow*y1_slow + P32_slow*y2_slow
-        z      = 1 if U > V_th else 0                     # surrogate derivative in the backward pass
+        z      = 1 if U > V_th else 0                    # surrogate derivative in the backward pass
         where z: asc <- asc_amps + asc * asc_refractory;  U <- V_reset;  refractory <- t_ref_steps
     else:
         z = 0;  refractory <- refractory - 1              # U and asc are held
@@ -32,7 +32,7 @@ from v1builder.model.surrogate import Surrogate
 
 @dataclass(frozen=True)
 class Propagators:
-    """Exact one-step coefficients of every cell. All differentiable unless noted. n cell, r receptor."""
+    """Exact one-step coefficients of every cell, differentiable unless noted; n cell, r port."""
 
     P33: Tensor  # [n] membrane decay exp(-dt g/C_m)
     P30: Tensor  # [n] mV/pA, constant current to voltage

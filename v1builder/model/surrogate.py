@@ -1,7 +1,7 @@
-"""Surrogate derivatives of the spike: what the backward pass uses where the true derivative is zero.
+"""Surrogate derivatives of the spike: what the backward pass uses where the true one is zero.
 
-The spike is a step of x = (U - V_th)/V_th, with U and V_th relative to E_L. Its derivative is replaced
-by a bump of height `dampening` at x = 0 and width `width`:
+The spike is a step of x = (U - V_th)/V_th, with U and V_th relative to E_L. Its derivative is
+replaced by a bump of height `dampening` at x = 0 and width `width`:
 
 | kind | derivative / dampening | support |
 |---|---|---|
@@ -11,8 +11,8 @@ by a bump of height `dampening` at x = 0 and width `width`:
 | sigmoid | 4 s(x/width) (1 - s(x/width)) | infinite |
 | fast_sigmoid | 1/(1 + abs(x)/width)^2 | infinite |
 
-Sources: triangular Esser et al. 2016, Bellec et al. 2018 and Chen et al. 2022 (dampening .3-.5 there);
-fast_sigmoid Zenke & Ganguli 2018; an overview Neftci et al. 2019.
+Sources: triangular Esser et al. 2016, Bellec et al. 2018 and Chen et al. 2022 (dampening .3-.5
+there); fast_sigmoid Zenke & Ganguli 2018; an overview Neftci et al. 2019.
 """
 
 from dataclasses import dataclass

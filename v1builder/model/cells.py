@@ -1,0 +1,164 @@
+"""The parameters of the simulated cells as a module: one `GroupedParameter` per NEST parameter.
+
+V_th and V_reset are held relative to E_L, as the model uses them; V_th - E_L is positive. E_L is
+only the zero of the voltage and t_ref counts whole steps, so neither has a gradient and neither can
+be trained.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from v1builder.load.network import Network
+from v1builder.model.glif import GlifParameters
+from v1builder.model.parameters import (
+    FREE,
+    POSITIVE,
+    Bounds,
+    GroupedParameter,
+    group_cells,
+    group_mean,
+)
+from v1builder.schema.errors import NetworkError, Problem, raise_if_any
+from v1builder.schema.names import GLIF_UNITS, RECEPTOR_UNITS
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Range of a parameter, and whether cells are averaged as logarithms."""
+
+    bounds: Bounds
+    log_mean: bool
+    zero_allowed: bool = False
+
+
+# asc_r is 1 in every published model: the middle of its interval, so that it can move both ways.
+KINDS: Final[dict[str, _Kind]] = {
+    "C_m": _Kind(POSITIVE, log_mean=True),
+    "g": _Kind(POSITIVE, log_mean=True),
+    "V_th": _Kind(POSITIVE, log_mean=True),
+    "V_reset": _Kind(FREE, log_mean=False),
+    "t_ref": _Kind(POSITIVE, log_mean=False, zero_allowed=True),
+    "asc_amps": _Kind(FREE, log_mean=False),
+    "asc_decay": _Kind(POSITIVE, log_mean=True),
+    "asc_r": _Kind(Bounds("interval", 0, 2), log_mean=False),
+    "tau_syn_fast": _Kind(POSITIVE, log_mean=True),
+    "tau_syn_slow": _Kind(POSITIVE, log_mean=True),
+    "amp_slow": _Kind(POSITIVE, log_mean=False, zero_allowed=True),
+}
+
+CELL_PARAMETERS: Final[tuple[str, ...]] = tuple(KINDS)
+TRAINABLE_CELL_PARAMETERS: Final = tuple(name for name in KINDS if name != "t_ref")
+
+
+def relative_rows(network: Network, name: str) -> NDArray[np.float64]:
+    """Rows of one parameter as the model uses it: V_th and V_reset above E_L, the rest as it is."""
+    values = table_of(network, name).values
+    return values[name] - values["E_L"] if name in ("V_th", "V_reset") else values[name]
+
+
+def table_of(network: Network, name: str):
+    """The table of `network` that holds a parameter."""
+    return network.membrane if name in GLIF_UNITS else network.receptors
+
+
+def check_cells(network: Network) -> None:
+    """Refuse parameters with which the model would mean nothing.
+
+    Raises:
+        NetworkError: with every problem found.
+    """
+    problems = [
+        Problem(f"the cells have no parameter '{name}'", f"population {network.simulated}")
+        for name in (*GLIF_UNITS, *RECEPTOR_UNITS)
+        if name not in table_of(network, name).values
+    ]
+    raise_if_any(problems, NetworkError)
+    for name, kind in KINDS.items():
+        rows, labels = relative_rows(network, name), table_of(network, name).labels
+        shown = f"{name} - E_L" if name in ("V_th", "V_reset") else name
+        for row, label in zip(rows, labels, strict=True):
+            fault = kind.bounds.problem(np.atleast_1d(row), kind.zero_allowed)
+            if fault:
+                problems.append(Problem(f"{shown} {fault}", f"cell model {label}", str(row)))
+    too_high = relative_rows(network, "V_reset") >= relative_rows(network, "V_th")
+    problems += [
+        Problem(
+            "V_reset must lie below V_th",
+            f"cell model {network.membrane.labels[row]}",
+            f"V_reset {network.membrane.values['V_reset'][row]:g} mV, "
+            f"V_th {network.membrane.values['V_th'][row]:g} mV",
+            "a cell reset above its threshold never stops spiking",
+        )
+        for row in np.flatnonzero(too_high)
+    ]
+    raise_if_any(problems, NetworkError)
+
+
+class Cells(nn.Module):
+    """Every parameter of the simulated cells, under its NEST name.
+
+    Attributes:
+        C_m, g, V_th, V_reset, t_ref, asc_amps, asc_decay, asc_r, tau_syn_fast, tau_syn_slow,
+        amp_slow: the parameters; calling one gives its value per cell.
+        E_L: [n] mV, the zero of the voltages.
+    """
+
+    C_m: GroupedParameter
+    g: GroupedParameter
+    V_th: GroupedParameter
+    V_reset: GroupedParameter
+    t_ref: GroupedParameter
+    asc_amps: GroupedParameter
+    asc_decay: GroupedParameter
+    asc_r: GroupedParameter
+    tau_syn_fast: GroupedParameter
+    tau_syn_slow: GroupedParameter
+    amp_slow: GroupedParameter
+    E_L: Tensor
+
+    def __init__(
+        self,
+        network: Network,
+        group_by: Mapping[str, str],
+        trainable: Collection[str],
+        dtype: torch.dtype,
+    ):
+        """Take the parameters of `network`'s cells.
+
+        Args:
+            network: already checked with `check_cells`.
+            group_by: grouping by parameter name; "cell_model" where it says nothing.
+            trainable: names of the parameters that are learned.
+            dtype: of the values.
+        """
+        super().__init__()
+        for name, kind in KINDS.items():
+            table, values = table_of(network, name), relative_rows(network, name)
+            grouping = group_by.get(name, "cell_model")
+            group_of, labels = table.group_of, table.labels
+            if grouping != "cell_model":
+                group_of, labels = group_cells(network.cells, grouping)
+                per_cell = values[table.group_of]
+                values = group_mean(per_cell, group_of, len(labels), kind.log_mean)
+            parameter = GroupedParameter(
+                values,
+                group_of,
+                kind.bounds,
+                trainable=name in trainable,
+                dtype=dtype,
+                grouping=grouping,
+                labels=labels,
+            )
+            self.add_module(name, parameter)
+        E_L = torch.tensor(network.membrane.per_cell("E_L"), dtype=dtype)
+        self.register_buffer("E_L", E_L, persistent=False)
+
+    def forward(self) -> GlifParameters:
+        """The parameters of every cell."""
+        return GlifParameters(**{name: getattr(self, name)() for name in CELL_PARAMETERS})

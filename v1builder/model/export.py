@@ -1,0 +1,79 @@
+"""What a model has learned, back into arrays: the network it came from with the trained values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v1builder.load.network import GroupedValues, Network
+from v1builder.model.cells import CELL_PARAMETERS, table_of
+from v1builder.model.edges import Edges
+from v1builder.schema.errors import NetworkError
+
+if TYPE_CHECKING:
+    from v1builder.model.network import V1Network
+
+
+def exported(model: V1Network, network: Network) -> Network:
+    """`network` with the values of `model`, ready to be saved as SONATA.
+
+    What the model neither trained nor regrouped is taken over from `network` to the bit. The tables
+    keep their rows where all cells of a row still agree; else every cell gets its own row.
+
+    Args:
+        model: made from `network`.
+        network: where it was made from.
+
+    Raises:
+        NetworkError: the model was made from another network.
+    """
+    if model.n_cells != network.n_cells or list(model.edges) != list(network.edges):
+        raise NetworkError.of(
+            "the model was made from another network",
+            "V1Network.export",
+            f"{model.n_cells} cells and edges {', '.join(model.edges)}, "
+            f"network: {network.n_cells} cells and {', '.join(network.edges)}",
+            "give the network the model was made from",
+        )
+    edges = {}
+    for name, population in network.edges.items():
+        module = cast(Edges, model.edges[name])
+        if module.log_scale is not None:
+            population = replace(population, weight=module().detach().double().cpu().numpy())
+        edges[name] = population
+    return replace(
+        network,
+        edges=edges,
+        membrane=_table(model, network, network.membrane),
+        receptors=_table(model, network, network.receptors),
+        bias_current=model.bias_current.double().cpu().numpy(),
+    )
+
+
+def _table(model: V1Network, network: Network, table: GroupedValues) -> GroupedValues:
+    """One table with the model's values."""
+    changed: dict[str, NDArray[np.float64]] = {}
+    for name in CELL_PARAMETERS:
+        parameter = getattr(model.cells, name)
+        if table_of(network, name) is not table:
+            continue
+        if parameter.trainable or parameter.grouping != "cell_model":
+            per_cell = parameter().detach().double().cpu().numpy()
+            if name in ("V_th", "V_reset"):
+                per_cell = per_cell + table.per_cell("E_L")
+            changed[name] = per_cell
+    if not changed:
+        return table
+    used, first = np.unique(table.group_of, return_index=True)
+    rows = {name: values.copy() for name, values in table.values.items()}
+    for name, per_cell in changed.items():
+        rows[name][used] = per_cell[first]
+    if all((rows[name][table.group_of] == changed[name]).all() for name in changed):
+        return GroupedValues(rows, table.group_of, table.labels)
+    values = {name: table.per_cell(name) for name in table.values} | changed
+    cells = zip(table.group_of, network.cells.node_id, strict=True)
+    labels = tuple(f"{table.labels[row]}/{node}" for row, node in cells)
+    return GroupedValues(values, np.arange(network.n_cells), labels)

@@ -1,0 +1,312 @@
+"""A network as a torch module: parameters and time; what happens in a step is in `glif`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from v1builder.load.network import Network
+from v1builder.model.backends import BackendName, get_backend
+from v1builder.model.cells import CELL_PARAMETERS, TRAINABLE_CELL_PARAMETERS, Cells, check_cells
+from v1builder.model.edges import EDGE_GROUPINGS, Edges
+from v1builder.model.export import exported
+from v1builder.model.glif import propagators
+from v1builder.model.parameters import GROUPINGS
+from v1builder.model.rollout import Rollout, State
+from v1builder.model.surrogate import Surrogate
+from v1builder.schema.errors import ConfigError, Problem, raise_if_any, unknown_name
+
+DTYPES = (torch.float32, torch.float64)
+
+
+class V1Network(nn.Module):
+    """The simulated cells of a network with all edges into them.
+
+    Its state_dict holds what is learned (and the bias currents); everything else comes from the
+    network it was made from.
+
+    Attributes:
+        dt: ms.
+        cells: parameters of the cells under their NEST names.
+        edges: weights by edge population.
+        bias_current: [n] pA, constant current into each cell.
+        n_cells: number of simulated cells.
+        input_sizes: number of units of each input, by name.
+    """
+
+    bias_current: Tensor
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        dt: float = 1.0,
+        dtype: torch.dtype = torch.float32,
+        group_by: str | Mapping[str, str] = "cell_model",
+        trainable: Sequence[str] | None = None,
+        surrogate: Surrogate | None = None,
+        backend: BackendName | str = "auto",
+        detach_reset: bool = False,
+        checkpoint_steps: int | None = None,
+    ):
+        """Make the module.
+
+        Args:
+            network: the arrays.
+            dt: ms; a multiple of 0.001.
+            dtype: float32 or float64.
+            group_by: which cells share a value (`parameters.GROUPINGS`), for all cell parameters or
+                by parameter name; and for "<edges>.weight", what shares a factor
+                (`edges.EDGE_GROUPINGS`). Unless said otherwise "cell_model" and "edge".
+            trainable: names of what is learned: cell parameters, and "<edges>.weight". None trains
+                the weights of all edges, which is what the published model trains.
+            surrogate: derivative of a spike; triangular unless given.
+            backend: what computes the rollout.
+            detach_reset: cut the gradient through resets.
+            checkpoint_steps: recompute the backward pass in segments of so many steps, so that
+                memory grows with a segment and not with the length. None keeps everything.
+
+        Raises:
+            ConfigError: an argument is not valid.
+            NetworkError: parameters of the cells are not valid.
+        """
+        super().__init__()
+        names = [*CELL_PARAMETERS, *(f"{name}.weight" for name in network.edges)]
+        grouping = _groupings(group_by, names)
+        learned = _trainable(trainable, names)
+        _check_numbers(dt, dtype, checkpoint_steps)
+        check_cells(network)
+        self.dt = dt
+        self.surrogate = surrogate or Surrogate()
+        self.detach_reset = detach_reset
+        self.checkpoint_steps = checkpoint_steps
+        self.n_cells = network.n_cells
+        self._rollout = get_backend(backend)
+        self.cells = Cells(network, grouping, learned, dtype)
+        self.edges = nn.ModuleDict()
+        self.input_sizes: dict[str, int] = {}
+        for name, edges in network.edges.items():
+            source = None if edges.source == network.simulated else edges.source
+            n_source = len(network.nodes[edges.source])
+            if source is not None:
+                self.input_sizes[source] = n_source
+            self.edges[name] = Edges(
+                edges,
+                source,
+                n_source,
+                dt,
+                trainable=f"{name}.weight" in learned,
+                grouping=grouping.get(f"{name}.weight", "edge"),
+                dtype=dtype,
+            )
+        self.register_buffer("bias_current", torch.tensor(network.bias_current, dtype=dtype))
+
+    def _edges(self) -> Iterator[Edges]:
+        return cast(Iterator[Edges], iter(self.edges.values()))
+
+    def threshold(self) -> Tensor:
+        """[n] mV, distance of the threshold from E_L: the unit of the surrogate's x."""
+        return self.cells.V_th()
+
+    def initial_state(self, batch: int = 1) -> State:
+        """Cells at rest, nothing on its way."""
+        n, like = self.n_cells, self.bias_current
+        n_receptors = self.cells.tau_syn_fast().shape[1]
+        longest = max((edges.longest_delay for edges in self._edges()), default=1)
+
+        def at_rest() -> Tensor:
+            return like.new_zeros(batch, n, n_receptors)
+
+        return State(
+            U=like.new_zeros(batch, n),
+            asc=like.new_zeros(batch, n, self.cells.asc_amps().shape[1]),
+            refractory=torch.zeros(batch, n, dtype=torch.int32, device=like.device),
+            y1_fast=at_rest(),
+            y2_fast=at_rest(),
+            y1_slow=at_rest(),
+            y2_slow=at_rest(),
+            current=like.expand(batch, n).clone(),
+            pending=like.new_zeros(longest, batch, n, n_receptors),
+        )
+
+    def forward(
+        self,
+        inputs: Mapping[str, Tensor] | None = None,
+        n_steps: int | None = None,
+        current: Tensor | None = None,
+        state: State | None = None,
+        record_voltage: bool = False,
+    ) -> Rollout:
+        """Run the network.
+
+        Args:
+            inputs: spikes [batch, time, source] of every input, bool or uint8 (or floating point,
+                for a gradient with respect to them).
+            n_steps: number of steps; needed only when there are no inputs.
+            current: [batch or 1, time or 1, n] pA into each cell, on top of the bias current.
+            state: where to start; at rest unless given.
+            record_voltage: keep the voltages.
+
+        Raises:
+            ConfigError: an input is missing, unknown, or has a wrong shape.
+        """
+        inputs = dict(inputs or {})
+        batch, n_steps = self._check_inputs(inputs, n_steps, current, state)
+        if current is not None:
+            current = current.to(self.bias_current) + self.bias_current
+        elif self.bias_current.any():
+            current = self.bias_current.expand(1, 1, -1)
+        state = state if state is not None else self.initial_state(batch)
+        coefficients = propagators(self.cells(), self.dt)
+        projections = [edges.projection for edges in self._edges()]
+        weights = [edges() for edges in self._edges()]
+
+        def run(start: int, stop: int, state: State) -> Rollout:
+            part = slice(start, stop)
+            return self._rollout(
+                coefficients,
+                projections,
+                weights,
+                {name: spikes[:, part] for name, spikes in inputs.items()},
+                current if current is None or current.shape[1] == 1 else current[:, part],
+                state,
+                stop - start,
+                surrogate=self.surrogate,
+                detach_reset=self.detach_reset,
+                record_voltage=record_voltage,
+            )
+
+        segment = self.checkpoint_steps
+        if segment is None or segment >= n_steps or not torch.is_grad_enabled():
+            return run(0, n_steps, state)
+        parts: list[Rollout] = []
+        for start in range(0, n_steps, segment):
+            stop = min(start + segment, n_steps)
+            # use_reentrant=False follows the parameters that `run` closes over.
+            done: Any = checkpoint(
+                run, start, stop, state, use_reentrant=False, preserve_rng_state=False
+            )
+            parts.append(done)
+            state = parts[-1].state
+        return _joined(parts)
+
+    def export(self, network: Network) -> Network:
+        """`network`, which this module was made from, with what was learned since; see `export`."""
+        return exported(self, network)
+
+    def _check_inputs(
+        self,
+        inputs: Mapping[str, Tensor],
+        n_steps: int | None,
+        current: Tensor | None,
+        state: State | None,
+    ) -> tuple[int, int]:
+        """Batch size and number of steps that all arguments agree on."""
+        where = "V1Network.forward"
+        problems = [
+            unknown_name("input", name, self.input_sizes, where)
+            for name in inputs
+            if name not in self.input_sizes
+        ]
+        problems += [
+            Problem(f"input '{name}' is missing", where, ", ".join(inputs) or "no inputs", fix)
+            for name, size in self.input_sizes.items()
+            if name not in inputs
+            for fix in [f"give spikes of shape [batch, time, {size}]; zeros for silence"]
+        ]
+        shapes = {
+            f"input '{name}'": (spikes, (None, None, self.input_sizes.get(name, spikes.shape[-1])))
+            for name, spikes in inputs.items()
+            if spikes.ndim
+        }
+        if current is not None:
+            shapes["current"] = (current, (None, None, self.n_cells))
+        problems += [
+            Problem(
+                f"{name} has a wrong shape", where, str(list(tensor.shape)), f"make it {wanted}"
+            )
+            for name, (tensor, (_, _, size)) in shapes.items()
+            if tensor.ndim != 3 or tensor.shape[2] != size
+            for wanted in [f"[batch, time, {size}]"]
+        ]
+        raise_if_any(problems, ConfigError)
+        batches = {name: spikes.shape[0] for name, spikes in inputs.items()}
+        lengths = {name: spikes.shape[1] for name, spikes in inputs.items()}
+        if n_steps is not None:
+            lengths["n_steps"] = n_steps
+        if state is not None:
+            batches["state"] = state.U.shape[0]
+        if current is not None and current.shape[0] > 1:
+            batches["current"] = current.shape[0]
+        if current is not None and (current.shape[1] > 1 or not lengths):
+            lengths["current"] = current.shape[1]
+        for what, sizes in (("batch", batches), ("number of steps", lengths)):
+            if len(set(sizes.values())) > 1:
+                raise ConfigError.of(f"the arguments do not agree on the {what}", where, sizes)
+        if not lengths:
+            raise ConfigError.of("the number of steps is not known", where, fix="give n_steps")
+        n_steps = next(iter(lengths.values()))
+        if n_steps < 1:
+            raise ConfigError.of("there must be at least one step", where, n_steps)
+        return next(iter(batches.values()), 1), n_steps
+
+
+def _joined(parts: Sequence[Rollout]) -> Rollout:
+    """Consecutive rollouts as one."""
+    recorded = parts[0].voltage is not None
+
+    def along_time(name: str) -> Tensor:
+        return torch.cat([getattr(part, name) for part in parts], dim=1)
+
+    return Rollout(
+        spikes=along_time("spikes"),
+        voltage=along_time("voltage") if recorded else None,
+        drive=along_time("drive") if recorded else None,
+        state=parts[-1].state,
+    )
+
+
+def _groupings(group_by: str | Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    """Grouping by parameter name, checked."""
+    if isinstance(group_by, str):
+        group_by = dict.fromkeys(CELL_PARAMETERS, group_by)
+    problems = []
+    for name, grouping in group_by.items():
+        allowed = EDGE_GROUPINGS if name.endswith(".weight") else GROUPINGS
+        if name not in names:
+            problems.append(unknown_name("parameter", name, names, "V1Network, group_by"))
+        elif grouping not in allowed:
+            where = f"V1Network, group_by of {name}"
+            problems.append(unknown_name("grouping", grouping, allowed, where))
+    raise_if_any(problems, ConfigError)
+    return dict(group_by)
+
+
+def _trainable(trainable: Sequence[str] | None, names: Sequence[str]) -> set[str]:
+    """Names of what is learned, checked."""
+    weights = [name for name in names if name.endswith(".weight")]
+    if trainable is None:
+        return set(weights)
+    allowed = [*TRAINABLE_CELL_PARAMETERS, *weights]
+    problems = []
+    for name in trainable:
+        if name in ("t_ref", "E_L"):
+            reason = "it counts whole steps" if name == "t_ref" else "it only shifts the voltage"
+            problems.append(
+                Problem(f"'{name}' cannot be trained: {reason}", "V1Network, trainable", name)
+            )
+        elif name not in allowed:
+            problems.append(unknown_name("parameter", name, allowed, "V1Network, trainable"))
+    raise_if_any(problems, ConfigError)
+    return set(trainable)
+
+
+def _check_numbers(dt: float, dtype: torch.dtype, checkpoint_steps: int | None) -> None:
+    if not dt > 0 or abs(dt * 1000 - round(dt * 1000)) > 1e-9:
+        raise ConfigError.of("dt must be a positive multiple of 0.001 ms", "V1Network", dt)
+    if dtype not in DTYPES:
+        raise ConfigError.of("dtype must be torch.float32 or torch.float64", "V1Network", dtype)
+    if checkpoint_steps is not None and checkpoint_steps < 1:
+        raise ConfigError.of("checkpoint_steps must be positive", "V1Network", checkpoint_steps)

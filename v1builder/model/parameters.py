@@ -1,0 +1,179 @@
+"""A parameter is values per group plus an index: one dial for sharing, heterogeneity and training.
+
+`GroupedParameter` holds one value per group and spreads it over the cells. Which cells share a
+group is a choice (`GROUPINGS`), and so is whether the values are trained. Grouping averages: cells
+that did differ and now share a group get their mean, geometric or linear (see `cells.KINDS`), every
+cell counting once. "cell_model" is the table of the network itself and changes nothing.
+
+What is trained is not the value but an unbounded coordinate of it, so that no step of an optimiser
+can leave the range in which the value means something:
+
+| bounds | value from coordinate | used for |
+|---|---|---|
+| positive | exp(raw); 0 stays 0 | capacitances, conductances, time constants, rates, distances |
+| interval (low, high) | low + (high - low) sigmoid(raw) | fractions |
+| free | raw | signed currents and voltages |
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from v1builder.load.network import NodePopulation
+from v1builder.schema.errors import ConfigError, NetworkError, unknown_name
+from v1builder.schema.names import CELL_CLASSES
+
+Grouping = Literal["global", "ei", "class", "population", "cell_model", "cell"]
+GROUPINGS: Final[tuple[Grouping, ...]] = get_args(Grouping)
+
+_EDGE_OF_INTERVAL = 1e-6  # a value on an open bound starts this fraction of the width inside
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Where a value lives, and the map between it and an unbounded coordinate."""
+
+    kind: Literal["positive", "interval", "free"]
+    low: float = -float("inf")
+    high: float = float("inf")
+
+    def coordinate(self, value: Tensor) -> Tensor:
+        """The unbounded coordinate of each value."""
+        if self.kind == "positive":
+            return torch.where(value > 0, value, 1).log()
+        if self.kind == "interval":
+            inside = (value - self.low) / (self.high - self.low)
+            return torch.logit(inside.clamp(_EDGE_OF_INTERVAL, 1 - _EDGE_OF_INTERVAL))
+        return value.clone()
+
+    def value(self, coordinate: Tensor) -> Tensor:
+        """The value at each coordinate."""
+        if self.kind == "positive":
+            return coordinate.exp()
+        if self.kind == "interval":
+            return self.low + (self.high - self.low) * torch.sigmoid(coordinate)
+        return coordinate
+
+    def problem(self, values: NDArray[np.float64], zero_allowed: bool) -> str:
+        """What is wrong with `values`, or ""."""
+        if not np.isfinite(values).all():
+            return "must be finite"
+        if self.kind == "positive" and (values < 0 if zero_allowed else values <= 0).any():
+            return "must not be negative" if zero_allowed else "must be positive"
+        if self.kind == "interval" and ((values < self.low) | (values > self.high)).any():
+            return f"must lie between {self.low:g} and {self.high:g}"
+        return ""
+
+
+POSITIVE: Final = Bounds("positive", low=0)
+FREE: Final = Bounds("free")
+
+
+class GroupedParameter(nn.Module):
+    """One value per group, spread over the cells.
+
+    Attributes:
+        bounds: range of the value.
+        trainable: True when the values are learned.
+        grouping: how the cells were grouped.
+        labels: [n_groups] names of the groups.
+        group_of: [n] group of each cell.
+    """
+
+    group_of: Tensor
+
+    def __init__(
+        self,
+        values: NDArray[np.float64],
+        group_of: NDArray[np.int64],
+        bounds: Bounds = FREE,
+        *,
+        trainable: bool = False,
+        dtype: torch.dtype = torch.float32,
+        grouping: str = "cell_model",
+        labels: tuple[str, ...] = (),
+    ):
+        super().__init__()
+        self.bounds = bounds
+        self.trainable = trainable
+        self.grouping = grouping
+        self.labels = labels
+        self.register_buffer(
+            "group_of", torch.tensor(group_of, dtype=torch.int64), persistent=False
+        )
+        exact = torch.tensor(values, dtype=torch.float64)
+        if trainable:
+            self.raw = nn.Parameter(bounds.coordinate(exact).to(dtype))
+            exists = (exact != 0) if bounds.kind == "positive" else torch.ones_like(exact).bool()
+            self.register_buffer("_exists", exists, persistent=False)
+        else:
+            self.register_buffer("_fixed", exact.to(dtype), persistent=False)
+
+    def values(self) -> Tensor:
+        """[n_groups, ...] value of each group."""
+        if not self.trainable:
+            return self._fixed  # pyright: ignore[reportReturnType]
+        return torch.where(self._exists, self.bounds.value(self.raw), 0)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+    def forward(self) -> Tensor:
+        """[n, ...] value of each cell."""
+        return self.values()[self.group_of]
+
+
+def group_cells(cells: NodePopulation, grouping: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Group of each cell and name of each group, for every grouping but "cell_model".
+
+    Raises:
+        ConfigError: the grouping is unknown.
+        NetworkError: the cells lack the attribute it needs.
+    """
+    if grouping == "global":
+        keys = np.full(len(cells), "all")
+    elif grouping == "cell":
+        return np.arange(len(cells)), tuple(str(node) for node in cells.node_id)
+    elif grouping == "ei":
+        keys = _attribute(cells, "ei", grouping)
+    elif grouping in ("population", "class"):
+        keys = _attribute(cells, "pop_name", grouping)
+    else:
+        raise ConfigError([unknown_name("grouping", grouping, GROUPINGS, "group_by")])
+    labels, group_of = np.unique(keys, return_inverse=True)
+    if grouping == "class":
+        unknown = [str(label) for label in labels if label not in CELL_CLASSES]
+        if unknown:
+            raise NetworkError.of(
+                "these populations belong to no known class",
+                f"node population {cells.name}, pop_name",
+                ", ".join(unknown),
+                "group by population instead",
+            )
+        labels, of_label = np.unique([CELL_CLASSES[name] for name in labels], return_inverse=True)
+        group_of = of_label[group_of]
+    return group_of.astype(np.int64), tuple(str(label) for label in labels)
+
+
+def _attribute(cells: NodePopulation, name: str, grouping: str) -> NDArray[np.str_]:
+    if name not in cells.attributes:
+        raise NetworkError.of(
+            f"cells cannot be grouped by {grouping}: they have no attribute '{name}'",
+            f"node population {cells.name}",
+            ", ".join(sorted(cells.attributes)),
+            f"add '{name}' to the node types, or group by one of: global, cell_model, cell",
+        )
+    return cells.attributes[name].astype(str)
+
+
+def group_mean(
+    per_cell: NDArray[np.float64], group_of: NDArray[np.int64], n_groups: int, log: bool
+) -> NDArray[np.float64]:
+    """Mean of each group over its cells, [n_groups, ...]; geometric when `log`."""
+    flat = per_cell.reshape(len(per_cell), -1)
+    flat = np.log(flat) if log else flat
+    count = np.bincount(group_of, minlength=n_groups)
+    columns = [np.bincount(group_of, column, n_groups) / count for column in flat.T]
+    mean = np.stack(columns, axis=1).reshape(n_groups, *per_cell.shape[1:])
+    return np.exp(mean) if log else mean
