@@ -1,7 +1,7 @@
 """Ablations: named, composable functions from network to network.
 
     mean = parse_ablation("mean(population)")
-    both = parse_ablation("no_asc") | mean  # the same as parse_ablation("no_asc | mean(population)")
+    both = parse_ablation("no_asc") | mean  # as parse_ablation("no_asc | mean(population)")
     ablated = both(network)
     shuffled = parse_ablation("shuffle_within")(network, seed=1)
 
