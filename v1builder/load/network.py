@@ -1,4 +1,4 @@
-"""A network in memory, as arrays: what a SONATA folder says, joined, checked and indexed by position.
+"""A network in memory, as arrays: what a SONATA folder says, joined and indexed by position.
 
 Node and type ids of the files are kept (`node_id`, `node_type_id`), but everything that points at a
 cell here is a position (`source_index`, `target_index`, `model_of`), never an id.
@@ -79,7 +79,8 @@ class GroupedValues:
     """Parameters as one row of values per group and an index from cells to rows.
 
     Attributes:
-        values: by parameter name, [n_groups] or [n_groups, k] (k after-spike currents or receptors).
+        values: by parameter name, [n_groups] or [n_groups, k] (k after-spike currents or
+            receptors).
         group_of: [n_cells] row of each cell.
         labels: [n_groups] name of each row, for people (for example "475585413" or "e23Cux2").
     """

@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from v1builder.schema.errors import NetworkError
-from v1builder.sonata.hdf5 import only_population, open_to_read, open_to_write, read_array
+from v1builder.sonata.hdf5 import (
+    H5Dataset,
+    H5File,
+    H5Group,
+    only_population,
+    open_to_read,
+    open_to_write,
+    read_array,
+)
 from v1builder.sonata.indices import write_indices
 
 #: Elements per HDF5 chunk; 256 KiB for an 8-byte column.
@@ -65,8 +73,8 @@ class EdgeWriter:
         self._id_dtype = np.dtype(id_dtype)
         self._compression = compression
         self._last = (-1, -1)
-        self._context: AbstractContextManager[h5py.File] | None = None
-        self._group: h5py.Group
+        self._context: AbstractContextManager[H5File] | None = None
+        self._group: H5Group
 
     def __enter__(self) -> Self:
         self._context = open_to_write(self.path)
@@ -134,7 +142,7 @@ class EdgeWriter:
                 raise
         context.__exit__(kind, error, trace)
 
-    def _create(self, name: str, dtype: np.dtype[Any]) -> h5py.Dataset:
+    def _create(self, name: str, dtype: np.dtype[Any]) -> H5Dataset:
         return self._group.create_dataset(
             name,
             shape=(0,),
@@ -221,6 +229,16 @@ class EdgeTable:
         return len(self.source_id)
 
 
+def edge_populations(path: Path | str) -> list[str]:
+    """Names of the edge populations in a file.
+
+    Raises:
+        NetworkError: the file is missing or damaged.
+    """
+    with open_to_read(path) as file:
+        return list(file.get("edges", {}))
+
+
 def edge_count(path: Path | str, population: str | None = None) -> int:
     """Number of edges of a population.
 
@@ -244,19 +262,19 @@ def read_edges(path: Path | str, population: str | None = None) -> EdgeTable:
 def iterate_edges(
     path: Path | str, population: str | None = None, chunk: int = 1 << 22
 ) -> Iterator[EdgeTable]:
-    """Read an edge population in chunks of `chunk` edges.
+    """Read an edge population in chunks of `chunk` edges; without edges, as one empty chunk.
 
     Raises:
         NetworkError: the file is missing, damaged, or lacks a dataset or the population.
     """
     with _open_population(path, population) as group:
         n = len(group["source_node_id"])
-        for start in range(0, n, chunk):
+        for start in range(0, max(n, 1), chunk):
             yield _read_part(group, start, min(start + chunk, n))
 
 
 @contextmanager
-def _open_population(path: Path | str, population: str | None) -> Iterator[h5py.Group]:
+def _open_population(path: Path | str, population: str | None) -> Iterator[H5Group]:
     with open_to_read(path) as file:
         if "edges" not in file:
             raise NetworkError.of(
@@ -274,7 +292,7 @@ def _open_population(path: Path | str, population: str | None) -> Iterator[h5py.
         yield group
 
 
-def _read_part(group: h5py.Group, start: int, stop: int) -> EdgeTable:
+def _read_part(group: H5Group, start: int, stop: int) -> EdgeTable:
     n = stop - start
     group_id = (
         group["edge_group_id"][start:stop] if "edge_group_id" in group else np.zeros(n, np.uint8)

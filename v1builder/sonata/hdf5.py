@@ -12,13 +12,18 @@ from numpy.typing import NDArray
 from v1builder.schema.errors import NetworkError
 from v1builder.schema.files import atomic_file
 
+#: h5py's own types make every item a union of all that a file can hold; its objects are Any here.
+H5File = Any
+H5Group = Any
+H5Dataset = Any
+
 #: The number every SONATA file carries in its root attribute `magic` (SONATA developer guide).
 SONATA_MAGIC = 0x0A7A
 SONATA_VERSION = (0, 1)
 
 
 @contextmanager
-def open_to_read(path: Path | str) -> Iterator[h5py.File]:
+def open_to_read(path: Path | str) -> Iterator[H5File]:
     """Open an HDF5 file for reading.
 
     Raises:
@@ -40,7 +45,7 @@ def open_to_read(path: Path | str) -> Iterator[h5py.File]:
 
 
 @contextmanager
-def open_to_write(path: Path | str) -> Iterator[h5py.File]:
+def open_to_write(path: Path | str) -> Iterator[H5File]:
     """Create a SONATA file; it gets its name only when it is complete.
 
     Object times are off (h5py's default) and the format version is fixed, so that the same
@@ -65,13 +70,13 @@ def as_storable(values: NDArray[Any]) -> tuple[NDArray[Any], Any]:
     return values, values.dtype
 
 
-def write_dataset(group: h5py.Group, name: str, values: NDArray[Any]) -> h5py.Dataset:
+def write_dataset(group: H5Group, name: str, values: NDArray[Any]) -> H5Dataset:
     """Write one whole array as a contiguous, uncompressed dataset."""
     stored, dtype = as_storable(values)
     return group.create_dataset(name, data=stored, dtype=dtype, track_times=False)
 
 
-def read_array(dataset: h5py.Dataset, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+def read_array(dataset: H5Dataset, start: int = 0, stop: int | None = None) -> NDArray[Any]:
     """Read `dataset[start:stop]`; text comes back as an array of `str` objects."""
     part = slice(start, stop)
     if h5py.check_string_dtype(dataset.dtype) is not None:
@@ -79,7 +84,7 @@ def read_array(dataset: h5py.Dataset, start: int = 0, stop: int | None = None) -
     return np.asarray(dataset[part])
 
 
-def only_population(group: h5py.Group, population: str | None, where: object) -> h5py.Group:
+def only_population(group: H5Group, population: str | None, where: object) -> H5Group:
     """The group of `population`, or of the only population of the file.
 
     Raises:

@@ -8,9 +8,10 @@ calls it `node_id_to_range`; both names are links to one dataset.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
+
+from v1builder.sonata.hdf5 import H5Dataset, H5Group
 
 #: Edges read at once.
 _CHUNK = 1 << 22
@@ -29,7 +30,7 @@ class Runs(NamedTuple):
     stop: NDArray[np.int64]
 
 
-def iterate_runs(ids: h5py.Dataset, chunk: int = _CHUNK) -> Iterator[Runs]:
+def iterate_runs(ids: H5Dataset, chunk: int = _CHUNK) -> Iterator[Runs]:
     """The runs of equal node ids, a chunk of edges at a time; no run is cut at a chunk's end."""
     n = len(ids)
     open_node, open_start = -1, 0
@@ -50,7 +51,7 @@ def iterate_runs(ids: h5py.Dataset, chunk: int = _CHUNK) -> Iterator[Runs]:
 
 
 def write_indices(
-    population: h5py.Group,
+    population: H5Group,
     n_source: int,
     n_target: int,
     *,
@@ -75,9 +76,7 @@ def write_indices(
         )
 
 
-def _write_index(
-    group: h5py.Group, ids: h5py.Dataset, n_nodes: int, chunk: int, bucket: int
-) -> None:
+def _write_index(group: H5Group, ids: H5Dataset, n_nodes: int, chunk: int, bucket: int) -> None:
     counts = np.zeros(n_nodes, dtype=np.int64)
     for runs in iterate_runs(ids, chunk):
         counts += np.bincount(runs.node, minlength=n_nodes)
@@ -100,8 +99,8 @@ def _write_index(
 
 
 def _write_bucket(
-    table: h5py.Dataset,
-    ids: h5py.Dataset,
+    table: H5Dataset,
+    ids: H5Dataset,
     first: int,
     last: int,
     bounds: NDArray[np.int64],

@@ -1,16 +1,18 @@
 """SONATA node files: one population per file, attributes in node group 0."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from v1builder.schema.errors import NetworkError
 from v1builder.sonata.hdf5 import (
+    H5Dataset,
     only_population,
     open_to_read,
     open_to_write,
@@ -28,7 +30,7 @@ class NodeTable:
         node_id: [n] ids.
         node_type_id: [n] ids into the types table.
         attributes: [n]-arrays by name. With several node groups, a value that a group lacks is NaN
-            (numbers) or "" (text).
+            (numbers) or "" (text). Overrides of a node's model are "dynamics_params/<name>".
     """
 
     population: str
@@ -79,8 +81,18 @@ def write_nodes(
         write_dataset(group, "node_group_id", np.zeros(n, dtype=np.uint32))
         write_dataset(group, "node_group_index", np.arange(n, dtype=np.uint64))
         own = group.create_group("0")
-        for name, values in columns.items():
+        for name, values in sorted(columns.items()):  # HDF5 lists them by name; so do the bytes
             write_dataset(own, name, values)
+
+
+def node_populations(path: Path | str) -> list[str]:
+    """Names of the node populations in a file.
+
+    Raises:
+        NetworkError: the file is missing or damaged.
+    """
+    with open_to_read(path) as file:
+        return list(file.get("nodes", {}))
 
 
 def read_nodes(path: Path | str, population: str | None = None) -> NodeTable:
@@ -116,11 +128,18 @@ def read_nodes(path: Path | str, population: str | None = None) -> NodeTable:
         attributes: dict[str, NDArray[Any]] = {}
         for key in np.unique(group_id):
             members = np.flatnonzero(group_id == key)
-            for attribute, dataset in group.get(str(key), {}).items():
-                if not hasattr(dataset, "dtype"):
-                    continue  # a subgroup (dynamics_params) is a matter of `load`
+            for attribute, dataset in _datasets(group.get(str(key), {})):
                 _spread(attributes, attribute, read_array(dataset), members, index[members], n)
     return NodeTable(name, ids, type_ids, attributes)
+
+
+def _datasets(group: Mapping[str, Any]) -> Iterator[tuple[str, H5Dataset]]:
+    """The attributes of a node group; those of its subgroup as "dynamics_params/<name>"."""
+    for name, item in group.items():
+        if isinstance(item, h5py.Dataset):
+            yield name, item
+        elif name == "dynamics_params":
+            yield from ((f"{name}/{key}", value) for key, value in item.items())
 
 
 def _spread(

@@ -39,7 +39,7 @@ class Report:
     @property
     def times(self) -> NDArray[np.float64]:
         """[t] ms."""
-        return self.start + self.step * np.arange(len(self.data))
+        return self.start + self.step * np.arange(len(self.data), dtype=np.float64)
 
 
 def write_report(

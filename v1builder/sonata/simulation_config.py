@@ -1,7 +1,7 @@
 """SONATA simulation configuration: what to run on a network, with which inputs, recording what.
 
-The keys are those of the SONATA developer guide, of BMTK's PointNet and of libsonata, so that one file
-serves all three. Currents are in pA and recorded voltages in mV, as PointNet on NEST has them.
+The keys are those of the SONATA developer guide, of BMTK's PointNet and of libsonata, so that one
+file serves all three. Currents are in pA and recorded voltages in mV, as PointNet on NEST has them.
 """
 
 from pathlib import Path
@@ -21,8 +21,6 @@ from v1builder.sonata.circuit import (
 )
 from v1builder.sonata.components import read_json
 
-_CIRCUIT_PARTS = ("components", "networks")
-
 
 class Run(Settings):
     """Section `run`. Times in ms.
@@ -36,7 +34,7 @@ class Run(Settings):
     random_seed: int = 0
     duration: float | None = None
     spike_threshold: float | None = None
-    dL: float | None = None
+    dL: float | None = None  # noqa: N815 (BMTK's name)
     nsteps_block: int | None = None
     overwrite_output_dir: bool = True
     print_time: bool = False
@@ -77,7 +75,7 @@ class Input(Settings):
 
     Attributes:
         input_type: "spikes" or "current_clamp".
-        module: BMTK's reader ("sonata", "csv", "IClamp") or libsonata's ("synapse_replay", "linear").
+        module: BMTK's name ("sonata", "IClamp") or libsonata's ("synapse_replay", "linear").
         node_set: name, dictionary, or list of the cells that get it; for spikes, the virtual cells.
         input_file: spike file (libsonata's `spike_file` is the same).
         amp: pA; a list gives several steps.
@@ -230,10 +228,10 @@ class SimulationConfig(Settings):
     components: dict[str, str] | None = None
     networks: dict[str, Any] | None = None
     conditions: Conditions = Conditions()
-    inputs: dict[str, Input] = {}
+    inputs: dict[str, Input] = Field(default_factory=dict)
     output: Output = Output()
-    reports: dict[str, ReportSettings] = {}
-    node_sets: dict[str, Any] = {}
+    reports: dict[str, ReportSettings] = Field(default_factory=dict)
+    node_sets: dict[str, Any] = Field(default_factory=dict)
     node_sets_file: str | None = None
     node_set: Any = None
     target_simulator: str | None = None
@@ -303,7 +301,7 @@ def read_simulation(path: Path | str) -> Simulation:
 
 def _circuit_of(config: SimulationConfig, path: Path) -> Circuit:
     if config.networks is not None:
-        inline = {key: getattr(config, key) or {} for key in _CIRCUIT_PARTS}
+        inline = {"components": config.components or {}, "networks": config.networks}
         return parse_circuit(inline, path)
     if config.network is not None:
         return read_circuit(absolute(config.network, path))

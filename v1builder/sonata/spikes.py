@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from v1builder.schema.errors import NetworkError
-from v1builder.sonata.hdf5 import open_to_read, open_to_write, write_dataset
+from v1builder.sonata.hdf5 import H5Group, open_to_read, open_to_write, write_dataset
 
 #: The HDF5 enum that libsonata requires for `sorting`.
 SORTING = {"none": 0, "by_id": 1, "by_time": 2}
@@ -76,7 +76,7 @@ def read_spikes(path: Path | str) -> dict[str, Spikes]:
             raise NetworkError.of(
                 "the file has no spikes", path, ", ".join(file), "name a SONATA spike file"
             )
-        groups = {"": root} if "timestamps" in root else dict(root.items())
+        groups: dict[str, H5Group] = {"": root} if "timestamps" in root else dict(root.items())
         for population, group in groups.items():
             id_name = next((name for name in ("node_ids", "gids") if name in group), None)
             if id_name is None or "timestamps" not in group:

@@ -1,0 +1,12 @@
+"""Fixtures that several areas share."""
+
+from pathlib import Path
+
+import pytest
+from small_network import write_small_network
+
+
+@pytest.fixture(scope="session")
+def small_network_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small valid SONATA network; read it, or copy it before changing anything."""
+    return write_small_network(tmp_path_factory.mktemp("small_network"))
