@@ -90,11 +90,10 @@ def match_rates(
 
     Args:
         measure: bias [n_pop] pA -> rates [n_pop, n_conditions] Hz. It should use the same inputs
-        and
-            noise at every call; otherwise its scatter must be well below the tolerance.
-        target: [n_pop, n_conditions] Hz, each at least 0. scale: pA, one or [n_pop]: a current that
-        clearly matters to the population, for example a tenth
-            of its rheobase. It sets the size of the steps.
+            and noise at every call; otherwise its scatter must be well below the tolerance.
+        target: [n_pop, n_conditions] Hz, each at least 0.
+        scale: pA, one or [n_pop]: a current that clearly matters to the population, for example
+            a tenth of its rheobase. It sets the size of the steps.
         tolerance: a population is matched when its rate averaged over conditions differs from the
             target by at most `tolerance` times the target ...
         floor: ... or by at most this many Hz. A rate near zero is counted from a handful of spikes,
