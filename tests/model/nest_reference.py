@@ -3,7 +3,7 @@
 Usage: python nest_reference.py IN.npz OUT.npz
 
 IN: dt, duration (ms); cells C_m g E_L V_th V_reset t_ref [n], asc_amps asc_decay asc_r [n, 2],
-tau_syn_fast tau_syn_slow amp_slow [n, r]; current [n, k] pA from current_times [k] ms (may be k = 0);
+tau_syn_fast tau_syn_slow amp_slow [n, r]; current [n, k] pA from current_times [k] ms (k may be 0);
 input_source, input_time (ms) of the spikes of n_input generators; recurrent_* and input_* edges:
 source, target, weight (pA), delay (ms), port (from 1).
 OUT: cell, time (ms) of every spike; voltage [n, steps] in mV.
@@ -16,7 +16,6 @@ import numpy as np
 
 
 def create_cells(data):
-    # The threshold must be set above every reset voltage before anything else can be checked.
     cells = nest.Create("glif_psc_double_alpha", len(data["C_m"]))
     scalars = ("C_m", "g", "E_L", "V_th", "V_reset", "t_ref")
     arrays = ("asc_amps", "asc_decay", "asc_r", "tau_syn_fast", "tau_syn_slow", "amp_slow")
