@@ -1,1 +1,57 @@
-"""From published Allen Institute data on mouse V1 to a trainable, heterogeneous spiking network."""
+"""From published Allen Institute data on mouse V1 to a trainable, heterogeneous spiking network.
+
+    import v1builder
+
+    v1builder.build("net", radius=100, seed=1)             # SONATA network from the embedded data
+    network = v1builder.load("net", dt=1.0)                # a torch.nn.Module
+    rollout = network({"lgn": lgn_spikes, "bkg": background_spikes})
+
+The same verbs are commands: `v1builder --help`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from v1builder.experiments import compare
+    from v1builder.fetch import fetch
+    from v1builder.load import load_network
+    from v1builder.model import V1Network, load
+    from v1builder.pipeline import build
+    from v1builder.report import write_report
+    from v1builder.simulate import simulate
+    from v1builder.sonata import validate
+    from v1builder.train import train
+
+# Loaded when first used, so that fetching and building need neither torch nor the time to import it.
+_HOME = {
+    "V1Network": "v1builder.model",
+    "build": "v1builder.pipeline",
+    "compare": "v1builder.experiments",
+    "fetch": "v1builder.fetch",
+    "load": "v1builder.model",
+    "load_network": "v1builder.load",
+    "simulate": "v1builder.simulate",
+    "train": "v1builder.train",
+    "validate": "v1builder.sonata",
+    "write_report": "v1builder.report",
+}
+
+__all__ = [
+    "V1Network",
+    "build",
+    "compare",
+    "fetch",
+    "load",
+    "load_network",
+    "simulate",
+    "train",
+    "validate",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'v1builder' has no attribute '{name}'")
+    return getattr(import_module(_HOME[name]), name)

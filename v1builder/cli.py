@@ -144,11 +144,16 @@ def simulate(
 @app.command()
 def train(experiment: ExperimentFile, out: Out, resume: Resume = False) -> None:
     """Train the experiment's intact network with its first seed."""
-    from v1builder.experiments import train_one
     from v1builder.train import load_experiment
+    from v1builder.train import train as run
 
     with _bars() as progress:
-        result = train_one(load_experiment(experiment), out, resume=resume, progress=progress)
+        result = run(
+            load_experiment(experiment),
+            out,
+            resume=resume,
+            progress=lambda done, total, _record: progress("training", done, total),
+        )
     console.print(f"held-out accuracy: {result['accuracy']:.3f} ({result['n_trials']} trials)")
     console.print(f"run: {out}")
 

@@ -1,0 +1,18 @@
+"""Training: a loop that a person reads in one go, and the experiment file that describes it."""
+
+from v1builder.train.loop import Classifier, Evaluation, evaluate, fit, stream
+from v1builder.train.run import Subject, prepare, train
+from v1builder.train.settings import Experiment, load_experiment
+
+__all__ = [
+    "Classifier",
+    "Evaluation",
+    "Experiment",
+    "Subject",
+    "evaluate",
+    "fit",
+    "load_experiment",
+    "prepare",
+    "stream",
+    "train",
+]

@@ -1,0 +1,64 @@
+"""The main job once, small enough for a laptop: every stage with the command that runs it alone."""
+
+import shutil
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+from v1builder import pipeline
+from v1builder.experiments.compare import compare
+from v1builder.fetch import fetch
+from v1builder.report import write_report
+from v1builder.schema.errors import StorageError
+from v1builder.schema.files import write_text
+from v1builder.train import load_experiment
+
+RADIUS_UM = 50.0
+
+
+def run_demo(
+    out: Path,
+    *,
+    overwrite: bool,
+    heading: Callable[[str], None],
+    progress: Callable[[str, int, int], None],
+) -> Path:
+    """Fetch, build and validate one network per seed, train, ablate, compare, report.
+
+    Args:
+        out: folder for everything: store, networks, experiment.toml, run.
+        overwrite: begin anew where an earlier demo left its output.
+        heading: shows a stage.
+        progress: shows how far a stage is, called with (stage, done, total).
+
+    Returns:
+        Path of the report page.
+
+    Raises:
+        StorageError: `out` is not empty and `overwrite` is False.
+    """
+    if out.exists() and any(out.iterdir()):
+        if not overwrite:
+            raise StorageError.of(
+                "the output already exists", out, "a non-empty folder", "choose another --out, or --overwrite"
+            )
+        for name in ("store", "networks", "run"):
+            shutil.rmtree(out / name, ignore_errors=True)
+    heading(f"1 fetch the published tables      v1builder fetch --out {out}/store")
+    fetch(out / "store", source="snapshot")
+    template = resources.files("v1builder") / "demo.toml"
+    write_text(out / "experiment.toml", template.read_text(encoding="utf-8"))
+    experiment = load_experiment(out / "experiment.toml")
+    heading(f"2 build and validate, per seed      v1builder build --radius {RADIUS_UM:g} --seed 1 --out ...")
+    for seed in experiment.seeds:
+        pipeline.build(
+            Path(experiment.network.path.format(seed=seed)),
+            radius=RADIUS_UM,
+            seed=seed,
+            store=out / "store",
+            progress=lambda stage, done, total, seed=seed: progress(f"seed {seed}: {stage}", done, total),
+        )
+    heading(f"3 train, ablate, retrain, compare   v1builder compare {out}/experiment.toml --out {out}/run")
+    compare(experiment, out / "run", progress=progress)
+    heading(f"4 report                            v1builder report {out}/run")
+    return write_report(out / "run")

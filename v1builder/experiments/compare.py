@@ -1,0 +1,296 @@
+"""Every ablation with every seed, trained and tested; then statistics over paired seeds.
+
+A (protocol, ablation, seed) is a cell of the comparison and has a folder of its own, RUN/cells/...; its
+result is written when it is complete, so the same command goes on where it was stopped. A result made
+by other settings, another network or other code versions is not used but made again.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from v1builder.analysis.groups import group_cells
+from v1builder.experiments.ablations import Ablation, parse_ablation
+from v1builder.experiments.matching import MatchResult, match_rates, rheobase, with_bias
+from v1builder.experiments.summary import summarise
+from v1builder.load import Network
+from v1builder.schema.errors import StorageError
+from v1builder.schema.files import atomic_file, write_json
+from v1builder.schema.provenance import provenance, software_versions
+from v1builder.train.checkpoint import load_checkpoint
+from v1builder.train.loop import Classifier, stream
+from v1builder.train.run import (
+    Subject,
+    make_classifier,
+    prepare,
+    score,
+    test,
+    train_network,
+)
+from v1builder.train.settings import Experiment
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the comparison: what was done to which seed."""
+
+    protocol: str
+    ablation: Ablation
+    seed: int
+
+    def folder(self, run: Path) -> Path:
+        """Where its files go."""
+        slug = re.sub(r"[^\w.]+", "-", self.ablation.name).strip("-")
+        return run / "cells" / self.protocol / slug / f"seed-{self.seed}"
+
+    @property
+    def title(self) -> str:
+        """For progress bars."""
+        return f"seed {self.seed} {self.protocol}: {self.ablation.name}"
+
+
+def compare(
+    experiment: Experiment, out: Path | str, *, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Run what is missing of a comparison and write RUN/comparison.json.
+
+    Args:
+        experiment: networks, task, seeds, ablations.
+        out: run folder; finished cells in it are kept.
+        progress: called with (stage, done, total).
+
+    Returns:
+        What comparison.json holds: cells, summary, differences, rates, sources, provenance.
+    """
+    out = Path(out)
+    ablations = [parse_ablation(name) for name in experiment.compare.ablations]
+    show = progress or (lambda _stage, _done, _total: None)
+    results: list[dict[str, Any]] = []
+    networks = {}
+    for seed in experiment.seeds:
+        subject = prepare(experiment, seed)
+        networks[str(seed)] = subject.hashes
+        results += _SeedRun(experiment, subject, out, show).run(ablations)
+    results.sort(key=lambda result: experiment.compare.protocols.index(result["protocol"]))
+    comparison = {
+        "experiment": experiment.model_dump(mode="json"),
+        "seeds": list(experiment.seeds),
+        "chance": 1 / subject.task.n_classes,
+        "network": {
+            "n_cells": subject.network.n_cells,
+            "n_cell_models": len(subject.network.membrane.labels),
+            "n_edges": sum(len(edges) for edges in subject.network.edges.values()),
+        },
+        "cells": results,
+        **summarise(results, margin=experiment.compare.margin),
+        "sources": subject.network.provenance.get("sources", []),
+        "provenance": provenance("compare", networks=networks),
+    }
+    write_json(out / "comparison.json", comparison)
+    return comparison
+
+
+class _SeedRun:
+    """All cells of one seed. What several of them need is computed once, when first asked for."""
+
+    def __init__(self, experiment: Experiment, subject: Subject, out: Path, show: Progress):
+        self.experiment = experiment
+        self.subject = subject
+        self.out = out
+        self.show = show
+        self.groups = group_cells(subject.network.cells, "population")
+
+    def run(self, ablations: list[Ablation]) -> list[dict[str, Any]]:
+        """Results of every protocol and ablation, made or found."""
+        intact, *others = ablations
+        baseline = self._result(Cell("retrain", intact, self.subject.seed), self._retrain)
+        results = []
+        for protocol in self.experiment.compare.protocols:
+            make = {"retrain": self._retrain, "frozen": self._freeze}[protocol]
+            results.append({**baseline, "protocol": protocol})
+            results += [self._result(Cell(protocol, a, self.subject.seed), make) for a in others]
+        return results
+
+    def _result(self, cell: Cell, make: Callable[[Cell], dict[str, Any]]) -> dict[str, Any]:
+        """The stored result of a cell, or a new one where there is none made by the same inputs."""
+        path = cell.folder(self.out) / "result.json"
+        made_by = self._made_by(cell)
+        if path.exists():
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            if stored["made_by"] == made_by:
+                self.show(cell.title, 1, 1)
+                return stored
+        result = {
+            "protocol": cell.protocol,
+            "ablation": cell.ablation.name,
+            "seed": cell.seed,
+            **make(cell),
+            "made_by": made_by,
+        }
+        write_json(path, result)
+        return result
+
+    def _made_by(self, cell: Cell) -> dict[str, Any]:
+        settings = self.experiment.model_dump(mode="json", exclude={"name", "seeds", "network"})
+        settings["compare"] = {
+            key: settings["compare"][key] for key in ("matching", "rate_tolerance", "matching_trials")
+        }
+        network = hashlib.sha256(json.dumps(self.subject.hashes).encode()).hexdigest()
+        return {"settings": settings, "network_sha256": network, "versions": software_versions()}
+
+    def _retrain(self, cell: Cell) -> dict[str, Any]:
+        """Train the ablated network from its initial weights, then test it."""
+        network, matching = self._ablate(self.subject.network, cell, self._untrained_rates)
+        folder = cell.folder(self.out)
+        classifier, scores = train_network(
+            self.experiment,
+            self.subject,
+            network,
+            folder,
+            resume=True,
+            made_by={"cell": hashlib.sha256(json.dumps(self._made_by(cell)).encode()).hexdigest()},
+            progress=lambda done, total, _record: self.show(cell.title, done, total),
+        )
+        if cell.ablation.name == "intact":
+            self._save_example(classifier)
+        return {**scores, "matching": matching}
+
+    def _freeze(self, cell: Cell) -> dict[str, Any]:
+        """Ablate the trained intact network and test it as it is."""
+        self.show(cell.title, 0, 1)
+        trained, rates = self._trained_intact
+        network, matching = self._ablate(trained.network.export(self.subject.network), cell, lambda: rates)
+        classifier = make_classifier(self.experiment, self.subject, network)
+        classifier.readout.load_state_dict(trained.readout.state_dict())
+        scores = score(test(self.experiment, self.subject, classifier))
+        self.show(cell.title, 1, 1)
+        return {**scores, "matching": matching}
+
+    @cached_property
+    def _probes(self) -> tuple[dict[str, torch.Tensor], ...]:
+        """Input of the two conditions rates are matched over: spontaneous and evoked."""
+        task, n, seed = self.subject.task, self.experiment.compare.matching_trials, self.subject.seed
+        trials = task.draw(n, "train", stream(seed, "matching", "trials"))
+        return (
+            task.blank(n, stream(seed, "matching", "spontaneous")),
+            task.inputs(trials, stream(seed, "matching", "evoked")),
+        )
+
+    @torch.no_grad()
+    def _rates(self, classifier: Classifier, bias: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """[n_cells, 2] Hz, spontaneous and evoked, with a bias current [n_cells] pA."""
+        model = classifier.network
+        current = None if bias is None else torch.as_tensor(bias)[None, None]
+        seconds = self.subject.task.n_steps * model.dt / 1000
+        counts = [model(probe, current=current).spikes.sum(dim=1).mean(dim=0) for probe in self._probes]
+        return torch.stack(counts, dim=1).double().numpy() / seconds
+
+    def _by_population(self, rates: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[n_populations, ...] mean over the cells of each population."""
+        total = np.zeros((len(self.groups), *rates.shape[1:]))
+        np.add.at(total, self.groups.of_cell, rates)
+        return total / self.groups.sizes[:, None]
+
+    @cached_property
+    def _untrained_rates(self) -> NDArray[np.float64]:
+        """Rates of the intact network before training."""
+        network = self.subject.network
+        return self._rates(make_classifier(self.experiment, self.subject, network))
+
+    @cached_property
+    def _trained_intact(self) -> tuple[Classifier, NDArray[np.float64]]:
+        """The trained intact network, from its checkpoint, and its rates."""
+        classifier = make_classifier(self.experiment, self.subject, self.subject.network)
+        intact = Cell("retrain", parse_ablation("intact"), self.subject.seed)
+        checkpoint = load_checkpoint(intact.folder(self.out), {})
+        if checkpoint is None:
+            raise StorageError.of(
+                "the trained intact network is gone",
+                intact.folder(self.out) / "checkpoint.pt",
+                "no such file",
+                "delete the result.json beside it, so that it is trained again",
+            )
+        classifier.load_state_dict(checkpoint["classifier"])
+        return classifier, self._rates(classifier)
+
+    def _ablate(
+        self, network: Network, cell: Cell, rates: Callable[[], NDArray[np.float64]]
+    ) -> tuple[Network, dict[str, Any] | None]:
+        """The ablated network, rate-matched where the experiment asks for it, and how well that went.
+
+        Args:
+            network: intact.
+            cell: says which ablation.
+            rates: gives the intact network's [n_cells, 2] Hz.
+        """
+        if cell.ablation.name == "intact":
+            return network, None
+        own = rates().mean(axis=1) if cell.ablation.needs_rates else None
+        ablated = cell.ablation(network, seed=cell.seed, rates=own)
+        if self.experiment.compare.matching == "raw":
+            return ablated, None
+        classifier = make_classifier(self.experiment, self.subject, ablated)
+        show = f"{cell.title}, rate matching"
+        found = match_rates(
+            lambda bias: self._by_population(self._rates(classifier, bias[self.groups.of_cell])),
+            self._by_population(rates()),
+            scale=0.1 * rheobase(ablated)[1],
+            tolerance=self.experiment.compare.rate_tolerance,
+        )
+        self.show(show, 1, 1)
+        return with_bias(ablated, found.bias), _matching_record(self.groups.labels, found)
+
+    def _save_example(self, classifier: Classifier) -> None:
+        """One test trial of the trained intact network, for the picture in the report."""
+        path = self.out / "example_trial.npz"
+        task, cells = self.subject.task, self.subject.network.cells
+        trials = task.draw(1, "test", stream(self.subject.seed, "example", "trials"))
+        with torch.no_grad():
+            inputs = task.inputs(trials, stream(self.subject.seed, "example", "noise"))
+            step, cell = classifier.network(inputs).spikes[0].nonzero().numpy().T
+        dt = classifier.network.dt
+        with atomic_file(path) as temporary, temporary.open("wb") as file:
+            np.savez(
+                file,
+                spike_time=(step + 1) * dt,
+                spike_cell=cell,
+                stimulus=np.array(task.stimulus_ms),
+                x=cells.attributes["x"],
+                y=cells.attributes["y"],
+                ei=cells.attributes["ei"].astype(str),
+                pop_name=cells.attributes["pop_name"].astype(str),
+            )
+
+
+def _matching_record(populations: tuple[str, ...], found: MatchResult) -> dict[str, Any]:
+    """Rate matching as data for result.json."""
+    rows = zip(populations, found.bias, found.target, found.rates, found.converged, strict=True)
+    return {
+        "n_matched": int(found.converged.sum()),
+        "n_measurements": found.n_measurements,
+        "tolerance": found.tolerance,
+        "floor_Hz": found.floor,
+        "populations": [
+            {
+                "population": name,
+                "bias_pA": float(bias),
+                "target_Hz": float(target.mean()),
+                "achieved_Hz": float(achieved.mean()),
+                "spontaneous_Hz": [float(target[0]), float(achieved[0])],
+                "evoked_Hz": [float(target[1]), float(achieved[1])],
+                "matched": bool(converged),
+            }
+            for name, bias, target, achieved, converged in rows
+        ],
+    }
