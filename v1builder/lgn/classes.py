@@ -1,10 +1,10 @@
 """What the 14 LGN classes share: sign, spontaneous rate, and how composite cells are put together.
 
 Sources: the classes and their fits are of Billeh et al. 2020 (Neuron 106:388), after recordings of
-Durand et al. 2016 (J. Neurosci. 36:12144). Spontaneous rates of the plain classes are the means over
-the recorded cells of a class whose response is largest at its temporal frequency, from the tables
-`cell_metrics/*.csv` of BMTK 1.2.0 (BSD-3-Clause); rates, peak rates and latencies of the composite
-classes are the constants of BMTK 1.2.0's default cell loader.
+Durand et al. 2016 (J. Neurosci. 36:12144). Spontaneous rates of the plain classes are the means
+over the recorded cells of a class whose response is largest at its temporal frequency, from the
+tables `cell_metrics/*.csv` of BMTK 1.2.0 (BSD-3-Clause); rates, peak rates and latencies of the
+composite classes are the constants of BMTK 1.2.0's default cell loader.
 """
 
 from dataclasses import dataclass
@@ -32,8 +32,8 @@ class CompositeClass:
 
         -(balance * P_off/P_on * S_on/S_off + r (P_off - P_on) / (P_on S_off)),
 
-    S the area of a temporal kernel's first lobe, P the peak rates, r the spontaneous rate. Both kernels
-    are delayed so that the first lobe ends at the measured latency.
+    S the area of a temporal kernel's first lobe, P the peak rates, r the spontaneous rate. Both
+    kernels are delayed so that the first lobe ends at the measured latency.
 
     Attributes:
         spontaneous_rate: Hz, half of it from each subfield.

@@ -4,8 +4,8 @@ Bump i with peak p_i (ms), delay d_i (whole ms) and weight w_i is, at lag tau = 
 
     g_i(tau) = (cos(clip((ln(s + .3) - ln p_i) pi / (2 D), -pi, pi)) + 1) / 2,   s = tau - d_i + 1,
 
-and 0 before its delay; D = ln(200.3 / 100.3). Each bump is scaled to unit Euclidean norm and the kernel
-is sum_i w_i g_i. Lags beyond 600 ms + d_0 are cut off. This is BMTK FilterNet's
+and 0 before its delay; D = ln(200.3 / 100.3). Each bump is scaled to unit Euclidean norm and the
+kernel is sum_i w_i g_i. Lags beyond 600 ms + d_0 are cut off. This is BMTK FilterNet's
 `TemporalFilterCosineBump` (Pillow et al. 2008, Nature 454:995, for the basis).
 """
 
@@ -48,10 +48,10 @@ def cosine_bump_kernels(weights: FloatArray, peaks: FloatArray, delays: FloatArr
 def first_lobe(kernels: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
     """End (ms) and area of each kernel's first lobe, both within the first 600 ms.
 
-    The end is the first lag after the maximum, and before the minimum, with a negative value.
+    The end is the first lag after the maximum with a negative value; 0 where there is none.
 
     Args:
-        kernels: [unit, lag] at 1 ms, with both signs.
+        kernels: [unit, lag] at 1 ms.
     """
     kernels = kernels[:, :_N_LAGS]
     lag = np.arange(kernels.shape[1])
@@ -62,7 +62,7 @@ def first_lobe(kernels: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
 
 
 def resample(kernels: FloatArray, dt: float) -> FloatArray:
-    """Kernels at steps of `dt` ms by linear interpolation, scaled so that a sum over steps keeps its size.
+    """Kernels at steps of `dt` ms by linear interpolation, times dt so that sums keep their size.
 
     Trailing lags at which every kernel is zero are dropped.
     """

@@ -11,8 +11,8 @@ from torch import Tensor
 class FactoredMovie:
     """The movie sum_k course[t, k] * frames[k].
 
-    A static image is one frame that is switched on and off; a drifting grating is a sine and a cosine
-    frame. The spatial filters then see k frames instead of one per step.
+    A static image is one frame that is switched on and off; a drifting grating is a sine and a
+    cosine frame. The spatial filters then see k frames instead of one per step.
 
     Attributes:
         frames: [frame, row, column].

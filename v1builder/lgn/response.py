@@ -2,9 +2,9 @@
 
     rate_u(t) = sum over subunits s of u: relu( sum_lag K_s(lag) (F_s . movie(t - lag)) + offset_s )
 
-F_s is the receptive field (`lgn.spatial`), K_s the temporal kernel (`lgn.kernels`). The screen is gray (0)
-before the movie. This is the model of BMTK FilterNet, evaluated for all units at once: one sparse
-product for the space, one batched Fourier convolution per block of time.
+F_s is the receptive field (`lgn.spatial`), K_s the temporal kernel (`lgn.kernels`). The screen is
+gray (0) before the movie. This is the model of BMTK FilterNet, evaluated for all units at once: one
+sparse product for the space, one batched Fourier convolution per block of time.
 """
 
 import warnings
@@ -25,7 +25,8 @@ from v1builder.schema.errors import ConfigError
 
 #: Subunits convolved at a time, so that their spectra stay in the cache.
 _CHUNK = 512
-_BLOCK_STEPS = 1024
+#: Frames of one sparse product; the pixels of more would not stay in the cache.
+_FRAMES = 64
 
 
 class LGN:
@@ -65,7 +66,11 @@ class LGN:
             NetworkError: an attribute is missing or not finite, or a class is unknown.
             ConfigError: dt, field or pixels_per_degree is not positive.
         """
-        for name, value in (("dt", dt), ("pixels_per_degree", pixels_per_degree), ("field", min(field))):
+        for name, value in (
+            ("dt", dt),
+            ("pixels_per_degree", pixels_per_degree),
+            ("field", min(field)),
+        ):
             if not value > 0:
                 raise ConfigError.of(f"{name} must be positive", "LGN", value)
         self.n_units = len(nodes)
@@ -77,6 +82,8 @@ class LGN:
         self.active = torch.as_tensor(rows, device=self.device)
         self._fields = self._sparse(receptive_fields(parts.x, parts.y, parts.size, self.raster))
         self._kernels = self._tensor(resample(parts.kernels, dt))
+        n_lags = self._kernels.shape[1]
+        self._block_steps = _fast_length(2 * n_lags) - n_lags + 1
         self._offset = self._tensor(parts.offset)
         self._composite = torch.as_tensor(parts.composite, device=self.device)
 
@@ -86,7 +93,9 @@ class LGN:
     def _sparse(self, matrix: sparse.csr_array) -> Tensor:
         with warnings.catch_warnings():
             # torch calls its CSR support a beta; only its matrix product is used here.
-            warnings.filterwarnings("ignore", message="Sparse (CSR|invariant)", category=UserWarning)
+            warnings.filterwarnings(
+                "ignore", message="Sparse (CSR|invariant)", category=UserWarning
+            )
             return torch.sparse_csr_tensor(
                 torch.from_numpy(matrix.indptr.astype(np.int64)),
                 torch.from_numpy(matrix.indices.astype(np.int64)),
@@ -105,11 +114,11 @@ class LGN:
         """
         if isinstance(movie, FactoredMovie):
             drive = self.frame_drive(movie.frames)
-            courses = movie.course.to(drive).split(_BLOCK_STEPS)
+            courses = movie.course.to(drive).split(self._block_steps)
             drives: Iterable[Tensor] = (drive.T @ course.T for course in courses)
             n_steps = len(movie.course)
         else:
-            drives = (self.frame_drive(block).T for block in movie.split(_BLOCK_STEPS))
+            drives = (self.frame_drive(block).T for block in movie.split(self._block_steps))
             n_steps = len(movie)
         rates = torch.zeros(n_steps, self.n_units, dtype=self.dtype, device=self.device)
         first = 0
@@ -142,13 +151,14 @@ class LGN:
                 f"give frames of {self.raster.shape[0]} rows and {self.raster.shape[1]} columns",
             )
         pixels = frames.to(self._offset).flatten(1)
-        return (self._fields @ pixels.T.contiguous()).T
+        blocks = [(self._fields @ part.T.contiguous()).T for part in pixels.split(_FRAMES)]
+        return torch.cat(blocks)
 
     def course_response(self, course: Tensor) -> Tensor:
         """Each time course [step, frame] through each subunit's kernel, [frame, step, subunit].
 
-        With `frame_drive` and `rates_of` it gives the rates of many movies that differ in their frames
-        only, at the price of one multiplication each.
+        With `frame_drive` and `rates_of` it gives the rates of many movies that differ in their
+        frames only, at the price of one multiplication each.
         """
         course = course.to(self._offset)
         n_steps, n_lags = len(course), self._kernels.shape[1]
@@ -185,7 +195,7 @@ class LGN:
         n_lags = self._kernels.shape[1]
         past = self._offset.new_zeros(len(self._offset), n_lags - 1)
         for drive in drives:
-            for block in drive.split(_BLOCK_STEPS, dim=1):
+            for block in drive.split(self._block_steps, dim=1):
                 signal = torch.cat([past, block], dim=1)
                 past = signal[:, signal.shape[1] - n_lags + 1 :]
                 yield self._rectified(self._convolved(signal).T.contiguous())

@@ -1,14 +1,14 @@
 """Receptive fields of LGN units on a pixel raster.
 
 The visual field is in degrees: x along the columns of a movie frame, y along its rows, both growing
-with the index; pixel k of an axis lies at coordinate k / pixels_per_degree. This is the frame of the
-LGN nodes' x and y, and of a tuning angle: angle a points along (cos a, sin a) in (x, y).
+with the index; pixel k of an axis lies at coordinate k / pixels_per_degree. This is the frame of
+the LGN nodes' x and y, and of a tuning angle: angle a points along (cos a, sin a) in (x, y).
 
-A receptive field is a Gaussian with standard deviation size/3 per axis, drawn as BMTK FilterNet draws
-it: a Gaussian cut at 4 standard deviations, sampled on whole pixels (on an axis with an even number of
-pixels, averaged over the two pixels next to the middle), moved to the unit's position by linear
-interpolation, and scaled to a sum of 1 over the pixels that lie on the raster. All of that is a product
-of a row and a column profile.
+A receptive field is a Gaussian with standard deviation size/3 per axis, drawn as BMTK FilterNet
+draws it: a Gaussian cut at 4 standard deviations, sampled on whole pixels (on an axis with an even
+number of pixels, averaged over the two pixels next to the middle), moved to the unit's position by
+linear interpolation, and scaled to a sum of 1 over the pixels that lie on the raster. All of that
+is a product of a row and a column profile.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,9 @@ class Raster:
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of a frame."""
-        return round(self.height * self.pixels_per_degree), round(self.width * self.pixels_per_degree)
+        return round(self.height * self.pixels_per_degree), round(
+            self.width * self.pixels_per_degree
+        )
 
     @property
     def y(self) -> FloatArray:
@@ -83,8 +85,8 @@ def profiles(
     if n_pixels % 2:
         values = _interpolated(offset, width)
     else:
-        # The Gaussian sits between pixels: its samples at half-integer lags are means of two, and these
-        # are what is interpolated.
+        # The Gaussian sits between pixels: its samples at half-integer lags are means of two, and
+        # these are what is interpolated.
         left = np.floor(offset - 0.5) + 0.5
         part = offset - left
         values = (1 - part) * _interpolated(left, width) + part * _interpolated(left + 1, width)
@@ -93,11 +95,14 @@ def profiles(
     return np.divide(values, total, out=np.zeros_like(values), where=total > 0)
 
 
-def receptive_fields(x: FloatArray, y: FloatArray, size: FloatArray, raster: Raster) -> sparse.csr_array:
+def receptive_fields(
+    x: FloatArray, y: FloatArray, size: FloatArray, raster: Raster
+) -> sparse.csr_array:
     """Sparse matrix [unit, pixel] of receptive fields, pixels in row-major order.
 
     Args:
-        x, y: [unit] centre, degrees.
+        x: [unit] centre, degrees.
+        y: [unit] centre, degrees.
         size: [unit] spatial size, degrees (three standard deviations).
         raster: of the movie.
 

@@ -1,10 +1,12 @@
 """LGN nodes as subunits: one spatial and one temporal kernel each.
 
 Every unit has a dominant subunit; a composite unit (sONsOFF, sONtOFF) also has a non-dominant one,
-`sf_sep` degrees away in the direction of its tuning angle. Attribute names are those of BMTK FilterNet.
+`sf_sep` degrees away in the direction of its tuning angle. Attribute names are those of BMTK
+FilterNet.
 """
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,7 @@ from v1builder.schema.errors import NetworkError, Problem, raise_if_any, unknown
 
 FloatArray = NDArray[np.float64]
 _POSITION = ("x", "y", "spatial_size")
-_DOMINANT = tuple(f"{name}_dom_{i}" for name in ("weight", "kpeaks", "delay") for i in range(2))
-_NON_DOMINANT = tuple(f"{name}_non_dom_{i}" for name in ("weight", "kpeaks", "delay") for i in range(2))
+_BUMP_COLUMNS = ("weight", "kpeaks", "delay")
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,14 @@ def unit_classes(nodes: NodePopulation) -> NDArray[Any]:
 def _columns(
     nodes: NodePopulation, rows: NDArray[np.int64], names: tuple[str, ...]
 ) -> dict[str, FloatArray]:
-    """The named attributes of some nodes as floats; every missing or non-finite one is a problem."""
+    """The named attributes of some nodes as floats; a missing or non-finite one is a problem."""
     problems, values = [], {}
     for name in names:
         column = nodes.attributes.get(name)
         if column is None:
-            problems.append(Problem(f"LGN nodes lack the attribute '{name}'", f"nodes of '{nodes.name}'"))
+            problems.append(
+                Problem(f"LGN nodes lack the attribute '{name}'", f"nodes of '{nodes.name}'")
+            )
             continue
         values[name] = column[rows].astype(np.float64)
         bad = ~np.isfinite(values[name])
@@ -83,40 +86,67 @@ def _columns(
     return values
 
 
-def _pairs(values: dict[str, FloatArray], subfield: str) -> tuple[FloatArray, FloatArray, FloatArray]:
-    weight, peak, delay = (
-        np.stack([values[f"{name}_{subfield}_{i}"] for i in range(2)], axis=1)
-        for name in ("weight", "kpeaks", "delay")
+@dataclass(frozen=True)
+class _Bumps:
+    """Weights, peaks (ms) and delays (ms) of the two bumps of a kernel, each [unit, 2]."""
+
+    weights: FloatArray
+    peaks: FloatArray
+    delays: FloatArray
+
+
+def _bumps(nodes: NodePopulation, rows: NDArray[np.int64], subfield: str) -> _Bumps:
+    """Bumps of the "dom" or "non_dom" subfield, with what FilterNet demands of them checked."""
+    columns = {name: [f"{name}_{subfield}_{i}" for i in range(2)] for name in _BUMP_COLUMNS}
+    values = _columns(nodes, rows, tuple(chain(*columns.values())))
+    weights, peaks, delays = (
+        np.stack([values[name] for name in pair], axis=1) for pair in columns.values()
     )
-    return weight, peak, delay
-
-
-def _delayed_to(
-    latency: float, weight: FloatArray, peak: FloatArray, delay: FloatArray, where: str
-) -> tuple[FloatArray, FloatArray]:
-    """Kernels whose first lobe ends at `latency` ms, and the lobe's area before the delay."""
-    end, area = first_lobe(cosine_bump_kernels(weight, peak, delay))
-    extra = latency - end
-    if (extra < 0).any():
-        raise NetworkError.of(
-            "a composite LGN unit responds later than its class",
-            where,
-            f"first lobe ends at {end.max()} ms, latency of the class {latency} ms",
-            "use earlier kernel peaks or smaller delays",
+    rules = {
+        "the first bump's weight must be positive": weights[:, 0] > 0,
+        "the first bump's peak must be positive and before the second's": (
+            (peaks[:, 0] > 0) & (peaks[:, 0] < peaks[:, 1])
+        ),
+        "delays must not be negative, nor the first longer than the second": (
+            (delays[:, 0] >= 0) & (delays[:, 0] <= delays[:, 1])
+        ),
+    }
+    problems = [
+        Problem(
+            f"an LGN unit's temporal kernel is not valid: {rule}",
+            f"nodes of '{nodes.name}', node_id {nodes.node_id[rows[~good][0]]}, {subfield}",
+            str({name: values[name][~good][0] for pair in columns.values() for name in pair}),
         )
-    return cosine_bump_kernels(weight, peak, delay + extra[:, None]), area
+        for rule, good in rules.items()
+        if not good.all()
+    ]
+    raise_if_any(problems, NetworkError)
+    return _Bumps(weights, peaks, delays)
+
+
+def _delayed_to(latency: float, bumps: _Bumps, where: str) -> tuple[FloatArray, FloatArray]:
+    """Kernels whose first lobe ends at `latency` ms, and the lobe's area before the delay."""
+    end, area = first_lobe(cosine_bump_kernels(bumps.weights, bumps.peaks, bumps.delays))
+    if not ((end > 0) & (end <= latency)).all():
+        raise NetworkError.of(
+            "the kernel of a composite LGN unit cannot be given the latency of its class",
+            where,
+            f"first lobes end at {end.min()} to {end.max()} ms (0: never), latency {latency} ms",
+            "give kernels that turn negative before that latency",
+        )
+    extra = (latency - end)[:, None]
+    return cosine_bump_kernels(bumps.weights, bumps.peaks, bumps.delays + extra), area
 
 
 def _composite_kernels(
     kind: CompositeClass, nodes: NodePopulation, rows: NDArray[np.int64]
 ) -> tuple[FloatArray, FloatArray]:
     """OFF (dominant) and ON (non-dominant) kernels with their amplitudes."""
-    values = _columns(nodes, rows, _DOMINANT + _NON_DOMINANT)
     where = f"nodes of '{nodes.name}'"
-    off, off_area = _delayed_to(kind.off_latency, *_pairs(values, "dom"), where)
-    on, on_area = _delayed_to(kind.on_latency, *_pairs(values, "non_dom"), where)
-    amplitude = np.array([kind.off_amplitude(*areas) for areas in zip(on_area, off_area, strict=True)])
-    return amplitude[:, None] * off, on
+    off, off_area = _delayed_to(kind.off_latency, _bumps(nodes, rows, "dom"), where)
+    on, on_area = _delayed_to(kind.on_latency, _bumps(nodes, rows, "non_dom"), where)
+    amplitude = [kind.off_amplitude(*areas) for areas in zip(on_area, off_area, strict=True)]
+    return np.array(amplitude)[:, None] * off, on
 
 
 def subunits(nodes: NodePopulation, rows: NDArray[np.int64]) -> Subunits:
@@ -140,8 +170,9 @@ def subunits(nodes: NodePopulation, rows: NDArray[np.int64]) -> Subunits:
             second.append((at, on))
             offset[at] = second_offset[at] = kind.spontaneous_rate / 2
         else:
-            weight, peak, delay = _pairs(_columns(nodes, rows[at], _DOMINANT), "dom")
-            kernels.append((at, kind.sign * cosine_bump_kernels(weight, peak, delay)))
+            bumps = _bumps(nodes, rows[at], "dom")
+            plain = cosine_bump_kernels(bumps.weights, bumps.peaks, bumps.delays)
+            kernels.append((at, kind.sign * plain))
             offset[at] = kind.spontaneous_rate
     composite = np.concatenate([at for at, _ in second]) if second else np.empty(0, np.int64)
     apart = _columns(nodes, rows[composite], ("sf_sep", "tuning_angle")) if second else {}
