@@ -9,8 +9,8 @@ Positions are uniform over a disc (the central 1 um is left free) and over the d
 r = sqrt((R^2 - 1) U + 1), x = r cos(phi), z = r sin(phi), y = -depth. Within each cell model the
 tuning angles are evenly spaced on [0, 360) deg; positions are independent of them.
 
-`target_sizes` is the number of synapses a cell receives, lognormal by population (MICrONS). The rare
-value that rounds to 0 is set to 1, because weights are divided by it.
+`target_sizes` is the number of synapses a cell receives, lognormal by population (MICrONS). The
+rare value that rounds to 0 is set to 1, because weights are divided by it.
 """
 
 from dataclasses import dataclass
@@ -71,7 +71,9 @@ def check_radius(radius: float) -> None:
         )
 
 
-def cell_counts(populations: pd.DataFrame, model_population: ArrayLike, radius: float) -> NDArray[np.int64]:
+def cell_counts(
+    populations: pd.DataFrame, model_population: ArrayLike, radius: float
+) -> NDArray[np.int64]:
     """Number of cells of each cell model.
 
     Args:
@@ -88,7 +90,9 @@ def cell_counts(populations: pd.DataFrame, model_population: ArrayLike, radius: 
     """
     check_radius(radius)
     names = np.asarray(model_population, dtype=object)
-    scale = Fraction(radius) ** 2 / Fraction(RADIUS_MAX_UM) ** 2  # exact: ceil must not see rounding
+    scale = (
+        Fraction(radius) ** 2 / Fraction(RADIUS_MAX_UM) ** 2
+    )  # exact: ceil must not see rounding
     counts = np.zeros(len(names), dtype=np.int64)
     for population, total in zip(
         populations["population"], populations["n_cells_radius_700um"], strict=True
@@ -107,7 +111,7 @@ def cell_counts(populations: pd.DataFrame, model_population: ArrayLike, radius: 
 
 
 def mean_size(populations: pd.DataFrame) -> NDArray[np.int64]:
-    """[p] mean number of synapses a cell of each population receives (whole number, rounded down)."""
+    """[p] mean number of synapses per cell of each population, rounded down to whole numbers."""
     shape = populations["nsyn_lognorm_shape"].to_numpy(dtype=np.float64)
     scale = populations["nsyn_lognorm_scale"].to_numpy(dtype=np.float64)
     return np.floor(scale * np.exp(shape**2 / 2)).astype(np.int64)

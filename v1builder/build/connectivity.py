@@ -176,7 +176,7 @@ def bin_sources(cells: Cells, n_populations: int, width: float = _BIN_UM) -> Sou
         first=np.append(first, len(order)).astype(np.int64),
         bin_of=(entry % len(used)).astype(np.int64),
         entries=np.searchsorted(entry // len(used), np.arange(n_populations + 1)),
-        center=center,
+        center=center.astype(np.float64),
         half_width=width / 2,
     )
 
@@ -238,7 +238,9 @@ def _gaussian_frame(t: int, kind: int, sigma: float, cells: CellArrays) -> Frame
     if kind == 1:
         d = -cells.displacement[t]
         along_scale, across_scale = _ELONGATION / sigma, 1 / (_ELONGATION * sigma)
-        return Frame(cells.x[t] + d * cos, cells.z[t] + d * sin, cos, sin, along_scale, across_scale)
+        return Frame(
+            cells.x[t] + d * cos, cells.z[t] + d * sin, cos, sin, along_scale, across_scale
+        )
     d = cells.displacement[t]
     return Frame(cells.x[t] + d * cos, cells.z[t] + d * sin, 1.0, 0.0, 1 / sigma, 1 / sigma)
 

@@ -20,7 +20,7 @@ _TWO_TO_MINUS_53 = 2.0**-53
 
 
 class Purpose(IntEnum):
-    """What a stream of random numbers is for. Never reorder: the values are part of every network."""
+    """What random numbers are for. Never reorder: the values are part of every network."""
 
     COUNTS = 0
     POSITIONS = 1

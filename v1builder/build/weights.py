@@ -20,8 +20,8 @@ brings back, is taken out of s_w, so that the PSPs keep the measured spread.
 u is U(0, 1), independent of tuning, unless the recipe says "like_to_like": then u falls with the
 difference of the preferred directions. E->E: u = 1 - CDF(d), d in [0, 180] deg, CDF being the
 distribution of d among pairs connected by the E->E orientation rule, so that u is again uniform.
-E->I and I->E: u = 1 - (d + N(0, 5 deg))/180; I->I the same with N(0, 10 deg). There u is held within
-[0.001, 0.999], because d itself reaches 0 and 180.
+E->I and I->E: u = 1 - (d + N(0, 5 deg))/180; I->I the same with N(0, 10 deg). There u is held
+within [0.001, 0.999], because d itself reaches 0 and 180.
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ _QUANTILE_LIMITS = (0.001, 0.999)
 _JITTER_MIXED_DEG = 5.0
 _JITTER_INHIBITORY_DEG = 10.0
 #: Points of the first search for the peak, over this many times the sum of all time constants.
-_SEARCH_POINTS, _SEARCH_SPAN = 4000, 5.0
+_SEARCH_POINTS, _SEARCH_SPAN = 1000, 3.0
 _BISECTIONS = 60
 
 
@@ -63,11 +63,12 @@ def alpha_psp(t: ArrayLike, tau: ArrayLike, C_m: ArrayLike, g: ArrayLike) -> NDA
     t, tau, C_m, g = (np.asarray(value, dtype=np.float64) for value in (t, tau, C_m, g))
     b = g / C_m - 1 / tau
     x = b * t
-    # (x - 1 + e^-x)/x^2 loses digits near 0; its series does not.
+    # (x - 1 + e^-x)/x^2 loses digits near x = 0; its series does not.
     small = np.abs(x) < 1e-2
     safe = np.where(small, 1.0, x)
-    bracket = np.where(small, 0.5 - x / 6 + x**2 / 24 - x**3 / 120, (safe + np.expm1(-safe)) / safe**2)
-    return np.e / (C_m * tau) * np.exp(-t / tau) * t**2 * bracket
+    series = np.exp(-t / tau) * (0.5 - x / 6 + x**2 / 24 - x**3 / 120)
+    closed = ((safe - 1) * np.exp(-t / tau) + np.exp(-t * g / C_m)) / safe**2
+    return np.e / (C_m * tau) * t**2 * np.where(small, series, closed)
 
 
 def unit_psp_peak(
@@ -145,7 +146,9 @@ def receptors(synapse_kinetics: pd.DataFrame, models: pd.DataFrame) -> Receptors
     post = sorted(set(models["synapse_class"]))
     raise_if_any(
         [
-            Problem("the kinetics of a synapse are missing", "table synapse_kinetics", f"{a} -> {b}")
+            Problem(
+                "the kinetics of a synapse are missing", "table synapse_kinetics", f"{a} -> {b}"
+            )
             for a in SYNAPSE_CLASSES
             for b in post
             if (a, b) not in table.index
@@ -215,7 +218,9 @@ def weight_rule(
     )
     s_n = populations["nsyn_lognorm_shape"].to_numpy(dtype=np.float64)[None, :]
     s_w = np.where(s_p >= s_n, np.sqrt(np.maximum(s_p**2 - s_n**2, 0)), _SHAPE_MIN)
-    m_w = m_p * populations["nsyn_lognorm_scale"].to_numpy(dtype=np.float64) / mean_size(populations)
+    m_w = (
+        m_p * populations["nsyn_lognorm_scale"].to_numpy(dtype=np.float64) / mean_size(populations)
+    )
     target = models["population_index"].to_numpy()
     port = [SYNAPSE_CLASSES.index(name) for name in populations["synapse_class"]]
     sign = np.where(populations["ei"] == "e", 1.0, -1.0)
@@ -229,7 +234,7 @@ def direction_difference(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
 
 
 def _tuned_quantile(edges: Edges, cells: Cells, rule: PairRule) -> NDArray[np.float64]:
-    """u of "like_to_like": [e], high for similarly tuned pairs."""
+    """The quantile of "like_to_like": [e], high for similarly tuned pairs."""
     pre, post = cells.population_index[edges.source], cells.population_index[edges.target]
     d = direction_difference(cells.tuning_angle[edges.source], cells.tuning_angle[edges.target])
     near, far = rule.orientation_near[pre, post], rule.orientation_far[pre, post]

@@ -86,7 +86,7 @@ class BackgroundRecipe(Settings):
     """
 
     n_units: Count = 100
-    rate_Hz: NotNegative = 250.0
+    rate_Hz: NotNegative = 250.0  # noqa: N815 (the unit)
     n_per_cell: Count = 4
     delay_ms: Positive = 1.0
 
