@@ -59,7 +59,9 @@ def _heading(text: str) -> None:
 @app.command()
 def fetch(
     out: Out,
-    source: Annotated[str, typer.Option(help="snapshot (shipped with the package) or live.")] = "snapshot",
+    source: Annotated[
+        str, typer.Option(help="snapshot (shipped with the package) or live.")
+    ] = "snapshot",
     overwrite: Overwrite = False,
 ) -> None:
     """Put the published tables into a store, verified against their manifests."""
@@ -74,8 +76,12 @@ def build(
     out: Out,
     radius: Annotated[float, typer.Option(help="Radius of the column, um (30 to 700).")] = 100.0,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 1,
-    store: Annotated[Path | None, typer.Option(help="Store made by fetch; else the snapshot.")] = None,
-    recipe: Annotated[Path | None, typer.Option(help="Recipe TOML; else the published model.")] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Store made by fetch; else the snapshot.")
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Recipe TOML; else the published model.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Build a V1 column with its LGN and background as a SONATA network."""
@@ -117,7 +123,9 @@ def info(net: Net) -> None:
         for name in frame.columns:
             table.add_column(name, justify="left" if frame[name].dtype == object else "right")
         for row in frame.itertuples(index=False):
-            table.add_row(*(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row))
+            table.add_row(
+                *(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row)
+            )
         console.print(table)
         console.print()
     console.print("Built with", inventory.settings)
@@ -193,10 +201,14 @@ def main() -> None:
         app()
     except V1BuilderError as error:
         for problem in error.problems:
-            errors.print(f"[bold red]error:[/] {escape(str(problem))}", highlight=False, soft_wrap=True)
+            errors.print(
+                f"[bold red]error:[/] {escape(str(problem))}", highlight=False, soft_wrap=True
+            )
         if len(error.problems) > 1:
             errors.print(f"{len(error.problems)} problems")
         sys.exit(1)
     except KeyboardInterrupt:
-        errors.print("interrupted; nothing half-written was left. `--resume` (train) or the same command goes on.")
+        errors.print(
+            "interrupted; nothing half-written was left. `--resume` (train) or the same command goes on."
+        )
         sys.exit(130)

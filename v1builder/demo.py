@@ -40,7 +40,10 @@ def run_demo(
     if out.exists() and any(out.iterdir()):
         if not overwrite:
             raise StorageError.of(
-                "the output already exists", out, "a non-empty folder", "choose another --out, or --overwrite"
+                "the output already exists",
+                out,
+                "a non-empty folder",
+                "choose another --out, or --overwrite",
             )
         for name in ("store", "networks", "run"):
             shutil.rmtree(out / name, ignore_errors=True)
@@ -49,16 +52,22 @@ def run_demo(
     template = resources.files("v1builder") / "demo.toml"
     write_text(out / "experiment.toml", template.read_text(encoding="utf-8"))
     experiment = load_experiment(out / "experiment.toml")
-    heading(f"2 build and validate, per seed      v1builder build --radius {RADIUS_UM:g} --seed 1 --out ...")
+    heading(
+        f"2 build and validate, per seed      v1builder build --radius {RADIUS_UM:g} --seed 1 --out ..."
+    )
     for seed in experiment.seeds:
         pipeline.build(
             Path(experiment.network.path.format(seed=seed)),
             radius=RADIUS_UM,
             seed=seed,
             store=out / "store",
-            progress=lambda stage, done, total, seed=seed: progress(f"seed {seed}: {stage}", done, total),
+            progress=lambda stage, done, total, seed=seed: progress(
+                f"seed {seed}: {stage}", done, total
+            ),
         )
-    heading(f"3 train, ablate, retrain, compare   v1builder compare {out}/experiment.toml --out {out}/run")
+    heading(
+        f"3 train, ablate, retrain, compare   v1builder compare {out}/experiment.toml --out {out}/run"
+    )
     compare(experiment, out / "run", progress=progress)
     heading(f"4 report                            v1builder report {out}/run")
     return write_report(out / "run")

@@ -125,7 +125,7 @@ class _SeedRun:
     def _result(self, cell: Cell, make: Callable[[Cell], dict[str, Any]]) -> dict[str, Any]:
         """The stored result of a cell, or a new one where there is none made by the same inputs."""
         path = cell.folder(self.out) / "result.json"
-        made_by = self._made_by(cell)
+        made_by = self._made_by
         if path.exists():
             stored = json.loads(path.read_text(encoding="utf-8"))
             if stored["made_by"] == made_by:
@@ -141,10 +141,13 @@ class _SeedRun:
         write_json(path, result)
         return result
 
-    def _made_by(self, cell: Cell) -> dict[str, Any]:
+    @cached_property
+    def _made_by(self) -> dict[str, Any]:
+        """What a result depends on besides its protocol, ablation and seed."""
         settings = self.experiment.model_dump(mode="json", exclude={"name", "seeds", "network"})
         settings["compare"] = {
-            key: settings["compare"][key] for key in ("matching", "rate_tolerance", "matching_trials")
+            key: settings["compare"][key]
+            for key in ("matching", "rate_tolerance", "matching_trials")
         }
         network = hashlib.sha256(json.dumps(self.subject.hashes).encode()).hexdigest()
         return {"settings": settings, "network_sha256": network, "versions": software_versions()}
@@ -159,7 +162,7 @@ class _SeedRun:
             network,
             folder,
             resume=True,
-            made_by={"cell": hashlib.sha256(json.dumps(self._made_by(cell)).encode()).hexdigest()},
+            made_by={"cell": hashlib.sha256(json.dumps(self._made_by).encode()).hexdigest()},
             progress=lambda done, total, _record: self.show(cell.title, done, total),
         )
         if cell.ablation.name == "intact":
@@ -170,7 +173,9 @@ class _SeedRun:
         """Ablate the trained intact network and test it as it is."""
         self.show(cell.title, 0, 1)
         trained, rates = self._trained_intact
-        network, matching = self._ablate(trained.network.export(self.subject.network), cell, lambda: rates)
+        network, matching = self._ablate(
+            trained.network.export(self.subject.network), cell, lambda: rates
+        )
         classifier = make_classifier(self.experiment, self.subject, network)
         classifier.readout.load_state_dict(trained.readout.state_dict())
         scores = score(test(self.experiment, self.subject, classifier))
@@ -180,7 +185,11 @@ class _SeedRun:
     @cached_property
     def _probes(self) -> tuple[dict[str, torch.Tensor], ...]:
         """Input of the two conditions rates are matched over: spontaneous and evoked."""
-        task, n, seed = self.subject.task, self.experiment.compare.matching_trials, self.subject.seed
+        task, n, seed = (
+            self.subject.task,
+            self.experiment.compare.matching_trials,
+            self.subject.seed,
+        )
         trials = task.draw(n, "train", stream(seed, "matching", "trials"))
         return (
             task.blank(n, stream(seed, "matching", "spontaneous")),
@@ -188,12 +197,16 @@ class _SeedRun:
         )
 
     @torch.no_grad()
-    def _rates(self, classifier: Classifier, bias: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    def _rates(
+        self, classifier: Classifier, bias: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
         """[n_cells, 2] Hz, spontaneous and evoked, with a bias current [n_cells] pA."""
         model = classifier.network
         current = None if bias is None else torch.as_tensor(bias)[None, None]
         seconds = self.subject.task.n_steps * model.dt / 1000
-        counts = [model(probe, current=current).spikes.sum(dim=1).mean(dim=0) for probe in self._probes]
+        counts = [
+            model(probe, current=current).spikes.sum(dim=1).mean(dim=0) for probe in self._probes
+        ]
         return torch.stack(counts, dim=1).double().numpy() / seconds
 
     def _by_population(self, rates: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,7 +3,12 @@
 import math
 from typing import Any
 
-from v1builder.experiments.statistics import Estimate, compare_family, mean_interval
+from v1builder.experiments.statistics import (
+    Estimate,
+    PairedComparison,
+    compare_family,
+    mean_interval,
+)
 
 #: Outcomes a network is judged by, and in the retrain protocol also how fast it learned.
 OUTCOMES = ("accuracy", "area_under_curve", "spikes_per_trial", "rate_Hz")
@@ -27,7 +32,9 @@ def summarise(results: list[dict[str, Any]], *, margin: float) -> dict[str, Any]
     values: dict[tuple[str, str], dict[str, list[float]]] = {}
     for result in sorted(results, key=lambda result: result["seed"]):
         for outcome in OUTCOMES:
-            if outcome in result and not (result["protocol"] == "frozen" and outcome == OUTCOMES[1]):
+            if outcome in result and not (
+                result["protocol"] == "frozen" and outcome == OUTCOMES[1]
+            ):
                 family = values.setdefault((result["protocol"], outcome), {})
                 family.setdefault(result["ablation"], []).append(result[outcome])
     summary, differences, methods = [], [], set()
@@ -41,27 +48,13 @@ def summarise(results: list[dict[str, Any]], *, margin: float) -> dict[str, Any]
         if outcome in ("accuracy", "area_under_curve"):
             intact, *others = by_ablation
             conditions = {name: by_ablation[name] for name in others}
-            for row in compare_family(
+            family = compare_family(
                 by_ablation[intact], conditions, margin=margin, seed=_BOOTSTRAP_SEED
-            ):
-                differences.append(
-                    {
-                        "protocol": protocol,
-                        "ablation": row.name,
-                        "metric": outcome,
-                        **_record(row.difference),
-                        "per_seed": list(row.differences),
-                        "t_interval": [_number(row.t_low), _number(row.t_high)],
-                        "d_z": _number(row.d_z),
-                        "p_sign_flip": row.p_sign_flip,
-                        "p_smallest": row.p_smallest,
-                        "p_t": _number(row.p_t),
-                        "p_holm": _number(row.p_holm),
-                        "p_tost": _number(row.p_tost),
-                        "margin": row.margin,
-                        "equivalent": row.equivalent,
-                    }
-                )
+            )
+            differences += [
+                {"protocol": protocol, "ablation": row.name, "metric": outcome, **_paired(row)}
+                for row in family
+            ]
     return {
         "summary": summary,
         "differences": differences,
@@ -72,6 +65,22 @@ def summarise(results: list[dict[str, Any]], *, margin: float) -> dict[str, Any]
 def _number(value: float) -> float | None:
     """JSON has no NaN: what is not defined is None."""
     return float(value) if math.isfinite(value) else None
+
+
+def _paired(row: PairedComparison) -> dict[str, Any]:
+    return {
+        **_record(row.difference),
+        "per_seed": list(row.differences),
+        "t_interval": [_number(row.t_low), _number(row.t_high)],
+        "d_z": _number(row.d_z),
+        "p_sign_flip": row.p_sign_flip,
+        "p_smallest": row.p_smallest,
+        "p_t": _number(row.p_t),
+        "p_holm": _number(row.p_holm),
+        "p_tost": _number(row.p_tost),
+        "margin": row.margin,
+        "equivalent": row.equivalent,
+    }
 
 
 def _record(estimate: Estimate) -> dict[str, Any]:

@@ -49,20 +49,32 @@ def accuracy_figure(cells: pd.DataFrame, summary: pd.DataFrame, chance: float) -
         for ax, protocol in zip(axes, protocols, strict=True):
             shown = cells[cells["protocol"] == protocol]
             ablations = list(dict.fromkeys(shown["ablation"]))
-            by_seed = shown.pivot_table(index="seed", columns="ablation", values="accuracy")[ablations]
+            by_seed = shown.pivot_table(index="seed", columns="ablation", values="accuracy")[
+                ablations
+            ]
             for _, row in by_seed.iterrows():
-                ax.plot(range(len(ablations)), row, "o-", color="#b5b5b5", markersize=3, linewidth=0.8)
+                ax.plot(
+                    range(len(ablations)), row, "o-", color="#b5b5b5", markersize=3, linewidth=0.8
+                )
             rows = summary[(summary["protocol"] == protocol) & (summary["metric"] == "accuracy")]
             for place, ablation in enumerate(ablations):
                 row = rows[rows["ablation"] == ablation].iloc[0]
-                ax.plot([place] * 2, [row["low"], row["high"]], color=color_of(place), linewidth=2.5)
+                ax.plot(
+                    [place] * 2, [row["low"], row["high"]], color=color_of(place), linewidth=2.5
+                )
                 ax.plot(place, row["mean"], "s", color=color_of(place), markersize=7)
             ax.axhline(chance, color="#888888", linestyle=":", linewidth=1)
-            ax.text(len(ablations) - 0.6, chance, "chance", va="bottom", ha="right", color="#888888")
+            ax.text(
+                len(ablations) - 0.6, chance, "chance", va="bottom", ha="right", color="#888888"
+            )
             ax.set_xticks(range(len(ablations)), ablations, rotation=25, ha="right")
             ax.set_ylim(min(chance, float(by_seed.min().min())) - 0.05, 1.02)
             ax.set_ylabel("held-out accuracy")
-            ax.set_title({"retrain": "trained after the ablation", "frozen": "ablated after training"}[protocol])
+            ax.set_title(
+                {"retrain": "trained after the ablation", "frozen": "ablated after training"}[
+                    protocol
+                ]
+            )
     return figure
 
 
@@ -77,9 +89,16 @@ def learning_figure(curves: dict[str, NDArray[np.float64]], chance: float) -> Fi
     with mpl.rc_context(_STYLE):
         for index, (ablation, curve) in enumerate(curves.items()):
             steps, accuracy = curve[0, :, 0], curve[:, :, 1]
-            ax.plot(steps, accuracy.mean(axis=0), color=color_of(index), label=ablation, linewidth=1.8)
+            ax.plot(
+                steps, accuracy.mean(axis=0), color=color_of(index), label=ablation, linewidth=1.8
+            )
             ax.fill_between(
-                steps, accuracy.min(axis=0), accuracy.max(axis=0), color=color_of(index), alpha=0.12, lw=0
+                steps,
+                accuracy.min(axis=0),
+                accuracy.max(axis=0),
+                color=color_of(index),
+                alpha=0.12,
+                lw=0,
             )
         ax.axhline(chance, color="#888888", linestyle=":", linewidth=1)
         ax.set_xlabel("training step")
@@ -106,8 +125,17 @@ def rates_figure(rates: pd.DataFrame) -> Figure:
             width=0.7,
             label="in vivo, quartiles",
         )
-        ax.plot(places, rates["median"], "_", color="#555555", markersize=12, label="in vivo, median")
-        ax.plot(places, rates["untrained"], "o", markerfacecolor="none", color="#3b76af", label="untrained")
+        ax.plot(
+            places, rates["median"], "_", color="#555555", markersize=12, label="in vivo, median"
+        )
+        ax.plot(
+            places,
+            rates["untrained"],
+            "o",
+            markerfacecolor="none",
+            color="#3b76af",
+            label="untrained",
+        )
         ax.plot(places, rates["trained"], "o", color="#c4622d", markersize=4, label="trained")
         ax.set_yscale("symlog", linthresh=1)
         ax.set_ylim(0, None)
@@ -118,7 +146,9 @@ def rates_figure(rates: pd.DataFrame) -> Figure:
     return figure
 
 
-def network_figure(cells: pd.DataFrame, spikes: pd.DataFrame, stimulus_ms: tuple[float, float]) -> Figure:
+def network_figure(
+    cells: pd.DataFrame, spikes: pd.DataFrame, stimulus_ms: tuple[float, float]
+) -> Figure:
     """The column and one trial: cells by depth, and their spikes.
 
     Args:
@@ -139,15 +169,27 @@ def network_figure(cells: pd.DataFrame, spikes: pd.DataFrame, stimulus_ms: tuple
         row_of[np.argsort(cells["y"].to_numpy())] = np.arange(len(cells))
         raster.axvspan(*stimulus_ms, color="#f2e9c9", zorder=0)
         raster.scatter(
-            spikes["time"], row_of[spikes["cell"]], c=color[spikes["cell"]], s=3, linewidths=0, marker="|"
+            spikes["time"],
+            row_of[spikes["cell"]],
+            c=color[spikes["cell"]],
+            s=3,
+            linewidths=0,
+            marker="|",
         )
-        raster.scatter(spikes["time"], row_of[spikes["cell"]], c=color[spikes["cell"]], s=2, linewidths=0)
+        raster.scatter(
+            spikes["time"], row_of[spikes["cell"]], c=color[spikes["cell"]], s=2, linewidths=0
+        )
         layer = cells["pop_name"].str.extract(r"^[ei](\d)")[0]
         for name in sorted(layer.unique()):
             rows = row_of[(layer == name).to_numpy()]
             raster.axhline(rows.min(), color="#cccccc", linewidth=0.6)
-            raster.text(1.005, rows.mean(), f"L{'2/3' if name == '2' else name}", va="center",
-                        transform=raster.get_yaxis_transform())
+            raster.text(
+                1.005,
+                rows.mean(),
+                f"L{'2/3' if name == '2' else name}",
+                va="center",
+                transform=raster.get_yaxis_transform(),
+            )
         raster.set_ylim(0, len(cells))
         raster.set_yticks([])
         raster.set_ylabel("cells by depth")

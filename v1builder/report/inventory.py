@@ -37,7 +37,9 @@ def take_inventory(network: Network) -> Inventory:
         for name in dict.fromkeys(names.astype(str)):
             cells = names == name
             used = types.loc[np.unique(population.node_type_id[cells])]
-            borrowed = used["borrowed_from"].dropna() if "borrowed_from" in used else pd.Series(dtype=str)
+            borrowed = (
+                used["borrowed_from"].dropna() if "borrowed_from" in used else pd.Series(dtype=str)
+            )
             borrowed = borrowed[borrowed.astype(str).str.strip() != ""]
             rows.append(
                 {
@@ -62,5 +64,9 @@ def take_inventory(network: Network) -> Inventory:
         for edge in network.edges.values()
     ]
     provenance = network.provenance
-    settings = {key: provenance[key] for key in ("radius_um", "seed", "recipe") if key in provenance}
-    return Inventory(pd.DataFrame(rows), pd.DataFrame(edges), provenance.get("sources", []), settings)
+    settings = {
+        key: provenance[key] for key in ("radius_um", "seed", "recipe") if key in provenance
+    }
+    return Inventory(
+        pd.DataFrame(rows), pd.DataFrame(edges), provenance.get("sources", []), settings
+    )

@@ -55,7 +55,9 @@ def _draw(comparison: dict[str, Any], run: Path) -> dict[str, Figure]:
     trained = cells[cells["protocol"] == "retrain"]
     if len(trained):
         curves = {
-            str(ablation): np.array(list(trained.loc[trained["ablation"] == ablation, "learning_curve"]))
+            str(ablation): np.array(
+                list(trained.loc[trained["ablation"] == ablation, "learning_curve"])
+            )
             for ablation in dict.fromkeys(trained["ablation"])
         }
         drawn["learning"] = figures.learning_figure(curves, comparison["chance"])
@@ -68,7 +70,9 @@ def _draw(comparison: dict[str, Any], run: Path) -> dict[str, Figure]:
 
 def headline(comparison: dict[str, Any]) -> list[str]:
     """What came out, in sentences, also when nothing did."""
-    summary = {(row["protocol"], row["ablation"], row["metric"]): row for row in comparison["summary"]}
+    summary = {
+        (row["protocol"], row["ablation"], row["metric"]): row for row in comparison["summary"]
+    }
     protocol = comparison["cells"][0]["protocol"]
     intact = summary[(protocol, "intact", "accuracy")]
     above = intact["low"] > comparison["chance"]
@@ -80,7 +84,9 @@ def headline(comparison: dict[str, Any]) -> list[str]:
     for row in comparison["differences"]:
         if row["metric"] != "accuracy":
             continue
-        when = "trained from the start" if row["protocol"] == "retrain" else "ablated after training"
+        when = (
+            "trained from the start" if row["protocol"] == "retrain" else "ablated after training"
+        )
         verdict = (
             "lower accuracy"
             if row["high"] < 0
@@ -95,7 +101,8 @@ def headline(comparison: dict[str, Any]) -> list[str]:
         )
     if intact["n"] < 10:
         sentences.append(
-            f"{intact['n']} paired seeds show the method; a claim needs at least 10 (`seeds` in the experiment)."
+            f"{intact['n']} paired seeds show the method; a claim needs at least 10 "
+            "(`seeds` in the experiment)."
         )
     return sentences
 
@@ -122,7 +129,9 @@ def write_report(run: Path | str) -> Path:
         with atomic_file(folder / f"{name}.png") as temporary:
             temporary.write_bytes(image)
         images[name] = base64.b64encode(image).decode("ascii")
-    table = pd.DataFrame(comparison["cells"]).drop(columns=["learning_curve", "matching"], errors="ignore")
+    table = pd.DataFrame(comparison["cells"]).drop(
+        columns=["learning_curve", "matching"], errors="ignore"
+    )
     write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         (Path(__file__).parent / "page.html.jinja").read_text(encoding="utf-8")

@@ -48,7 +48,9 @@ def load_checkpoint(folder: Path, expected: dict[str, Any]) -> dict[str, Any] | 
         raise ConfigError.of(
             "the run was made by other settings",
             path,
-            ", ".join(f"{key}: {state['made_by'].get(key)!r} -> {expected[key]!r}" for key in differing),
+            ", ".join(
+                f"{key}: {state['made_by'].get(key)!r} -> {expected[key]!r}" for key in differing
+            ),
             "restore the settings, or train into another --out",
         )
     return state
@@ -94,7 +96,9 @@ def stop_after_step() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stop.set()
 
-    previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {
+        number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield stop
     finally:

@@ -37,7 +37,9 @@ class Classifier(nn.Module):
         self.network = network
         self.readout = readout
 
-    def forward(self, inputs: dict[str, Tensor], record_voltage: bool = False) -> tuple[Tensor, Rollout]:
+    def forward(
+        self, inputs: dict[str, Tensor], record_voltage: bool = False
+    ) -> tuple[Tensor, Rollout]:
         """Logits [batch, class] and the rollout they were read from."""
         rollout = self.network(inputs, record_voltage=record_voltage)
         return self.readout(rollout.spikes), rollout
@@ -78,7 +80,14 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    classifier: nn.Module, task: Task, *, split: str, n_trials: int, batch_size: int, seed: int, dt: float
+    classifier: nn.Module,
+    task: Task,
+    *,
+    split: str,
+    n_trials: int,
+    batch_size: int,
+    seed: int,
+    dt: float,
 ) -> Evaluation:
     """Test on `n_trials` trials of a split; equal seeds give equal trials and noise."""
     trials = task.draw(n_trials, split, stream(seed, split, "trials"))

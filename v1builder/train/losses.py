@@ -46,10 +46,14 @@ def rate_targets(network: Network, reference: pd.DataFrame) -> RateTargets:
         DataError: a population of the network has no in vivo rates.
     """
     rates = reference[reference["metric"] == "mean_rate_Hz"].set_index("population")
-    names, population = np.unique(network.cells.attributes["pop_name"].astype(str), return_inverse=True)
+    names, population = np.unique(
+        network.cells.attributes["pop_name"].astype(str), return_inverse=True
+    )
     raise_if_any(
         [
-            Problem("no in vivo rates for a population", "reference/in_vivo.csv", name, "add its row")
+            Problem(
+                "no in vivo rates for a population", "reference/in_vivo.csv", name, "add its row"
+            )
             for name in names
             if name not in rates.index
         ],
@@ -59,7 +63,9 @@ def rate_targets(network: Network, reference: pd.DataFrame) -> RateTargets:
     for index, name in enumerate(names):
         size = int((population == index).sum())
         published = rates.loc[name, list(_QUANTILES)].to_numpy(dtype=float)
-        targets.append(np.interp((np.arange(size) + 0.5) / size, list(_QUANTILES.values()), published))
+        targets.append(
+            np.interp((np.arange(size) + 0.5) / size, list(_QUANTILES.values()), published)
+        )
     return RateTargets(torch.from_numpy(population), torch.from_numpy(np.concatenate(targets)))
 
 

@@ -1,5 +1,6 @@
 """From an experiment file and a seed to a trained, tested network."""
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,12 @@ def prepare(experiment: Experiment, seed: int) -> Subject:
     network = load_network(folder)
     model = experiment.model
     lgn = LGN(network.nodes[LGN_POPULATION], dt=model.dt)
-    targets = rate_targets(network, read_reference(folder)) if experiment.train.rate_weight > 0 else None
-    return Subject(seed, network, make_task(experiment.task, lgn, dt=model.dt), targets, hash_folder(folder))
+    targets = (
+        rate_targets(network, read_reference(folder)) if experiment.train.rate_weight > 0 else None
+    )
+    return Subject(
+        seed, network, make_task(experiment.task, lgn, dt=model.dt), targets, hash_folder(folder)
+    )
 
 
 def make_classifier(experiment: Experiment, subject: Subject, network: Network) -> Classifier:
@@ -139,18 +144,24 @@ def learning(metrics: list[dict[str, Any]], settings: TrainSettings) -> dict[str
     of steps); steps_to_criterion the first validated step at or above the criterion, None when never.
     """
     curve = [(m["step"], m["accuracy"]) for m in metrics if m["split"] == "validation"]
-    pairs = zip(curve[:-1], curve[1:], strict=True)
+    pairs = itertools.pairwise(curve)
     area = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairs)
     length = curve[-1][0] - curve[0][0]
     return {
         "learning_curve": curve,
         "area_under_curve": area / length if length else curve[-1][1],
-        "steps_to_criterion": next((s for s, accuracy in curve if accuracy >= settings.criterion), None),
+        "steps_to_criterion": next(
+            (s for s, accuracy in curve if accuracy >= settings.criterion), None
+        ),
     }
 
 
 def train(
-    experiment: Experiment, out: Path | str, *, resume: bool = False, progress: Progress | None = None
+    experiment: Experiment,
+    out: Path | str,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train the experiment's intact network with its first seed.
 

@@ -1,22 +1,22 @@
 """One TOML file per experiment: which network, which task, how it is trained, what is compared.
 
-    name = "orientation discrimination"
-    seeds = [1, 2, 3]
+name = "orientation discrimination"
+seeds = [1, 2, 3]
 
-    [network]
-    path = "networks/seed-{seed}"      # relative to this file; {seed} is optional
+[network]
+path = "networks/seed-{seed}"      # relative to this file; {seed} is optional
 
-    [task]
-    name = "orientation_discrimination"
+[task]
+name = "orientation_discrimination"
 
-    [model]
-    dt = 1.0
+[model]
+dt = 1.0
 
-    [train]
-    steps = 100
+[train]
+steps = 100
 
-    [compare]
-    ablations = ["intact", "mean(population)"]
+[compare]
+ablations = ["intact", "mean(population)"]
 """
 
 from pathlib import Path
@@ -130,7 +130,9 @@ class CompareSettings(Settings):
     @classmethod
     def _baseline_first(cls, ablations: tuple[str, ...]) -> tuple[str, ...]:
         if not ablations or ablations[0] != "intact":
-            raise ValueError("the list must begin with 'intact', the network all others are paired with")
+            raise ValueError(
+                "the list must begin with 'intact', the network all others are paired with"
+            )
         if len(set(ablations)) != len(ablations):
             raise ValueError("an ablation is named twice")
         return ablations
