@@ -1,0 +1,16 @@
+"""Published tables, checked, and the cell models made of them, in model units."""
+
+from v1builder.curate.cell_models import cell_models
+from v1builder.curate.citations import Citation, citations
+from v1builder.curate.selection import SelectionRule, select_cell_models
+from v1builder.curate.store import Store, read_store
+
+__all__ = [
+    "Citation",
+    "SelectionRule",
+    "Store",
+    "cell_models",
+    "citations",
+    "read_store",
+    "select_cell_models",
+]
