@@ -39,6 +39,8 @@ from v1builder.schema.recipe import RecurrentRecipe
 
 #: Side of a bin, um. Smaller bins bound p more tightly but are more to look at.
 _BIN_UM = 50.0
+#: Where the bound of p exceeds this, every source of the bin is looked at.
+_LOOK_AT_ALL = 0.5
 #: Standard deviations along and across the preferred direction are sigma / 1.5 and sigma * 1.5.
 _ELONGATION = 1.5
 #: Targets within this many core radii are displaced.
@@ -276,10 +278,61 @@ def _probability(s: int, t: int, frame: Frame, cells: CellArrays, rule: RuleArra
 
 
 @numba.njit(cache=True)
-def _grown(buffer: NDArray[np.int32]) -> NDArray[np.int32]:
-    bigger = np.empty(2 * len(buffer), dtype=np.int32)
-    bigger[: len(buffer)] = buffer
-    return bigger
+def _draw_sources(
+    t: int,
+    pre: int,
+    frame: Frame,
+    bound: NDArray[np.float64],
+    state: NDArray[np.uint64],
+    cells: CellArrays,
+    rule: RuleArrays,
+    bins: SourceBins,
+    found: NDArray[np.int32],
+) -> int:
+    """Fill `found` with the sources of population `pre` that connect to `t`; return how many."""
+    post = cells.population[t]
+    scale = rule.p_max[pre, post] * cells.size_ratio[t]
+    scale *= max(rule.near[pre, post], rule.far[pre, post])
+    n = 0
+    budget = exponential(state)
+    for entry in range(bins.entries[pre], bins.entries[pre + 1]):
+        q = min(scale * bound[bins.bin_of[entry]], 1.0)
+        place, stop = bins.first[entry], bins.first[entry + 1]
+        look_at_all = q > _LOOK_AT_ALL
+        # Any hazard >= -log(1 - q) will do; this one needs no logarithm.
+        hazard = 0.0 if look_at_all else q / (1.0 - q)
+        passed = 1.0 if look_at_all else -1.0  # -1: not computed, most bins have no candidate
+        while place < stop:
+            if not look_at_all:
+                if budget >= (stop - place) * hazard:
+                    budget -= (stop - place) * hazard
+                    break
+                if passed < 0:
+                    passed = -np.expm1(-hazard)
+                place = min(place + int(budget / hazard), stop - 1)
+                budget = exponential(state)
+            s = int(bins.cell[place])
+            place += 1
+            if uniform(state) * passed < _probability(s, t, frame, cells, rule):
+                found[n] = s
+                n += 1
+    found[:n].sort()  # bins are not in the order of ids
+    return n
+
+
+@numba.njit(cache=True)
+def _draw_quantiles(
+    first: int, counts: NDArray[np.int64], key: np.uint64, state: NDArray[np.uint64]
+) -> NDArray[np.float64]:
+    """One U(0, 1) per edge, from a stream that does not depend on how the edges were found."""
+    quantiles = np.empty(counts.sum())
+    position = 0
+    for row in range(len(counts)):
+        start_stream(state, ~key, first + row)
+        for _ in range(counts[row]):
+            quantiles[position] = uniform(state)
+            position += 1
+    return quantiles
 
 
 @numba.njit(nogil=True, cache=True)
@@ -289,56 +342,22 @@ def _sample_block(
     """Edges onto targets first..last-1: number per target, sources and quantiles in final order."""
     counts = np.zeros(last - first, dtype=np.int64)
     sources = np.empty(1024, dtype=np.int32)
-    used = 0
+    found = np.empty(len(cells.x), dtype=np.int32)
     state = np.zeros(1, dtype=np.uint64)
     bounds = np.empty((2, len(bins.center)))
+    used = 0
     for t in range(first, last):
         start_stream(state, key, t)
-        start = used
-        post = cells.population[t]
-        sigma = rule.sigma[:, rule.excitatory[post]]
+        sigma = rule.sigma[:, rule.excitatory[cells.population[t]]]
         frames = (_gaussian_frame(t, 0, sigma[0], cells), _gaussian_frame(t, 1, sigma[1], cells))
         _bound_bins(frames[0], bins, bounds[0])
         _bound_bins(frames[1], bins, bounds[1])
         for pre in range(len(bins.entries) - 1):
-            frame, bound = frames[rule.excitatory[pre]], bounds[rule.excitatory[pre]]
-            scale = rule.p_max[pre, post] * cells.size_ratio[t]
-            scale *= max(rule.near[pre, post], rule.far[pre, post])
-            group = used
-            budget = exponential(state)
-            for entry in range(bins.entries[pre], bins.entries[pre + 1]):
-                q = min(scale * bound[bins.bin_of[entry]], 1.0)
-                place, stop = bins.first[entry], bins.first[entry + 1]
-                # Any hazard >= -log(1 - q) will do; this one needs no logarithm. Where q is large,
-                # every source is looked at.
-                all_of_them = q > 0.5
-                hazard = 0.0 if all_of_them else q / (1.0 - q)
-                if not all_of_them and budget >= (stop - place) * hazard:
-                    budget -= (stop - place) * hazard
-                    continue
-                passed = 1.0 if all_of_them else 1.0 - np.exp(-hazard)
-                while place < stop:
-                    if not all_of_them:
-                        if budget >= (stop - place) * hazard:
-                            budget -= (stop - place) * hazard
-                            break
-                        place = min(place + int(budget / hazard), stop - 1)
-                        budget = exponential(state)
-                    s = bins.cell[place]
-                    place += 1
-                    if uniform(state) * passed < _probability(s, t, frame, cells, rule):
-                        if used == len(sources):
-                            sources = _grown(sources)
-                        sources[used] = s
-                        used += 1
-            sources[group:used].sort()  # bins are not in the order of ids
-        counts[t - first] = used - start
-    quantiles = np.empty(used)
-    position = 0
-    for t in range(first, last):
-        # Weights have a stream of their own, so that they do not depend on how edges were found.
-        start_stream(state, ~key, t)
-        for _ in range(counts[t - first]):
-            quantiles[position] = uniform(state)
-            position += 1
-    return counts, sources[:used].copy(), quantiles
+            kind = rule.excitatory[pre]
+            n = _draw_sources(t, pre, frames[kind], bounds[kind], state, cells, rule, bins, found)
+            while used + n > len(sources):
+                sources = np.concatenate((sources, np.empty_like(sources)))
+            sources[used : used + n] = found[:n]
+            used += n
+            counts[t - first] += n
+    return counts, sources[:used].copy(), _draw_quantiles(first, counts, key, state)

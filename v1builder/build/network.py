@@ -52,15 +52,24 @@ class Tables(Protocol):
     Columns are those of the curated tables; units are in their names.
     """
 
-    populations: pd.DataFrame
-    connection_probability: pd.DataFrame
-    distance_orientation_rule: pd.DataFrame
-    psp_lookup: pd.DataFrame
-    psp_amplitude: pd.DataFrame
-    synapse_kinetics: pd.DataFrame
-    lgn_cell_types: pd.DataFrame
-    lgn_to_v1: pd.DataFrame
-    provenance: dict[str, Any]
+    @property
+    def populations(self) -> pd.DataFrame: ...  # noqa: D102
+    @property
+    def connection_probability(self) -> pd.DataFrame: ...  # noqa: D102
+    @property
+    def distance_orientation_rule(self) -> pd.DataFrame: ...  # noqa: D102
+    @property
+    def psp_lookup(self) -> pd.DataFrame: ...  # noqa: D102
+    @property
+    def psp_amplitude(self) -> pd.DataFrame: ...  # noqa: D102
+    @property
+    def synapse_kinetics(self) -> pd.DataFrame: ...  # noqa: D102
+    @property
+    def lgn_cell_types(self) -> pd.DataFrame: ...  # noqa: D102
+    @property
+    def lgn_to_v1(self) -> pd.DataFrame: ...  # noqa: D102
+    @property
+    def provenance(self) -> dict[str, Any]: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -115,7 +124,7 @@ def build_network(
     if seed < 0:
         raise ConfigError.of("the seed is negative", "seed", seed, "choose a whole number >= 0")
     report = progress or (lambda _stage, _done, _total: None)
-    n_threads = threads or numba.config.NUMBA_NUM_THREADS
+    n_threads = threads or numba.config.NUMBA_NUM_THREADS  # pyright: ignore[reportAttributeAccessIssue]
     with atomic_folder(out, overwrite=overwrite) as folder:
         report("cells", 0, 1)
         plan = _plan(tables, cell_models, recipe, radius, seed)
@@ -275,8 +284,12 @@ def _write_circuit(folder: Path) -> None:
 
 def _provenance(plan: _Plan, radius: float, n_edges: dict[str, int]) -> dict[str, Any]:
     models = plan.models
-    borrowed = models[models["borrowed_from"] != ""]
-    fallback = models[models["bkg_weight_source"] != "published"]
+
+    def rows(of: NDArray[np.bool_], columns: list[str]) -> list[dict[str, Any]]:
+        return pd.DataFrame(models.loc[of, columns]).to_dict("records")
+
+    borrowed = models["borrowed_from"].to_numpy() != ""
+    fallback = models["bkg_weight_source"].to_numpy() != "published"
     return provenance(
         "build",
         radius_um=float(radius),
@@ -288,11 +301,9 @@ def _provenance(plan: _Plan, radius: float, n_edges: dict[str, int]) -> dict[str
             BKG: plan.recipe.background.n_units,
         },
         n_edges=n_edges,
-        borrowed_cell_models=borrowed[["population", "specimen_id", "borrowed_from"]].to_dict(
-            "records"
+        borrowed_cell_models=rows(borrowed, ["population", "specimen_id", "borrowed_from"]),
+        background_weight_fallbacks=rows(
+            fallback, ["population", "specimen_id", "bkg_weight", "bkg_weight_source"]
         ),
-        background_weight_fallbacks=fallback[
-            ["population", "specimen_id", "bkg_weight", "bkg_weight_source"]
-        ].to_dict("records"),
         data=plan.tables.provenance,
     )

@@ -1,8 +1,8 @@
 """The table of V1 cell models as SONATA node types, and their component files.
 
 A node type's id is the specimen id of its cell model, as in the published model. A model that
-another population borrows gets the id number_of_population * 1e9 + specimen id, so that ids stay unique and
-the specimen stays readable.
+another population borrows gets the id number_of_population * 1e9 + specimen id, so that ids stay
+unique and the specimen stays readable.
 """
 
 from pathlib import Path
@@ -58,7 +58,8 @@ def build_models(cell_models: pd.DataFrame, populations: pd.DataFrame) -> pd.Dat
         ]
     ]
     raise_if_any(problems, DataError)
-    models = cell_models.assign(population_index=cell_models["population"].map(row_of))
+    row = np.array([row_of[name] for name in cell_models["population"]])
+    models = cell_models.assign(population_index=row)
     models = models.sort_values("population_index", kind="stable").reset_index(drop=True)
     for name in ("synapse_class", "ei", "location", "neuropixels_class"):
         models[name] = populations[name].to_numpy()[models["population_index"]]

@@ -205,7 +205,7 @@ def weight_rule(
     fits = table.reindex(lookup.reindex(pd.MultiIndex.from_tuples(pairs)).to_numpy())
     n = len(names)
     s_p, m_p = (
-        pd.to_numeric(fits[name], errors="coerce").to_numpy(dtype=np.float64).reshape(n, n)
+        np.asarray(pd.to_numeric(fits[name], errors="coerce"), dtype=np.float64).reshape(n, n)
         for name in ("logn_shape_90th", "logn_scale_90th")
     )
     raise_if_any(
