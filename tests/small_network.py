@@ -1,4 +1,4 @@
-"""A hand-made SONATA network of two V1 populations, an LGN and a background; a few hundred edges."""
+"""A hand-made SONATA network: two V1 populations, an LGN, a background, a few hundred edges."""
 
 from pathlib import Path
 

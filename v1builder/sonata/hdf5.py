@@ -41,7 +41,12 @@ def open_to_read(path: Path | str) -> Iterator[H5File]:
             "the file is truncated or is not HDF5", path, error, "build or copy the file again"
         ) from None
     with file:
-        yield file
+        try:
+            yield file
+        except OSError as error:  # the header was whole, the data are not
+            raise NetworkError.of(
+                "the file is damaged", path, error, "build or copy the file again"
+            ) from None
 
 
 @contextmanager

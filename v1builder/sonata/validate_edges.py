@@ -1,0 +1,313 @@
+"""What is wrong with an edge population: its datasets, types, values and indices."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from v1builder.schema.errors import NetworkError, Problem
+from v1builder.sonata.circuit import PopulationFile
+from v1builder.sonata.edges import REQUIRED_DATASETS, EdgeTable, iterate_edges
+from v1builder.sonata.hdf5 import H5Group, open_to_read
+from v1builder.sonata.indices import DIRECTIONS
+from v1builder.sonata.join import joined, receptor_of_type, type_rows, with_synapse_models
+from v1builder.sonata.types import read_types
+
+_CHUNK = 1 << 22
+_COLUMNS = ("syn_weight", "nsyns", "delay")
+
+
+class Nodes(Protocol):
+    """What is known of a node population."""
+
+    node_id: NDArray[np.int64]
+    ei: NDArray[Any] | None
+    virtual: bool
+    n_ports: int
+
+
+def shape_problems(
+    group: H5Group, where: str, kind: str, required: tuple[str, ...]
+) -> list[Problem]:
+    """Missing datasets and unequal lengths of a population; `kind` is "node" or "edge"."""
+    missing = [name for name in required if name not in group]
+    if missing:
+        return [
+            Problem("a dataset is missing", f"{where}, dataset {name}", fix="write the file again")
+            for name in missing
+        ]
+    n = len(group[required[0]])
+    problems = [
+        Problem(
+            "datasets differ in length",
+            f"{where}, dataset {name}",
+            f"{len(item)} values for {n} {kind}s",
+            "write the file again",
+        )
+        for name, item in group.items()
+        if isinstance(item, h5py.Dataset) and len(item) != n
+    ]
+    if problems:
+        return problems
+    group_id = f"{kind}_group_id"
+    ids, counts = (
+        np.unique(group[group_id][()], return_counts=True)
+        if group_id in group
+        else (np.array([0]), np.array([n]))
+    )
+    for key, count in zip(ids, counts, strict=True):
+        problems += [
+            Problem(
+                "datasets differ in length",
+                f"{where}, dataset {key}/{name}",
+                f"{len(item)} values for {count} {kind}s",
+                "write the file again",
+            )
+            for name, item in group.get(str(key), {}).items()
+            if isinstance(item, h5py.Dataset) and len(item) != count
+        ]
+    return problems
+
+
+class EdgeCheck:
+    """Checks one edge population; `problems` grows while it runs.
+
+    Every kind of problem is noted once, with the number of edges that have it and the first.
+    """
+
+    def __init__(
+        self,
+        part: PopulationFile,
+        name: str,
+        synaptic_models: Path | None,
+        nodes: Mapping[str, Nodes],
+    ):
+        self.part, self.name = part, name
+        self.where = f"{part.file}, population {name}"
+        self.problems: list[Problem] = []
+        self._synaptic_models = synaptic_models
+        self._nodes = nodes
+        self._counts: dict[tuple[str, str], tuple[int, int, str]] = {}
+
+    def run(self) -> None:
+        """Do all checks.
+
+        Raises:
+            NetworkError: a file is missing or damaged, so that no more can be said.
+        """
+        with open_to_read(self.part.file) as file:
+            if "edges" not in file or self.name not in file["edges"]:
+                present = ", ".join(file.get("edges", {}))
+                problem = Problem(f"no population '{self.name}' in the file", self.where, present)
+                self.problems.append(problem)
+                return
+            group = file[f"edges/{self.name}"]
+            self.problems += shape_problems(group, self.where, "edge", REQUIRED_DATASETS)
+            if self.problems:
+                return
+            self._check_indices(group)
+        types = self._types()
+        for chunk in iterate_edges(self.part.file, self.name, _CHUNK):
+            if chunk.start == 0 and not self._ends_known(chunk):
+                return
+            self._check_nodes_exist(chunk)
+            if types is not None:
+                self._check_values(chunk, types)
+        for (what, fix), (count, first, got) in self._counts.items():
+            self.problems.append(
+                Problem(what, self.where, f"{got}; {count} edges, first edge {first}", fix)
+            )
+
+    def _note(self, what: str, fix: str, wrong: NDArray[np.bool_], values: Any, start: int) -> None:
+        """Count the edges that have a problem; `values` are shown for the first."""
+        count = int(np.count_nonzero(wrong))
+        if count == 0:
+            return
+        first = int(np.flatnonzero(wrong)[0])
+        before = self._counts.get((what, fix))
+        if before is None:
+            self._counts[what, fix] = (count, start + first, str(values[first]))
+        else:
+            self._counts[what, fix] = (before[0] + count, *before[1:])
+
+    def _types(self) -> pd.DataFrame | None:
+        if self.part.types_file is None:
+            return pd.DataFrame(index=pd.Index([], dtype=np.int64, name="edge_type_id"))
+        types = read_types(self.part.types_file, "edge_type_id")
+        try:
+            types = with_synapse_models(types, self._synaptic_models)
+        except NetworkError as error:
+            self.problems += error.problems
+            return None
+        return types.assign(receptor_type=receptor_of_type(types))
+
+    def _ends_known(self, chunk: EdgeTable) -> bool:
+        known = True
+        for end, population in (("source", chunk.source), ("target", chunk.target)):
+            if population not in self._nodes:
+                known = False
+                self.problems.append(
+                    Problem(
+                        f"the {end} population of the edges is not in the network",
+                        self.where,
+                        population or "no attribute node_population",
+                        f"nodes that could be read: {', '.join(self._nodes) or 'none'}",
+                    )
+                )
+        if known and self._nodes[chunk.target].virtual:
+            self.problems.append(
+                Problem("the target of the edges is not simulated", self.where, chunk.target)
+            )
+        return known
+
+    def _check_nodes_exist(self, chunk: EdgeTable) -> None:
+        for end, population, ids in (
+            ("source", chunk.source, chunk.source_id),
+            ("target", chunk.target, chunk.target_id),
+        ):
+            wrong = ~np.isin(ids, self._nodes[population].node_id)
+            self._note(
+                f"an edge has a {end} that does not exist",
+                f"{population} has {len(self._nodes[population].node_id)} nodes",
+                wrong,
+                ids,
+                chunk.start,
+            )
+
+    def _check_values(self, chunk: EdgeTable, types: pd.DataFrame) -> None:
+        rows = type_rows(chunk.edge_type_id, types)
+        unknown = rows < 0
+        self._note(
+            "an edge has a type that the types table lacks",
+            "add the type to the table or correct the edges",
+            unknown,
+            chunk.edge_type_id,
+            chunk.start,
+        )
+        if unknown.any():
+            return
+        values: dict[str, NDArray[np.float64]] = {}
+        for name in (*_COLUMNS, "receptor_type"):
+            column = joined(name, chunk.attributes, types, rows)
+            if column is None or (name == "receptor_type" and np.isnan(column).all()):
+                if chunk.start == 0:
+                    self.problems.append(
+                        Problem(
+                            f"neither the edges nor their types have '{name}'",
+                            f"{self.where}, types {self.part.types_file}",
+                            fix=f"add the column '{name}'",
+                        )
+                    )
+                continue
+            values[name] = column.astype(np.float64)
+            self._note(
+                f"'{name}' is missing, NaN or infinite",
+                "build the network again",
+                ~np.isfinite(values[name]),
+                column,
+                chunk.start,
+            )
+        self._check_ranges(chunk, values)
+
+    def _check_ranges(self, chunk: EdgeTable, values: dict[str, NDArray[np.float64]]) -> None:
+        def note(name: str, what: str, fix: str, wrong: NDArray[np.bool_]) -> None:
+            self._note(what, fix, wrong, values[name], chunk.start)
+
+        if "delay" in values:
+            note(
+                "delay",
+                "a delay is not positive",
+                "give every edge a delay > 0",
+                values["delay"] <= 0,
+            )
+        if "nsyns" in values:
+            note("nsyns", "nsyns is less than one", "leave such edges out", values["nsyns"] < 1)
+        n_ports = self._nodes[chunk.target].n_ports
+        if "receptor_type" in values and n_ports:
+            port = values["receptor_type"]
+            fix = f"the cells have ports 1 to {n_ports}"
+            note(
+                "receptor_type",
+                "a receptor port does not exist",
+                fix,
+                (port < 1) | (port > n_ports),
+            )
+        if "syn_weight" in values:
+            source = self._nodes[chunk.source]
+            if source.ei is not None:
+                inhibitory, excitatory = (self._is(source, chunk.source_id, ei) for ei in "ie")
+                weight = values["syn_weight"]
+                fix = (
+                    "Dale's law: weights of inhibitory sources are negative, of excitatory positive"
+                )
+                what = "the weight of an inhibitory source is positive"
+                note("syn_weight", what, fix, inhibitory & (weight > 0))
+                what = "the weight of an excitatory source is negative"
+                note("syn_weight", what, fix, excitatory & (weight < 0))
+
+    @staticmethod
+    def _is(source: Nodes, ids: NDArray[Any], ei: str) -> NDArray[np.bool_]:
+        """Which edges come from nodes with this `ei`."""
+        assert source.ei is not None
+        return np.isin(ids, source.node_id[source.ei == ei])
+
+    def _check_indices(self, group: H5Group) -> None:
+        for direction, dataset in DIRECTIONS.items():
+            where = f"{self.where}, indices/{direction}"
+            index: Mapping[str, Any] = group.get(f"indices/{direction}") or {}
+            names = ("node_id_to_ranges", "node_id_to_range")
+            found = [name for name in names if name in index]
+            if not found or "range_to_edge_id" not in index:
+                self.problems.append(
+                    Problem(
+                        "an index is missing", where, fix="write the file again with its indices"
+                    )
+                )
+                continue
+            fault = index_fault(index[found[0]][()], index["range_to_edge_id"], group[dataset][()])
+            if fault:
+                self.problems.append(
+                    Problem(
+                        "an index disagrees with the edges", where, fault, "write the file again"
+                    )
+                )
+
+
+def index_fault(to_ranges: NDArray[Any], to_edges: Any, ids: NDArray[Any]) -> str:
+    """How a SONATA index disagrees with the edges, or "" when it does not.
+
+    Args:
+        to_ranges: [node, 2] first and last + 1 row of `to_edges`.
+        to_edges: [range, 2] first and last + 1 edge; an HDF5 dataset, read in chunks.
+        ids: [e] the node id of every edge.
+    """
+    n_edges = len(ids)
+    first, last = to_ranges[:, 0].astype(np.int64), to_ranges[:, 1].astype(np.int64)
+    used = last > first
+    if np.any(first[used] < 0) or np.any(last[used] > len(to_edges)):
+        return "a node points to ranges that do not exist"
+    node_of_range = np.full(len(to_edges), -1, dtype=np.int64)
+    for node in np.flatnonzero(used):
+        node_of_range[first[node] : last[node]] = node
+    covered = np.zeros(n_edges, dtype=bool)
+    for begin in range(0, len(to_edges), _CHUNK):
+        ranges = to_edges[begin : begin + _CHUNK].astype(np.int64)
+        start, stop = ranges[:, 0], ranges[:, 1]
+        if np.any(start < 0) or np.any(stop > n_edges) or np.any(stop < start):
+            return "a range points to edges that do not exist"
+        length = stop - start
+        offset = np.repeat(start - np.concatenate(([0], np.cumsum(length)[:-1])), length)
+        edges = offset + np.arange(len(offset))
+        node = np.repeat(node_of_range[begin : begin + _CHUNK], length)
+        wrong = ids[edges].astype(np.int64) != node
+        if wrong.any():
+            edge = int(edges[wrong][0])
+            return f"edge {edge} of node {ids[edge]} is listed for node {node[wrong][0]}"
+        if covered[edges].any():
+            return "an edge is listed twice"
+        covered[edges] = True
+    return "" if covered.all() else f"edge {int(np.flatnonzero(~covered)[0])} is not listed"
