@@ -1,0 +1,62 @@
+"""Tables to a valid network in one call. Needs no torch."""
+
+from pathlib import Path
+
+from v1builder import curate
+from v1builder.build import Progress, build_network
+from v1builder.schema.config import load_settings
+from v1builder.schema.errors import NetworkError, raise_if_any
+from v1builder.schema.recipe import BuildRecipe
+from v1builder.sonata.validate import validate
+
+
+def build(
+    out: Path | str,
+    *,
+    radius: float = 100.0,
+    seed: int = 1,
+    store: Path | str | None = None,
+    recipe: BuildRecipe | Path | str | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    threads: int | None = None,
+) -> Path:
+    """Build a V1 column with its LGN and background as a SONATA network, and validate it.
+
+    Args:
+        out: folder to create.
+        radius: of the column, um, from 30 to 700.
+        seed: a whole number >= 0. Same seed, same bytes.
+        store: made by `fetch`; the snapshot shipped with the package unless given.
+        recipe: or a TOML file of one; the published model unless given.
+        overwrite: replace an existing folder.
+        progress: told how far the build is, as progress(stage, done, total).
+        threads: how many to use; all (or NUMBA_NUM_THREADS) unless given.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigError: the radius, seed or recipe is not valid.
+        DataError: the store is missing or damaged.
+        StorageError: `out` is in the way or the file system refused.
+        NetworkError: the network that was built is not valid (a fault of the builder).
+    """
+    if recipe is None:
+        recipe = BuildRecipe()
+    elif not isinstance(recipe, BuildRecipe):
+        recipe = load_settings(recipe, BuildRecipe)
+    tables = curate.read_store(store)
+    folder = build_network(
+        tables,
+        curate.cell_models(tables),
+        recipe,
+        radius,
+        seed,
+        out,
+        progress=progress,
+        overwrite=overwrite,
+        threads=threads,
+    )
+    raise_if_any(validate(folder), NetworkError)
+    return folder
