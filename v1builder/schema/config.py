@@ -18,19 +18,23 @@ class Settings(BaseModel):
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The model an annotation names, or the members of a union that are models."""
+    kinds = [annotation, *getattr(annotation, "__args__", ())]
+    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+
+
 def _keys_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
     """The keys allowed at the table that holds the last element of `location`."""
-    current: Any = model
+    models = [model]
     for part in location[:-1]:
-        field = current.model_fields.get(part) if hasattr(current, "model_fields") else None
-        annotation = field.annotation if field else None
-        nested = [annotation, *getattr(annotation, "__args__", ())]
-        current = next(
-            (kind for kind in nested if isinstance(kind, type) and issubclass(kind, BaseModel)), None
-        )
-        if current is None:
-            return []
-    return list(current.model_fields)
+        # In a union told apart by a tag, pydantic puts the tag's value into the location.
+        tagged = [
+            kind for kind in models if any(f.default == part for f in kind.model_fields.values())
+        ]
+        fields = [kind.model_fields[str(part)] for kind in models if part in kind.model_fields]
+        models = tagged or [kind for field in fields for kind in _models_in(field.annotation)]
+    return [key for kind in models for key in kind.model_fields]
 
 
 def parse_settings(values: dict[str, Any], model: type[SettingsT], where: object) -> SettingsT:
@@ -57,7 +61,12 @@ def parse_settings(values: dict[str, Any], model: type[SettingsT], where: object
             else:
                 message = detail["msg"].removeprefix("Value error, ")
                 problems.append(
-                    Problem("a value is not valid", f"{where}, key {key}", repr(detail["input"]), message)
+                    Problem(
+                        "a value is not valid",
+                        f"{where}, key {key}",
+                        repr(detail["input"]),
+                        message,
+                    )
                 )
         raise ConfigError(problems) from None
 
