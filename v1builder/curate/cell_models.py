@@ -11,6 +11,7 @@ import pandas as pd
 from v1builder.curate.selection import SelectionRule, select_cell_models
 from v1builder.curate.store import Store
 from v1builder.schema.errors import ConfigError, DataError, Problem, raise_if_any, unknown_name
+from v1builder.schema.names import GLIF_UNITS
 
 _GLIF3 = 3
 _PARAMETERS = ("C_m", "g", "E_L", "V_th", "V_reset", "t_ref")
@@ -56,20 +57,19 @@ def cell_models(store: Store, rule: SelectionRule | None = None) -> pd.DataFrame
     models = _borrow(select_cell_models(store, rule), store, rule)
     models = models.merge(_glif3_parameters(store), on="specimen_id", how="left", validate="m:1")
     models = _with_background_weight(models, store)
-    missing = models[models[list(_PARAMETERS + _AFTER_SPIKE)].isna().any(axis=1)]
-    raise_if_any(
-        [
-            Problem(
-                "a cell model lacks a parameter",
-                f"table glif_models, specimen {row['specimen_id']}, level 3",
-                ", ".join(name for name in _PARAMETERS + _AFTER_SPIKE if pd.isna(row[name])),
-                "complete the row",
-            )
-            for row in missing.to_dict("records")
-        ],
-        DataError,
-    )
-    return models[list(COLUMNS)]
+    needed = (*_PARAMETERS, *_AFTER_SPIKE, "bkg_weight")
+    problems = [
+        Problem(
+            "a cell model lacks a value",
+            f"population {row['population']}, specimen {row['specimen_id']}, GLIF level {_GLIF3}",
+            ", ".join(name for name in needed if pd.isna(row[name])),
+            "complete the tables glif_models and population_cell_models",
+        )
+        for row in models.to_dict(orient="records")
+        if any(pd.isna(row[name]) for name in needed)
+    ]
+    raise_if_any(problems, DataError)
+    return pd.DataFrame(models, columns=list(COLUMNS))
 
 
 def _borrow(selected: pd.DataFrame, store: Store, rule: SelectionRule) -> pd.DataFrame:
@@ -81,7 +81,7 @@ def _borrow(selected: pd.DataFrame, store: Store, rule: SelectionRule) -> pd.Dat
         if name not in names
     ]
     raise_if_any(problems, ConfigError)
-    own = {name: rows for name, rows in selected.groupby("population", sort=False)}
+    own = {str(name): rows for name, rows in selected.groupby("population", sort=False)}
     parts = []
     for name in names:
         lenders = [name] if name in own else rule.borrow.get(name, ())
@@ -107,8 +107,7 @@ def _glif3_parameters(store: Store) -> pd.DataFrame:
     """Parameters of every GLIF3 model under the names that NEST and the SONATA files use."""
     table = store.glif_models[store.glif_models["glif_level"] == _GLIF3]
     columns = {"specimen_id": table["specimen_id"]}
-    units = {"C_m": "pF", "g": "nS", "E_L": "mV", "V_th": "mV", "V_reset": "mV", "t_ref": "ms"}
-    columns |= {name: table[f"{name}_{units[name]}"] for name in _PARAMETERS}
+    columns |= {name: table[f"{name}_{GLIF_UNITS[name]}"] for name in _PARAMETERS}
     for k in (0, 1):
         columns[f"asc_amps_{k}"] = table[f"asc_amp_{k}_pA"]
         columns[f"asc_decay_{k}"] = 1 / table[f"asc_tau_{k}_ms"]
@@ -118,15 +117,22 @@ def _glif3_parameters(store: Store) -> pd.DataFrame:
 
 def _with_background_weight(models: pd.DataFrame, store: Store) -> pd.DataFrame:
     """Add bkg_weight (pA) and bkg_weight_source."""
-    published = store.population_cell_models
-    by_model = published.set_index(["population", "specimen_id"])["bkg_syn_weight_pA"]
-    median = published.groupby("population")["bkg_syn_weight_pA"].median()
-    borrowed = models["borrowed_from"] != ""
-    home = models["borrowed_from"].where(borrowed, models["population"])
-    weight = by_model.reindex(pd.MultiIndex.from_arrays([home, models["specimen_id"]])).to_numpy()
-    known = np.isfinite(weight)
-    source = np.where(borrowed, "borrowed from " + home, "published")
-    return models.assign(
-        bkg_weight=np.where(known, weight, home.map(median)),
-        bkg_weight_source=np.where(known, source, "median of " + home),
-    )
+    published: dict[tuple[str, int], float] = {}
+    of_population: dict[str, list[float]] = {}
+    for row in store.population_cell_models.to_dict(orient="records"):
+        published[row["population"], row["specimen_id"]] = row["bkg_syn_weight_pA"]
+        of_population.setdefault(row["population"], []).append(row["bkg_syn_weight_pA"])
+    weights, origins = [], []
+    for row in models.to_dict(orient="records"):
+        home = row["borrowed_from"] or row["population"]
+        weight = published.get((home, row["specimen_id"]))
+        if weight is None:
+            weight, origin = (
+                float(np.median(of_population.get(home, [np.nan]))),
+                f"median of {home}",
+            )
+        else:
+            origin = f"borrowed from {home}" if row["borrowed_from"] else "published"
+        weights.append(weight)
+        origins.append(origin)
+    return models.assign(bkg_weight=weights, bkg_weight_source=origins)

@@ -6,11 +6,27 @@ stimulus that the fit did not see. On the snapshot this gives the 165 published 
 the snapshot has the GLIF parameters.
 """
 
+from typing import Annotated
+
 import pandas as pd
+from pydantic import Field
 
 from v1builder.curate.store import Store
 from v1builder.schema.config import Settings
 from v1builder.schema.errors import DataError, Problem, raise_if_any
+
+_LAYERS: dict[str, tuple[str, ...]] = {
+    "VisL1": ("1",),
+    "VisL23": ("2/3",),
+    "VisL4": ("4",),
+    "VisL5": ("5",),
+    "VisL6": ("6a",),
+}
+_BORROW: dict[str, tuple[str, ...]] = {
+    "e4other": ("e4Nr5a1", "e4Rorb", "e4Scnn1a"),
+    "i5Vip": ("i23Vip", "i4Vip"),
+    "i6Vip": ("i23Vip", "i4Vip"),
+}
 
 
 class SelectionRule(Settings):
@@ -27,20 +43,10 @@ class SelectionRule(Settings):
     """
 
     area: str = "VISp"
-    explained_variance_min: float = 0.7
-    glif_level: int = 3
-    layers: dict[str, tuple[str, ...]] = {
-        "VisL1": ("1",),
-        "VisL23": ("2/3",),
-        "VisL4": ("4",),
-        "VisL5": ("5",),
-        "VisL6": ("6a",),
-    }
-    borrow: dict[str, tuple[str, ...]] = {
-        "e4other": ("e4Nr5a1", "e4Rorb", "e4Scnn1a"),
-        "i5Vip": ("i23Vip", "i4Vip"),
-        "i6Vip": ("i23Vip", "i4Vip"),
-    }
+    explained_variance_min: Annotated[float, Field(le=1)] = 0.7
+    glif_level: Annotated[int, Field(ge=1, le=5)] = 3
+    layers: dict[str, tuple[str, ...]] = _LAYERS
+    borrow: dict[str, tuple[str, ...]] = _BORROW
 
 
 def _words(cell: str | None) -> list[str]:
@@ -52,7 +58,7 @@ def _matches_type(specimens: pd.DataFrame, wanted: list[str]) -> pd.Series:
     me_types = [name for name in wanted if name.startswith("M")]
     e_types = [name for name in wanted if name.startswith("E")]
     by_e_type = specimens["e_type"].isin(e_types) & specimens["me_type"].isna()
-    return specimens["me_type"].isin(me_types) | by_e_type
+    return pd.Series(specimens["me_type"].isin(me_types) | by_e_type)
 
 
 def select_cell_models(store: Store, rule: SelectionRule | None = None) -> pd.DataFrame:
@@ -70,13 +76,19 @@ def select_cell_models(store: Store, rule: SelectionRule | None = None) -> pd.Da
             rule says nothing.
     """
     rule = SelectionRule() if rule is None else rule
-    level = store.glif_models[store.glif_models["glif_level"] == rule.glif_level]
-    explained = level.set_index("specimen_id")["explained_variance_noise2"]
-    specimens = store.specimens[
-        (store.specimens["area"] == rule.area)
-        & store.specimens["excluded_because"].isna()
-        & (store.specimens["specimen_id"].map(explained) > rule.explained_variance_min)
-    ].sort_values("specimen_id")
+    glif = store.glif_models
+    level = glif["glif_level"] == rule.glif_level
+    explained = pd.Series(
+        glif.set_index("specimen_id")["explained_variance_noise2"][level.to_numpy()]
+    )
+    specimens = store.specimens.sort_values(by="specimen_id")
+    fits = specimens["area"] == rule.area
+    fits &= specimens["excluded_because"].isna()
+    explained_by = pd.Series(specimens["specimen_id"]).map(
+        explained
+    )  # NaN, so no fit, without model
+    fits &= explained_by > rule.explained_variance_min
+    specimens = pd.DataFrame(specimens[fits])
 
     parts, problems = [], []
     for population in store.populations.to_dict("records"):
@@ -103,7 +115,9 @@ def select_cell_models(store: Store, rule: SelectionRule | None = None) -> pd.Da
         found = specimens.loc[chosen, ["specimen_id"]]
         parts.append(found.assign(population=population["population"]))
     raise_if_any(problems, DataError)
-    selected = pd.concat(parts, ignore_index=True)[["population", "specimen_id"]]
+    selected = pd.DataFrame(
+        pd.concat(parts, ignore_index=True), columns=["population", "specimen_id"]
+    )
     _check_one_population(selected)
     return selected
 

@@ -41,7 +41,7 @@ class Store:
     neuropixels_reference: pd.DataFrame
     synaptic_physiology: pd.DataFrame
     synaptic_physiology_connectivity: pd.DataFrame
-    provenance: Mapping[str, Any]
+    provenance: dict[str, Any]
 
 
 TABLES = tuple(field.name for field in fields(Store) if field.name != "provenance")

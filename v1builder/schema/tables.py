@@ -6,6 +6,7 @@ is reported with its line instead of turning a whole column into text. An empty 
 
 import csv
 import hashlib
+import io
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,11 +14,26 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from v1builder.schema.config import Settings
 from v1builder.schema.errors import DataError, Problem, nearest, raise_if_any
 
 _SHOWN = 3  # bad rows named one by one per column; a problem of the whole column is one problem
+
+
+def _parse_int(text: str) -> int:
+    value = int(text)
+    if abs(value) > np.iinfo(np.int64).max:
+        raise ValueError(text)
+    return value
+
+
+def _parse_float(text: str) -> float:
+    value = float(text)
+    if math.isnan(value):  # a missing value is an empty cell
+        raise ValueError(text)
+    return value
 
 
 def _parse_bool(text: str) -> bool:
@@ -27,12 +43,19 @@ def _parse_bool(text: str) -> bool:
 
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
-    "int": int,
-    "float": float,
+    "int": _parse_int,
+    "float": _parse_float,
     "bool": _parse_bool,
     "str": str,
 }
-_KINDS = {"int": "iu", "float": "f", "bool": "b"}
+_KINDS = {"int": "iu", "float": "f", "bool": "b", "str": "U"}
+#: (types, types that are not meant although they are subtypes): bool is an int in Python
+_PYTHON_TYPES: dict[str, tuple[tuple[type, ...], tuple[type, ...]]] = {
+    "int": ((int, np.integer), (bool,)),
+    "float": ((float, np.floating), ()),
+    "bool": ((bool, np.bool_), ()),
+    "str": ((str,), ()),
+}
 
 
 class Column(Settings):
@@ -62,11 +85,14 @@ class Column(Settings):
     choices: tuple[str, ...] | None = None
     refers_to: str | None = None
 
-    def has_dtype(self, values: pd.Series) -> bool:
+    def has_dtype(self, values: pd.Series, missing: NDArray[np.bool_]) -> bool:
         """Whether the present values are of this column's type."""
-        if self.dtype == "str":
-            return all(isinstance(value, str) for value in values.dropna())
-        return values.dtype.kind in _KINDS[self.dtype]
+        array = values.to_numpy()
+        if array.dtype == object:  # text, or numbers with missing ones among them
+            types, excluded = _PYTHON_TYPES[self.dtype]
+            present = array[~missing]
+            return all(isinstance(x, types) and not isinstance(x, excluded) for x in present)
+        return array.dtype.kind in _KINDS[self.dtype]
 
     def range_text(self) -> str:
         """The allowed range, for a person."""
@@ -75,17 +101,20 @@ class Column(Settings):
             for sign, limit in ((">", self.above), (">=", self.minimum), ("<=", self.maximum))
             if limit is not None
         ]
-        return " and ".join(limits) + (f" {self.unit}" if self.unit not in ("", "1") else "")
+        return " and ".join(["finite", *limits]) + (
+            f" {self.unit}" if self.unit not in ("", "1") else ""
+        )
 
-    def out_of_range(self, values: pd.Series) -> pd.Series:
+    def out_of_range(self, values: pd.Series) -> NDArray[np.bool_]:
         """Which values break a bound or are infinite; missing values do not."""
-        bad = pd.Series(np.isinf(values.to_numpy(dtype=np.float64)), index=values.index)
+        numbers = values.to_numpy(dtype=np.float64)
+        bad = np.isinf(numbers)
         if self.above is not None:
-            bad |= values <= self.above
+            bad |= numbers <= self.above
         if self.minimum is not None:
-            bad |= values < self.minimum
+            bad |= numbers < self.minimum
         if self.maximum is not None:
-            bad |= values > self.maximum
+            bad |= numbers > self.maximum
         return bad
 
 
@@ -154,7 +183,12 @@ class TableSchema(Settings):
                     "restore the file, or run 'v1builder fetch' again into a new folder",
                 )
             )
-        lines = list(csv.reader(text.splitlines()))
+        try:
+            lines = list(csv.reader(io.StringIO(text, newline="")))
+        except csv.Error as error:
+            raise DataError.of(
+                "a table is not CSV", path, error, "run 'v1builder fetch' again"
+            ) from None
         if not lines:
             problems.append(
                 Problem("a table is empty", str(path), fix="run 'v1builder fetch' again")
@@ -181,24 +215,20 @@ class TableSchema(Settings):
         self, header: list[str], body: list[list[str]], path: Path
     ) -> tuple[pd.DataFrame | None, list[Problem]]:
         """Convert text to typed columns. A column that is unknown stays text; None: not a table."""
-        problems = []
-        for place, line in enumerate(body):
-            if len(line) != len(header):
-                problems.append(
-                    Problem(
-                        "a line has the wrong number of cells",
-                        f"{path}, line {place + 2}",
-                        f"{len(line)} cells, the header has {len(header)}",
-                        "correct the line",
-                    )
-                )
+        problems = _in_rows(
+            "a line has the wrong number of cells",
+            path,
+            [row for row, line in enumerate(body) if len(line) != len(header)],
+            lambda row: f"line {row + 2}: {len(body[row])} cells, the header has {len(header)}",
+            "correct the line",
+        )
         doubled = sorted({name for name in header if header.count(name) > 1})
         if doubled:
             problems.append(
                 Problem("a column occurs twice", str(path), ", ".join(doubled), "keep one of them")
             )
         if problems:
-            return None, problems[:_SHOWN]
+            return None, problems
         known = {column.name: column for column in self.columns}
         parsed = {}
         for place, name in enumerate(header):
@@ -247,14 +277,13 @@ class TableSchema(Settings):
         return f"row {row + 1} ({key})"
 
     def _column_problems(self, frame: pd.DataFrame, column: Column, where: object) -> list[Problem]:
-        values = frame[column.name]
+        values = pd.Series(frame[column.name])
         place = f"{where}, column '{column.name}'"
-        missing = values.isna()
-        if not missing.all() and not column.has_dtype(values):
+        missing = values.isna().to_numpy(dtype=np.bool_)
+        if not column.has_dtype(values, missing):
             fix = f"convert it to {column.dtype} ({column.description})"
-            return [
-                Problem(f"a column is not of type {column.dtype}", place, str(values.dtype), fix)
-            ]
+            got = str(values.dtype)
+            return [Problem(f"a column is not of type {column.dtype}", place, got, fix)]
 
         def name_with_value(row: int) -> str:
             return f"{self._row_name(frame, row)}: {values.iloc[row]}"
@@ -268,19 +297,19 @@ class TableSchema(Settings):
                 lambda row: self._row_name(frame, row),
                 f"every row needs {column.description}",
             )
-        if column.dtype in ("int", "float") and not missing.all():
+        if column.dtype in ("int", "float"):
             found += _in_rows(
                 "a value is out of range",
                 place,
                 np.flatnonzero(column.out_of_range(values)),
                 name_with_value,
-                f"values must be finite and {column.range_text()}".removesuffix(" and "),
+                f"values must be {column.range_text()}",
             )
         if column.choices is not None:
             found += _in_rows(
                 "a value is not one of the choices",
                 place,
-                np.flatnonzero(~missing & ~values.isin(column.choices)),
+                np.flatnonzero(~missing & ~values.isin(column.choices).to_numpy()),
                 name_with_value,
                 f"choose one of: {', '.join(column.choices)}",
             )
@@ -304,9 +333,6 @@ def _convert(cells: list[str], dtype: str) -> tuple[pd.Series, list[int]]:
     for row, cell in enumerate(cells):
         try:
             value = parse(cell) if cell else None
-            # "nan" is not how a missing value is written here
-            if isinstance(value, float) and math.isnan(value):
-                raise ValueError(cell)
         except ValueError:
             value = None
             bad.append(row)
@@ -340,11 +366,14 @@ def reference_problems(
             if column.refers_to is None:
                 continue
             table, _, other = column.refers_to.partition(".")
-            known = frames[table][other]
-            values = frames[name][column.name]
-            unknown = values[values.notna() & ~values.isin(known)].drop_duplicates()
+            known = set(frames[table][other])
+            unknown = dict.fromkeys(
+                value
+                for value in frames[name][column.name]
+                if not (value is None or value != value or value in known)  # NaN != NaN
+            )
             for value in unknown:
-                guess = nearest(str(value), known.astype(str).unique())
+                guess = nearest(str(value), map(str, known))
                 fix = f"did you mean '{guess}'?" if guess else f"add it to table {table}"
                 place = f"{where}, table {name}, column '{column.name}'"
                 found.append(
