@@ -1,17 +1,12 @@
 """Our LGN gives the rates of BMTK FilterNet 1.2.0, for every class, on the same SONATA nodes."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-
-from v1builder.lgn import LGN
-
-sys.path.insert(0, str(Path(__file__).parent))
 from filternet import filternet_cells, filternet_rates
 from lgn_nodes import CLASSES, lgn_nodes
+
+from v1builder.lgn import LGN
 
 PER_CLASS = 3
 SHAPE = (80, 120)

@@ -1,20 +1,16 @@
 import dataclasses
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lgn_nodes import CLASSES, lgn_nodes
 
 from v1builder.lgn import LGN, LGN_CLASSES, FactoredMovie, Raster
 from v1builder.lgn.kernels import cosine_bump_kernels, first_lobe
 from v1builder.lgn.spatial import receptive_fields
 from v1builder.schema.errors import ConfigError, NetworkError
-
-sys.path.insert(0, str(Path(__file__).parent))
-from lgn_nodes import CLASSES, lgn_nodes
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,99 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from v1builder.load.network import GroupedValues, Network, NodePopulation
+from v1builder.schema.errors import ConfigError, NetworkError
+from v1builder.tasks import Readout
+
+N = 600
+
+
+def network(**changed):
+    rng = np.random.default_rng(0)
+    populations = ["e23Cux2", "i5Pvalb", "e5IT", "e5ET", "e5NP"]
+    attributes = {
+        "model_type": np.full(N, "point_neuron"),
+        "pop_name": rng.choice(populations, N),
+        "x": rng.uniform(-100, 100, N),
+        "z": rng.uniform(-100, 100, N),
+    } | changed
+    attributes = {name: values for name, values in attributes.items() if values is not None}
+    ids = np.arange(N, dtype=np.int64)
+    cells = NodePopulation("v1", ids, ids, attributes, pd.DataFrame(index=ids))
+    empty = GroupedValues({}, ids, ())
+    return Network({"v1": cells}, {}, "v1", empty, empty, np.zeros(N))
+
+
+def readout(**options):
+    defaults = {"n_classes": 2, "response": slice(30, 50), "pool_size": 20}
+    return Readout(network(), **(defaults | options))
+
+
+def test_pools_are_disjoint_cells_of_layer_5_near_the_axis():
+    pools = readout(n_classes=3, radius_um=60.0).pools.numpy()
+    assert pools.shape == (3, 20)
+    assert len(np.unique(pools)) == 60
+    attributes = network().cells.attributes
+    assert set(attributes["pop_name"][pools.ravel()]) == {"e5IT", "e5ET", "e5NP"}
+    assert np.hypot(attributes["x"], attributes["z"])[pools.ravel()].max() <= 60
+
+
+def test_the_seed_determines_the_pools():
+    assert torch.equal(readout(seed=1).pools, readout(seed=1).pools)
+    assert not torch.equal(readout(seed=1).pools, readout(seed=2).pools)
+
+
+def test_logits_are_scaled_mean_counts_in_the_window_plus_bias():
+    module = readout()
+    spikes = (torch.rand(4, 60, N, generator=torch.Generator().manual_seed(0)) < 0.1).float()
+    with torch.no_grad():
+        module.bias.copy_(torch.tensor([0.5, -1.0]))
+        module.log_scale.fill_(math.log(3.0))
+    expected = torch.empty(4, 2)
+    for trial in range(4):
+        for kind in range(2):
+            counts = [spikes[trial, 30:50, cell].sum().item() for cell in module.pools[kind]]
+            expected[trial, kind] = 3 * np.mean(counts) + (0.5, -1.0)[kind]
+    assert torch.allclose(module(spikes), expected)
+
+
+def test_gradient_reaches_the_pools_spikes_in_the_window_and_nothing_else():
+    module = readout()
+    spikes = torch.rand(2, 60, N, requires_grad=True)
+    module(spikes)[:, 1].sum().backward()
+    assert spikes.grad is not None
+    step, cell = torch.nonzero(spikes.grad[0], as_tuple=True)
+    assert set(step.tolist()) == set(range(30, 50))
+    assert set(cell.tolist()) == set(module.pools[1].tolist())
+    assert module.log_scale.grad is not None
+    assert module.bias.grad is not None
+    assert module.bias.grad.tolist() == [0.0, 2.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_it_takes_the_networks_dtype(dtype):
+    assert readout()(torch.zeros(1, 60, N, dtype=dtype)).dtype == dtype
+
+
+def test_scale_and_bias_can_be_frozen():
+    module = readout(train_scale=False, train_bias=False)
+    assert not any(parameter.requires_grad for parameter in module.parameters())
+
+
+def test_too_few_cells_name_the_largest_pool():
+    with pytest.raises(ConfigError, match=r"set pool_size to at most \d+") as error:
+        readout(pool_size=200, radius_um=30.0)
+    largest = int(str(error.value).split("at most ")[1].split(",")[0])
+    assert readout(pool_size=largest, radius_um=30.0).pools.shape == (2, largest)
+    with pytest.raises(ConfigError):
+        readout(pool_size=largest + 1, radius_um=30.0)
+
+
+@pytest.mark.parametrize("missing", ["pop_name", "x", "z"])
+def test_cells_without_a_place_or_population_are_refused(missing):
+    with pytest.raises(NetworkError, match=f"no {missing}"):
+        Readout(network(**{missing: None}), n_classes=2, response=slice(0, 1))
