@@ -32,10 +32,11 @@ class Draw:
         return np.random.default_rng([self.seed or 0, zlib.crc32(name.encode())])
 
 
+@dataclass(frozen=True)
 class Ablation(ABC):
     """A function from network to network that knows its name. Composes with `|`, left one first.
 
-    Subclasses are frozen dataclasses; their fields are the arguments shown in the name.
+    The fields of a subclass are the arguments shown in its name.
 
     Attributes:
         word: name without arguments, as experiment files write it.
@@ -56,7 +57,7 @@ class Ablation(ABC):
     @property
     def name(self) -> str:
         """Canonical text: `parse_ablation(a.name) == a`."""
-        fields = dataclasses.fields(self)  # pyright: ignore[reportArgumentType]
+        fields = dataclasses.fields(self)
         arguments = ", ".join(_text(getattr(self, field.name)) for field in fields)
         return f"{self.word}({arguments})" if arguments else self.word
 

@@ -68,12 +68,8 @@ def parse_ablation(text: str) -> Ablation:
 
 def usage(kind: type[Ablation]) -> str:
     """How the ablation is written, for example "dose(alpha, level)"."""
-    names = [field.name for field in _fields(kind)]
+    names = [field.name for field in dataclasses.fields(kind)]
     return f"{kind.word}({', '.join(names)})" if names else kind.word
-
-
-def _fields(kind: type[Ablation]) -> tuple[dataclasses.Field[object], ...]:
-    return dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
 
 
 def _parse_one(part: str, text: str) -> Ablation:
@@ -93,7 +89,7 @@ def _parse_one(part: str, text: str) -> Ablation:
     arguments = (
         [a.strip() for a in (match["arguments"] or "").split(",")] if match["arguments"] else []
     )
-    fields = _fields(kind)
+    fields = dataclasses.fields(kind)
     if len(arguments) != len(fields):
         raise ConfigError.of(
             f"ablation {word} takes {len(fields)} arguments", where, part, f"write {usage(kind)}"

@@ -1,0 +1,96 @@
+"""A small network made by hand: 4 populations, 7 cell models, 24 cells, recurrent and input edges."""
+
+import numpy as np
+import pandas as pd
+
+from v1builder.load.network import EdgePopulation, GroupedValues, Network, NodePopulation
+
+#: population -> (ei, number of cells of each of its cell models)
+POPULATIONS = {
+    "e23Cux2": ("e", [5, 3]),
+    "e4Rorb": ("e", [4]),
+    "i23Pvalb": ("i", [2, 3]),
+    "i4Sst": ("i", [4, 3]),
+}
+
+
+def make_network(seed: int = 0) -> Network:
+    rng = np.random.default_rng(seed)
+    pop, ei, model = [], [], []
+    n_models = 0
+    for name, (sign, sizes) in POPULATIONS.items():
+        for size in sizes:
+            pop += [name] * size
+            ei += [sign] * size
+            model += [n_models] * size
+            n_models += 1
+    n = len(pop)
+    order = rng.permutation(n)  # cells of one population need not lie together
+    pop, ei, model = np.array(pop)[order], np.array(ei)[order], np.array(model)[order]
+    cells = NodePopulation(
+        "v1",
+        np.arange(n) + 100,
+        model + 7000,
+        {"model_type": np.full(n, "point_neuron"), "pop_name": pop, "ei": ei},
+        pd.DataFrame(index=pd.Index(np.arange(n_models) + 7000, name="node_type_id")),
+    )
+    lgn = NodePopulation(
+        "lgn",
+        np.arange(6),
+        np.ones(6, np.int64),
+        {"model_type": np.full(6, "virtual"), "pop_name": np.array(["sON"] * 4 + ["tOFF"] * 2)},
+        pd.DataFrame(index=pd.Index([1], name="node_type_id")),
+    )
+    E_L = rng.uniform(-80, -70, n_models)
+    membrane = GroupedValues(
+        {
+            "C_m": rng.lognormal(4.5, 0.4, n_models),
+            "g": rng.lognormal(1.5, 0.4, n_models),
+            "E_L": E_L,
+            "V_th": E_L + rng.uniform(20, 40, n_models),
+            "V_reset": E_L + rng.uniform(-5, 5, n_models),
+            "t_ref": rng.uniform(1, 6, n_models),
+            "asc_amps": rng.normal(0, 50, (n_models, 2)),
+            "asc_decay": rng.lognormal(-3, 1, (n_models, 2)),
+            "asc_r": np.ones((n_models, 2)),
+        },
+        model.astype(np.int64),
+        tuple(f"model-{m}" for m in range(n_models)),
+    )
+    receptors = GroupedValues(
+        {
+            "tau_syn_fast": rng.uniform(1, 6, (4, 3)),
+            "tau_syn_slow": rng.uniform(8, 30, (4, 3)),
+            "amp_slow": rng.uniform(0.1, 1, (4, 3)),
+        },
+        np.unique(pop, return_inverse=True)[1].astype(np.int64),
+        tuple(POPULATIONS),
+    )
+    v1_to_v1 = make_edges(rng, "v1", n, 160, np.where(ei == "e", 1, -1), np.where(ei == "e", 0, 1))
+    lgn_to_v1 = make_edges(rng, "lgn", n, 40, np.ones(6), np.full(6, 2))
+    return Network(
+        {"v1": cells, "lgn": lgn},
+        {"v1_to_v1": v1_to_v1, "lgn_to_v1": lgn_to_v1},
+        "v1",
+        membrane,
+        receptors,
+        np.zeros(n),
+        {"seed": seed},
+    )
+
+
+def make_edges(rng, source, n_targets, n_edges, sign_of_source, receptor_of_source):
+    pre = rng.integers(len(sign_of_source), size=n_edges).astype(np.int32)
+    return EdgePopulation(
+        f"{source}_to_v1",
+        source,
+        "v1",
+        pre,
+        rng.integers(n_targets, size=n_edges).astype(np.int32),
+        np.ones(n_edges, np.int64),
+        sign_of_source[pre] * rng.lognormal(2, 1, n_edges),
+        rng.integers(1, 8, n_edges).astype(np.int32),
+        rng.uniform(0.8, 3, n_edges).astype(np.float32),
+        receptor_of_source[pre].astype(np.int16),
+        pd.DataFrame(index=pd.Index([1], name="edge_type_id")),
+    )

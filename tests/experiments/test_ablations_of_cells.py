@@ -1,0 +1,325 @@
+import copy
+import json
+
+import numpy as np
+import pytest
+from handmade import make_network
+
+from v1builder.analysis.groups import LEVELS, group_cells
+from v1builder.experiments.ablations import ABLATIONS, parse_ablation, usage
+from v1builder.experiments.ablations.theta import ASPECTS
+from v1builder.schema.errors import NetworkError
+
+PARAMETERS = ("C_m", "g", "E_L", "V_th", "V_reset", "t_ref", "asc_amps", "asc_decay", "asc_r")
+
+
+def per_cell(network):
+    return {name: network.membrane.per_cell(name) for name in PARAMETERS}
+
+
+def features(network):
+    """Independent of the implementation: one cell per row, in the space where means are taken."""
+    v = per_cell(network)
+    return np.column_stack(
+        [
+            np.log(v["C_m"]),
+            np.log(v["g"]),
+            np.log(v["V_th"] - v["E_L"]),
+            v["V_reset"] - v["E_L"],
+            v["t_ref"],
+            np.log(v["asc_decay"]),
+            v["asc_amps"],
+            v["asc_r"],
+            v["E_L"],
+        ]
+    )
+
+
+def assert_same_cells(a, b):
+    for name in PARAMETERS:
+        np.testing.assert_allclose(a.membrane.per_cell(name), b.membrane.per_cell(name), rtol=1e-12)
+
+
+def every_ablation():
+    values = {"level": "population", "aspect": "tau_m", "alpha": "0.5"}
+    for word, kind in ABLATIONS.items():
+        names = [name for name in usage(kind).removeprefix(word).strip("()").split(", ") if name]
+        yield f"{word}({', '.join(values[n] for n in names)})" if names else word
+
+
+@pytest.mark.parametrize("name", list(every_ablation()))
+def test_the_original_is_untouched_and_the_record_is_json(network, name):
+    before = copy.deepcopy(network)
+    ablated = parse_ablation(name)(network, seed=3, rates=np.linspace(0, 20, 24))
+    for attribute in ("membrane", "receptors"):
+        for key, array in getattr(before, attribute).values.items():
+            np.testing.assert_array_equal(getattr(network, attribute).values[key], array)
+    np.testing.assert_array_equal(network.membrane.group_of, before.membrane.group_of)
+    np.testing.assert_array_equal(network.bias_current, before.bias_current)
+    for key, edges in before.edges.items():
+        for field in ("weight", "delay", "source_index", "target_index", "receptor"):
+            np.testing.assert_array_equal(getattr(network.edges[key], field), getattr(edges, field))
+    assert network.provenance == {"seed": 0}
+    (record,) = json.loads(json.dumps(ablated.provenance["ablations"], allow_nan=False))
+    assert record["name"] == name
+    assert ("seed" in record) == parse_ablation(name).is_random
+    assert len(ablated.membrane.labels) == len(ablated.membrane.values["C_m"])
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_mean_keeps_group_means_and_leaves_one_row_per_group(network, level):
+    ablated = parse_ablation(f"mean({level})")(network)
+    groups = group_cells(network.cells, level)
+    assert ablated.membrane.labels == groups.labels
+    assert ablated.membrane.values["C_m"].shape == (len(groups),)
+    assert ablated.membrane.values["asc_amps"].shape == (len(groups), 2)
+    before, after = features(network), features(ablated)
+    for group in range(len(groups)):
+        members = groups.of_cell == group
+        np.testing.assert_allclose(
+            after[members],
+            np.broadcast_to(before[members].mean(axis=0), after[members].shape),
+            atol=1e-12,
+        )
+
+
+def test_mean_by_hand(network):
+    """e23Cux2 has 5 cells of model 0 and 3 of model 1."""
+    v = network.membrane.values
+    ablated = parse_ablation("mean(population)")(network).membrane
+    row = ablated.labels.index("e23Cux2")
+    assert ablated.values["C_m"][row] == pytest.approx(
+        (v["C_m"][0] ** 5 * v["C_m"][1] ** 3) ** (1 / 8)
+    )
+    assert ablated.values["t_ref"][row] == pytest.approx(
+        (5 * v["t_ref"][0] + 3 * v["t_ref"][1]) / 8
+    )
+    gap = v["V_th"] - v["E_L"]
+    got = ablated.values["V_th"][row] - ablated.values["E_L"][row]
+    assert got == pytest.approx((gap[0] ** 5 * gap[1] ** 3) ** (1 / 8))
+    amps = v["asc_amps"]
+    np.testing.assert_allclose(ablated.values["asc_amps"][row], (5 * amps[0] + 3 * amps[1]) / 8)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_dose_one_is_intact_and_dose_zero_is_the_mean(network, level):
+    assert_same_cells(parse_ablation(f"dose(1, {level})")(network), network)
+    mean = parse_ablation(f"mean({level})")(network)
+    assert_same_cells(parse_ablation(f"dose(0, {level})")(network), mean)
+    assert_same_cells(parse_ablation("intact")(network), network)
+
+
+def test_dose_scales_the_deviations_linearly(network):
+    full = features(network) - features(parse_ablation("mean(ei)")(network))
+    half = features(parse_ablation("dose(0.5, ei)")(network)) - features(
+        parse_ablation("mean(ei)")(network)
+    )
+    np.testing.assert_allclose(half, 0.5 * full, atol=1e-12)
+    assert np.abs(full).max() > 1
+
+
+def test_dose_beyond_the_physical_range_is_clipped_and_counted(network):
+    v = network.membrane.values
+    v["t_ref"][:] = [0.2, 9, 3, 3, 3, 3, 3]
+    v["V_reset"][:] = v["V_th"] - [0.5, 40, 10, 10, 10, 10, 10]
+    ablated = parse_ablation("dose(2, population)")(network)
+    # Population mean of t_ref is 3.5 -> model 0 (5 cells) would get 0.2 - 3.3 < 0.
+    assert ablated.provenance["ablations"][0]["clipped_cells"] == {"t_ref": 5, "V_reset": 5}
+    assert (ablated.membrane.per_cell("t_ref") > 0).all()
+    assert (ablated.membrane.per_cell("V_reset") < ablated.membrane.per_cell("V_th")).all()
+    assert (
+        parse_ablation("dose(1, population)")(network).provenance["ablations"][0]["clipped_cells"]
+        == {}
+    )
+
+
+def test_within_only_removes_differences_between_groups_and_nothing_else(network):
+    before = features(network)
+    after = features(parse_ablation("within_only(population)")(network))
+    groups = group_cells(network.cells, "population")
+    for group in range(len(groups)):
+        members = groups.of_cell == group
+        np.testing.assert_allclose(after[members].mean(axis=0), before.mean(axis=0), atol=1e-12)
+        np.testing.assert_allclose(np.cov(after[members].T), np.cov(before[members].T), atol=1e-9)
+
+
+def test_archetype_is_the_medoid(network):
+    ablated = parse_ablation("archetype(ei)")(network)
+    before, after = features(network)[:, :-1], features(ablated)
+    spread = before.std(axis=0)
+    scaled = before[:, spread > 1e-9] / spread[spread > 1e-9]
+    groups = group_cells(network.cells, "ei")
+    for group in range(len(groups)):
+        members = np.flatnonzero(groups.of_cell == group)
+        distance = np.linalg.norm(scaled[members][:, None] - scaled[members][None], axis=-1)
+        medoid = members[np.argmin(distance.sum(axis=0))]
+        np.testing.assert_allclose(
+            after[members],
+            np.broadcast_to(features(network)[medoid], after[members].shape),
+            rtol=1e-9,
+            atol=1e-9,
+        )
+        label = ablated.provenance["ablations"][0]["archetypes"][groups.labels[group]]
+        assert label == network.membrane.labels[network.membrane.group_of[medoid]]
+
+
+@pytest.mark.parametrize("aspect", ASPECTS)
+def test_only_and_all_but_average_complementary_aspects(network, aspect):
+    mean = per_cell(parse_ablation("mean(ei)")(network))
+    only = per_cell(parse_ablation(f"only({aspect}, ei)")(network))
+    but = per_cell(parse_ablation(f"all_but({aspect}, ei)")(network))
+    intact = per_cell(network)
+    for values in (mean, only, but, intact):  # voltages are compared as distances to rest
+        values["V_th"] = values["V_th"] - values["E_L"]
+        values["V_reset"] = values["V_reset"] - values["E_L"]
+    for name in PARAMETERS:
+        if name == "E_L":
+            continue
+        averaged, kept = (only, but) if name in ASPECTS[aspect] else (but, only)
+        np.testing.assert_allclose(averaged[name], mean[name], atol=1e-9)
+        np.testing.assert_allclose(kept[name], intact[name], atol=1e-9)
+    np.testing.assert_allclose(only["E_L"], intact["E_L"])
+
+
+def sorted_rows(matrix):
+    return matrix[np.lexsort(matrix.T)]
+
+
+def test_shuffle_within_keeps_the_cells_of_each_population():
+    network = make_network()
+    ablated = parse_ablation("shuffle_within")(network, seed=1)
+    before, after = features(network), features(ablated)
+    assert not np.array_equal(before, after)
+    pop = network.cells.attributes["pop_name"]
+    for name in np.unique(pop):
+        np.testing.assert_array_equal(
+            sorted_rows(before[pop == name]), sorted_rows(after[pop == name])
+        )
+
+
+def test_shuffle_across_crosses_populations_but_never_signs(network):
+    ablated = parse_ablation("shuffle_across")(network, seed=1)
+    before, after = features(network), features(ablated)
+    pop, ei = network.cells.attributes["pop_name"], network.cells.attributes["ei"]
+    for sign in "ei":
+        np.testing.assert_array_equal(
+            sorted_rows(before[ei == sign]), sorted_rows(after[ei == sign])
+        )
+    assert any(
+        not np.array_equal(sorted_rows(before[pop == p]), sorted_rows(after[pop == p]))
+        for p in np.unique(pop)
+    )
+
+
+def test_shuffle_independent_keeps_marginals_only(network):
+    network.cells.attributes["pop_name"] = np.full(24, "e23Cux2")
+    ablated = parse_ablation("shuffle_independent")(network, seed=1)
+    before, after = features(network), features(ablated)
+    np.testing.assert_allclose(np.sort(before, axis=0), np.sort(after, axis=0), atol=1e-9)
+    rows = {tuple(np.round(row, 6)) for row in before}
+    assert not rows & {tuple(np.round(row, 6)) for row in after}
+
+
+def test_gaussian_keeps_mean_and_covariance_exactly():
+    network = make_network()
+    network.membrane.values["t_ref"] += 50  # far from the physical limits, so nothing is clipped
+    network.membrane.values["V_reset"] -= 60
+    ablated = parse_ablation("gaussian_matched")(network, seed=1)
+    assert ablated.provenance["ablations"][0]["clipped_cells"] == {}
+    before, after = features(network), features(ablated)
+    pop = network.cells.attributes["pop_name"]
+    for name in np.unique(pop):
+        cells = pop == name
+        np.testing.assert_allclose(after[cells].mean(axis=0), before[cells].mean(axis=0), atol=1e-8)
+        np.testing.assert_allclose(np.cov(after[cells].T), np.cov(before[cells].T), atol=1e-6)
+    single = pop == "e4Rorb"  # one cell model: no variance, so nothing to draw
+    np.testing.assert_allclose(after[single], before[single], atol=1e-9)
+    mixed = pop == "i4Sst"  # two cell models: draws differ from both
+    assert len(np.unique(np.round(after[mixed], 6), axis=0)) == 7
+
+
+def test_no_asc(network):
+    ablated = parse_ablation("no_asc")(network)
+    assert not ablated.membrane.values["asc_amps"].any()
+    assert (ablated.bias_current == 0).all()
+    for name in set(PARAMETERS) - {"asc_amps"}:
+        np.testing.assert_array_equal(ablated.membrane.values[name], network.membrane.values[name])
+
+
+def test_asc_mean_current_is_rate_times_charge(network):
+    rates = np.linspace(0, 50, 24)
+    network.bias_current[:] = 7.0
+    ablated = parse_ablation("asc_mean_current")(network, rates=rates)
+    assert not ablated.membrane.values["asc_amps"].any()
+    charge = (network.membrane.per_cell("asc_amps") / network.membrane.per_cell("asc_decay")).sum(
+        axis=1
+    )
+    np.testing.assert_allclose(ablated.bias_current, 7.0 + rates / 1000 * charge)
+
+
+def test_asc_mean_current_agrees_with_a_simulated_poisson_train(network):
+    """Also where spikes reset the after-spike current to a fraction r."""
+    rng = np.random.default_rng(0)
+    a, k, r, rate, dt = 10.0, 0.02, 0.4, 40.0, 0.05
+    current, total, n = 0.0, 0.0, 1_000_000
+    decay = np.exp(-k * dt)
+    for spike in rng.random(n) < rate * dt / 1000:
+        current = current * r + a if spike else current * decay
+        total += current
+    v = network.membrane.values
+    v["asc_amps"][:], v["asc_decay"][:], v["asc_r"][:] = [a, 0.0], k, r
+    ablated = parse_ablation("asc_mean_current")(network, rates=np.full(24, rate))
+    # 2 000 spikes: the mean of the simulated train is known to about 3 %.
+    assert total / n == pytest.approx(ablated.bias_current[0], rel=0.06)
+
+
+def test_a_current_that_never_decays_has_no_mean(network):
+    network.membrane.values["asc_decay"][0] = 0
+    with pytest.raises(NetworkError, match="never decays"):
+        parse_ablation("asc_mean_current")(network, rates=np.ones(24))
+
+
+def test_composition_applies_left_to_right(network):
+    rates = np.linspace(1, 30, 24)
+    drive_first = parse_ablation("asc_mean_current | mean(global)")(network, rates=rates)
+    mean_first = parse_ablation("mean(global) | asc_mean_current")(network, rates=rates)
+    charge = network.membrane.per_cell("asc_amps") / network.membrane.per_cell("asc_decay")
+    np.testing.assert_allclose(drive_first.bias_current, rates / 1000 * charge.sum(axis=1))
+    averaged = parse_ablation("mean(global)")(network).membrane
+    shared = (averaged.values["asc_amps"] / averaged.values["asc_decay"]).sum()
+    np.testing.assert_allclose(mean_first.bias_current, rates / 1000 * shared)
+    names = [record["name"] for record in mean_first.provenance["ablations"]]
+    assert names == ["mean(global)", "asc_mean_current"]
+
+
+def test_cell_models_are_found_again_after_a_mean(network):
+    """cell_model is the node type, not the row of parameters, which an earlier ablation changes."""
+    ablated = parse_ablation("mean(population) | mean(cell_model)")(network)
+    assert len(ablated.membrane.labels) == 7
+    assert_same_cells(ablated, parse_ablation("mean(population)")(network))
+
+
+def test_same_seed_same_cells_and_draws_do_not_depend_on_company(network):
+    shuffle = parse_ablation("shuffle_across")
+    assert_same_cells(shuffle(network, seed=5), shuffle(network, seed=5))
+    alone = shuffle(network, seed=5).membrane.group_of
+    assert not np.array_equal(alone, shuffle(network, seed=6).membrane.group_of)
+    composed = parse_ablation("weights_shuffle | shuffle_across")(network, seed=5)
+    np.testing.assert_array_equal(composed.membrane.group_of, alone)
+
+
+def test_networks_the_space_has_no_rule_for_are_refused(network):
+    network.membrane.values["th_spike_add"] = np.ones(7)
+    with pytest.raises(NetworkError, match="no rule for the membrane parameter 'th_spike_add'"):
+        parse_ablation("mean(ei)")(network)
+    del network.membrane.values["th_spike_add"]
+    network.membrane.values["V_th"][2] = network.membrane.values["E_L"][2] - 1
+    with pytest.raises(NetworkError, match="V_th - E_L must be positive"):
+        parse_ablation("mean(ei)")(network)
+
+
+def test_cells_without_after_spike_currents(network):
+    for name in ("asc_amps", "asc_decay", "asc_r"):
+        network.membrane.values[name] = np.zeros((7, 0))
+    ablated = parse_ablation("mean(ei) | no_asc")(network)
+    assert ablated.membrane.values["asc_amps"].shape == (2, 0)
