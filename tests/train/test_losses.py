@@ -43,7 +43,7 @@ def test_voltage_loss_counts_only_what_leaves_the_range():
 
 
 def reference(**quantiles):
-    row = {"population": "e23Cux2", "metric": "mean_rate_Hz", "n_units": 20}
+    row = {"cell_type": "L2/3 Exc", "metric": "mean_rate_Hz", "n_units": 20}
     return pd.DataFrame([row | quantiles])
 
 

@@ -1,7 +1,7 @@
 """Tables + recipe -> a SONATA network folder.
 
-The folder holds circuit_config.json, provenance.json, network/ (nodes, edges and their types) and
-components/ (cell and synapse models). It gets its name only when it is complete. Edges are drawn,
+The folder holds circuit_config.json, provenance.json, network/ (nodes, edges and their types),
+components/ (cell and synapse models) and reference/ (in vivo recordings to compare with). It gets its name only when it is complete. Edges are drawn,
 weighted and written block of targets by block, so memory does not grow with their number; the same
 seed gives the same bytes whatever the number of threads.
 """
@@ -34,7 +34,7 @@ from v1builder.build.weights import (
     weight_rule,
 )
 from v1builder.schema.errors import ConfigError
-from v1builder.schema.files import atomic_folder, write_json
+from v1builder.schema.files import atomic_folder, write_json, write_text
 from v1builder.schema.names import BKG, LGN, V1
 from v1builder.schema.provenance import provenance
 from v1builder.schema.recipe import BuildRecipe
@@ -68,6 +68,8 @@ class Tables(Protocol):
     def lgn_cell_types(self) -> pd.DataFrame: ...  # noqa: D102
     @property
     def lgn_to_v1(self) -> pd.DataFrame: ...  # noqa: D102
+    @property
+    def neuropixels_reference(self) -> pd.DataFrame: ...  # noqa: D102
     @property
     def provenance(self) -> dict[str, Any]: ...  # noqa: D102
 
@@ -138,6 +140,10 @@ def build_network(
             "bkg_to_v1": _write_background(folder, plan, report),
         }
         _write_circuit(folder)
+        # Training pulls firing rates towards the living animal's, so the recordings travel along.
+        write_text(
+            folder / "reference" / "in_vivo.csv", tables.neuropixels_reference.to_csv(index=False)
+        )
         write_json(folder / "provenance.json", _provenance(plan, radius, n_edges))
     return Path(out)
 

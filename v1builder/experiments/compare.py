@@ -94,7 +94,7 @@ def compare(
         },
         "cells": results,
         **summarise(results, margin=experiment.compare.margin),
-        "sources": subject.network.provenance.get("sources", []),
+        "sources": subject.network.provenance.get("data", {}).get("sources", []),
         "provenance": provenance("compare", networks=networks),
     }
     write_json(out / "comparison.json", comparison)

@@ -8,10 +8,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from v1builder.analysis.invivo import QUANTILES, reference_type
 from v1builder.load import Network
 from v1builder.schema.errors import DataError, Problem, raise_if_any
 
-_QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
+REFERENCE = "reference/in_vivo.csv"
 
 
 @dataclass(frozen=True)
@@ -39,43 +40,40 @@ def rate_targets(network: Network, reference: pd.DataFrame) -> RateTargets:
 
     Args:
         network: has `pop_name` for every cell.
-        reference: columns population, metric, q05, q25, median, q75, q95 (rows with metric
-            mean_rate_Hz are used).
+        reference: columns cell_type, metric and the quantiles (rows with metric mean_rate_Hz are used).
 
     Raises:
         DataError: a population of the network has no in vivo rates.
     """
-    rates = reference[reference["metric"] == "mean_rate_Hz"].set_index("population")
-    names, population = np.unique(
-        network.cells.attributes["pop_name"].astype(str), return_inverse=True
-    )
+    rates = reference[reference["metric"] == "mean_rate_Hz"].set_index("cell_type")
+    pop_name = network.cells.attributes["pop_name"].astype(str)
+    names, population = np.unique(pop_name, return_inverse=True)
+    types = {name: reference_type(name) for name in names}
     raise_if_any(
         [
-            Problem(
-                "no in vivo rates for a population", "reference/in_vivo.csv", name, "add its row"
-            )
-            for name in names
-            if name not in rates.index
+            Problem(f"no in vivo rates for population {name}", REFERENCE, kind, "add its row")
+            for name, kind in types.items()
+            if kind not in rates.index
         ],
         DataError,
     )
     targets = []
     for index, name in enumerate(names):
         size = int((population == index).sum())
-        published = rates.loc[name, list(_QUANTILES)].to_numpy(dtype=float)
+        published = rates.loc[types[name], list(QUANTILES)].to_numpy(dtype=float)
         targets.append(
-            np.interp((np.arange(size) + 0.5) / size, list(_QUANTILES.values()), published)
+            np.interp((np.arange(size) + 0.5) / size, list(QUANTILES.values()), published)
         )
     return RateTargets(torch.from_numpy(population), torch.from_numpy(np.concatenate(targets)))
 
 
 def read_reference(folder: Path | str) -> pd.DataFrame:
-    """The in vivo reference table of a network folder (rates, OSI, DSI by population).
+    """The in vivo reference table of a network folder: quantiles of rates, OSI and DSI by cell type.
 
     Raises:
         DataError: the folder has none.
     """
-    path = Path(folder) / "reference" / "in_vivo.csv"
+    path = Path(folder) / REFERENCE
     if not path.is_file():
         raise DataError.of(
             "the network has no in vivo reference",
