@@ -33,6 +33,8 @@ def _keys_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[st
             kind for kind in models if any(f.default == part for f in kind.model_fields.values())
         ]
         fields = [kind.model_fields[str(part)] for kind in models if part in kind.model_fields]
+        if not tagged and not fields:
+            continue  # the name of an entry of a dictionary, or the position in a list
         models = tagged or [kind for field in fields for kind in _models_in(field.annotation)]
     return [key for kind in models for key in kind.model_fields]
 

@@ -299,7 +299,7 @@ def _read_part(group: H5Group, start: int, stop: int) -> EdgeTable:
     )
     index = group["edge_group_index"][start:stop] if "edge_group_index" in group else None
     attributes: dict[str, NDArray[Any]] = {}
-    keys = np.unique(group_id)
+    keys = np.unique(group_id) if n else (0,)
     for key in keys:
         members = np.flatnonzero(group_id == key) if len(keys) > 1 else slice(None)
         rows = np.arange(start, stop) if index is None else index[members].astype(np.int64)

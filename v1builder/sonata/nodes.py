@@ -126,7 +126,7 @@ def read_nodes(path: Path | str, population: str | None = None) -> NodeTable:
             read_array(group["node_group_index"]) if "node_group_index" in group else np.arange(n)
         )
         attributes: dict[str, NDArray[Any]] = {}
-        for key in np.unique(group_id):
+        for key in np.unique(group_id) if n else (0,):
             members = np.flatnonzero(group_id == key)
             for attribute, dataset in _datasets(group.get(str(key), {})):
                 _spread(attributes, attribute, read_array(dataset), members, index[members], n)

@@ -77,7 +77,7 @@ def read_types(path: Path | str, id_column: str) -> pd.DataFrame:
             ", ".join(map(str, text.columns)),
             "separate columns by single spaces and name the id column",
         )
-    table = pd.DataFrame({name: _typed(text[name]) for name in text.columns})
+    table = pd.DataFrame({name: _typed(column) for name, column in text.items()})
     table = table.set_index(id_column).rename(columns={"n_syns_": "nsyns"})
     _check_ids(table.index, path)
     table.index = pd.Index(table.index.to_numpy(dtype=np.int64), name=id_column)
