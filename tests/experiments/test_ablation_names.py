@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from v1builder.analysis.groups import LEVELS
@@ -22,6 +22,7 @@ def single(draw):
     return kind(*[draw(ARGUMENTS[name]) for name in names if name])
 
 
+@settings(deadline=None)
 @given(st.lists(single(), min_size=1, max_size=4))
 def test_a_name_is_read_back_as_the_same_ablation(steps):
     ablation = steps[0]

@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
@@ -98,6 +98,7 @@ def test_where_bca_is_undefined_the_fallback_is_named():
     assert 1e-300 <= estimate.low < estimate.high <= 4.1e-300
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=8))
 def test_sign_flip_counts_all_patterns(differences):
     d = np.array(differences)

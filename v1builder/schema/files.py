@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,8 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
     except OSError as error:
         raise _storage_error(error, path) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where the folder cannot exist, neither can the file
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
