@@ -23,7 +23,7 @@ def poisson_spikes(rates: Tensor, dt: float, generator: torch.Generator) -> Tens
     """
     if rates.numel() == 0:
         return torch.zeros_like(rates, dtype=torch.uint8)
-    cumulative = rates.flatten().cumsum(0, dtype=torch.float64)
+    cumulative = rates.flatten().double().cumsum(0)  # dtype= in cumsum is several times slower
     total = cumulative[-1]
     n_events = int(torch.poisson(total * (dt / 1000), generator=generator))
     position = torch.rand(n_events, dtype=torch.float64, device=rates.device, generator=generator)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from v1builder.lgn import LGN
@@ -44,7 +45,11 @@ def prepare(experiment: Experiment, seed: int) -> Subject:
     folder = experiment.network.path.format(seed=seed)
     network = load_network(folder)
     model = experiment.model
-    lgn = LGN(network.nodes[LGN_POPULATION], dt=model.dt)
+    # In a small column half of the LGN's units project nowhere and need not be evaluated.
+    projecting = [e.source_index for e in network.edges.values() if e.source == LGN_POPULATION]
+    lgn = LGN(
+        network.nodes[LGN_POPULATION], dt=model.dt, active=np.unique(np.concatenate(projecting))
+    )
     targets = (
         rate_targets(network, read_reference(folder)) if experiment.train.rate_weight > 0 else None
     )
