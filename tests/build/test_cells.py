@@ -41,7 +41,8 @@ def test_population_without_a_cell_model(tables, models):
 def test_positions_are_uniform_over_disc_and_layer(tables, models):
     cells = place_cells(tables.populations, models["population"], 150.0, 2, CellRecipe())
     r = np.hypot(cells.x, cells.z)
-    assert r.min() >= 1 and r.max() <= 150
+    assert r.min() >= 1
+    assert r.max() <= 150
     assert stats.kstest((r**2 - 1) / (150**2 - 1), "uniform").pvalue > 1e-3
     phi = np.arctan2(cells.z, cells.x) / (2 * np.pi) % 1
     assert stats.kstest(phi, "uniform").pvalue > 1e-3
