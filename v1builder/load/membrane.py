@@ -11,11 +11,16 @@ from v1builder.schema.errors import NetworkError
 from v1builder.schema.names import GLIF_UNITS, RECEPTOR_UNITS
 from v1builder.sonata.circuit import Circuit
 from v1builder.sonata.components import read_json
+from v1builder.sonata.join import numbers
 from v1builder.sonata.point_neuron import CellModel, read_cell_model
 
 #: Columns that name the rows of `membrane` and of `receptors`, the first that is there.
 MEMBRANE_LABELS = ("membrane_label", "model_name", "dynamics_params")
 RECEPTOR_LABELS = ("receptor_label", "pop_name", "dynamics_params")
+
+#: Columns of a network with bias currents, see `with_bias`.
+BIAS_CURRENT = "bias_current"
+E_L_WITHOUT_BIAS = "E_L_without_bias"
 
 _OVERRIDE = "dynamics_params/"
 
@@ -66,6 +71,7 @@ def read_cells(
         }
         template = str(cells.attributes["model_template"][cell])
         models.append(read_cell_model({**files[name], **own}, template, folder / name))
+    bias = _take_bias(cells, first, models, circuit)
     membrane = _group(
         [_padded(model, models) for model in models],
         GLIF_UNITS,
@@ -84,8 +90,37 @@ def read_cells(
         RECEPTOR_UNITS,
         _labels(cells, first, RECEPTOR_LABELS),
     )
-    bias = np.array([model.bias_current for model in models], dtype=np.float64)[kind_of]
-    return _spread(membrane, kind_of), _spread(receptors, kind_of), bias
+    return _spread(membrane, kind_of), _spread(receptors, kind_of), bias[kind_of]
+
+
+def with_bias(E_L: float, g: float, bias_current: float) -> float:
+    """The resting potential (mV) that has the effect of a constant current (pA): E_L + I/g.
+
+    C_m dV/dt = -g (V - E_L) + I is C_m dV/dt = -g (V - (E_L + I/g)). NEST's GLIF models have no
+    parameter for a constant current, so this is how a component file carries one.
+    """
+    return E_L + bias_current / g
+
+
+def _take_bias(
+    cells: NodePopulation, first: NDArray[np.intp], models: Sequence[CellModel], circuit: Circuit
+) -> NDArray[np.float64]:
+    """The bias current of each model, taken out of its E_L again."""
+    if BIAS_CURRENT not in cells.attributes or E_L_WITHOUT_BIAS not in cells.attributes:
+        return np.zeros(len(models))
+    bias = numbers(cells.attributes[BIAS_CURRENT][first])
+    rest = numbers(cells.attributes[E_L_WITHOUT_BIAS][first])
+    for model, current, E_L in zip(models, bias, rest, strict=True):
+        in_file, g = float(model.membrane["E_L"]), float(model.membrane["g"])
+        if not np.isclose(with_bias(E_L, g, current), in_file, rtol=1e-9, atol=0):
+            raise NetworkError.of(
+                f"'{BIAS_CURRENT}' and '{E_L_WITHOUT_BIAS}' disagree with the cell models",
+                f"{circuit.path}, node population {cells.name}",
+                f"{E_L:g} mV + {current:g} pA / {g:g} nS is not E_L = {in_file:g} mV",
+                "correct E_L in the cell model, or remove the two columns",
+            )
+        model.membrane["E_L"] = np.asarray(E_L)
+    return bias
 
 
 def _kinds(cells: NodePopulation) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -93,7 +128,8 @@ def _kinds(cells: NodePopulation) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     keys = [cells.node_type_id.astype(np.float64)]
     keys += [
         np.unique(cells.attributes[name].astype(str), return_inverse=True)[1].astype(np.float64)
-        for name in ("dynamics_params", "model_template")
+        for name in ("dynamics_params", "model_template", BIAS_CURRENT, E_L_WITHOUT_BIAS)
+        if name in cells.attributes
     ]
     for name, values in cells.attributes.items():
         if name.startswith(_OVERRIDE):

@@ -18,7 +18,13 @@ from v1builder.schema.errors import NetworkError
 from v1builder.sonata.circuit import Circuit, PopulationFile, read_circuit
 from v1builder.sonata.components import read_json
 from v1builder.sonata.edges import edge_count, edge_populations, iterate_edges
-from v1builder.sonata.join import joined, receptor_of_type, type_rows, with_synapse_models
+from v1builder.sonata.join import (
+    joined,
+    numbers,
+    receptor_of_type,
+    type_rows,
+    with_synapse_models,
+)
 from v1builder.sonata.nodes import node_populations, read_nodes
 from v1builder.sonata.types import read_types
 
@@ -93,7 +99,7 @@ def _known_rows(
     if np.any(rows < 0):
         unknown = np.unique(ids[rows < 0])
         raise NetworkError.of(
-            f"a {kind} has a type that the types table lacks",
+            f"{'an' if kind == 'edge' else 'a'} {kind} has a type that the types table lacks",
             f"{part.file}, types {part.types_file}",
             f"{kind}_type_id {', '.join(map(str, unknown[:5]))}",
             f"add the type to the table or correct the {kind}s",
@@ -221,8 +227,8 @@ def _column(key: str, values: NDArray[Any] | None, start: int, where: str) -> ND
         raise NetworkError.of(
             f"neither the edges nor their types have '{key}'", where, fix=f"add the column '{key}'"
         )
-    numbers = values.astype(np.float64)
-    wrong = ~np.isfinite(numbers)
+    column = numbers(values)
+    wrong = ~np.isfinite(column)
     if wrong.any():
         raise NetworkError.of(
             f"'{key}' is missing, NaN or infinite",
@@ -230,7 +236,7 @@ def _column(key: str, values: NDArray[Any] | None, start: int, where: str) -> ND
             f"edge {start + int(np.flatnonzero(wrong)[0])}",
             "build the network again",
         )
-    return numbers
+    return column
 
 
 def _positive(delay: NDArray[np.float64], where: str) -> NDArray[np.float64]:

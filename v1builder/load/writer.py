@@ -3,7 +3,8 @@
 Parameters live in the component files of node types. Where an ablation gave cells of one type
 different membranes, receptors or bias currents, the type is split: the first combination keeps the
 type's id, the others get new ids above all old ones, with the old row of the types table copied. A
-bias current becomes `I_e` of the component file, which NEST injects and the reader restores.
+bias current becomes a shift of E_L in the component file, which is the same to every simulator; the
+columns `bias_current` (pA) and `E_L_without_bias` (mV) of the types table let the reader undo it.
 
 `load_network(save_network(x))` gives the same cells (parameters, labels and bias per cell) and the
 same edges, sorted by (target, source). Rows of `membrane` and `receptors` that no cell uses are not
@@ -17,8 +18,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from v1builder.load.membrane import MEMBRANE_LABELS, RECEPTOR_LABELS
-from v1builder.load.network import EdgePopulation, GroupedValues, Network, NodePopulation
+from v1builder.load.membrane import (
+    BIAS_CURRENT,
+    E_L_WITHOUT_BIAS,
+    MEMBRANE_LABELS,
+    RECEPTOR_LABELS,
+    with_bias,
+)
+from v1builder.load.network import EdgePopulation, Network, NodePopulation
 from v1builder.schema.errors import NetworkError
 from v1builder.schema.files import atomic_folder, write_json
 from v1builder.schema.names import GLIF_TEMPLATE
@@ -39,7 +46,7 @@ from v1builder.sonata.types import write_types
 #: Edges written at once.
 _BLOCK = 1 << 22
 #: Attributes that the node types table carries for the simulated cells.
-_OWN_COLUMNS = ("membrane_label", "receptor_label")
+_OWN_COLUMNS = ("membrane_label", "receptor_label", BIAS_CURRENT, E_L_WITHOUT_BIAS)
 
 
 def save_network(network: Network, folder: Path | str, *, overwrite: bool = False) -> Path:
@@ -115,15 +122,21 @@ def _types_of_cells(network: Network, folder: Path) -> tuple[NDArray[np.int64], 
     ids[repeated] = (
         int(cells.types.index.to_numpy().max()) + 1 + np.arange(np.count_nonzero(repeated))
     )
-    types = cells.types.loc[combos[:, 0]].copy()
+    types = cells.types.loc[combos[:, 0]].drop(columns=list(_OWN_COLUMNS), errors="ignore")
     types.index = pd.Index(ids, name="node_type_id")
     types["model_template"] = GLIF_TEMPLATE
     types["dynamics_params"] = _write_models(network, first, ids, folder)
+    if np.any(network.bias_current):
+        types[BIAS_CURRENT] = network.bias_current[first]
+        types[E_L_WITHOUT_BIAS] = network.membrane.per_cell("E_L")[first]
     for column, names, grouped in (
         ("membrane_label", MEMBRANE_LABELS, network.membrane),
         ("receptor_label", RECEPTOR_LABELS, network.receptors),
     ):
-        _label(types, column, names, grouped, first)
+        labels = [grouped.labels[row] for row in grouped.group_of[first]]
+        found = next(name for name in names if name in types)
+        if [str(value).removesuffix(".json") for value in types[found]] != labels:
+            types[column] = labels  # else the reader finds the same names without
     return ids[kind_of.reshape(-1)], types.sort_index()
 
 
@@ -133,30 +146,16 @@ def _write_models(
     membrane, receptors = network.membrane, network.receptors
     names = []
     for cell, type_id in zip(first, ids, strict=True):
+        own = {key: values[membrane.group_of[cell]] for key, values in membrane.values.items()}
+        shifted = with_bias(float(own["E_L"]), float(own["g"]), float(network.bias_current[cell]))
         model = CellModel(
-            {key: values[membrane.group_of[cell]] for key, values in membrane.values.items()},
+            {**own, "E_L": np.asarray(shifted)},
             {key: values[receptors.group_of[cell]] for key, values in receptors.values.items()},
-            float(network.bias_current[cell]),
         )
         name = f"{type_id}_glif_lif_asc_config.json"
         write_cell_model(folder, name, cell_model_parameters(model))
         names.append(name)
     return names
-
-
-def _label(
-    types: pd.DataFrame,
-    column: str,
-    names: tuple[str, ...],
-    grouped: GroupedValues,
-    first: NDArray[np.intp],
-) -> None:
-    """Name the rows in the types table, unless the reader finds the same names without."""
-    labels = [grouped.labels[grouped.group_of[cell]] for cell in first]
-    types = types.drop(columns=column) if column in types else types
-    found = next(name for name in names if name in types)
-    if [str(value).removesuffix(".json") for value in types[found]] != labels:
-        types[column] = labels
 
 
 def _write_edges(network: Network, name: str, folder: Path) -> PopulationFile:

@@ -107,13 +107,20 @@ def receptor_of_type(types: pd.DataFrame) -> NDArray[np.float64]:
     ports = np.full(len(types), np.nan)
     for column in (SYNAPSE_PARAMETER + "receptor_type", "receptor_type"):
         if column in types:
-            own = np.array([_number(value) for value in types[column]], dtype=np.float64)
+            own = numbers(types[column].to_numpy())
             ports = np.where(np.isnan(own), ports, own)
     return ports
 
 
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return np.nan
+def numbers(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Values as float64; NaN for what is not a number."""
+    if values.dtype != object:
+        return values.astype(np.float64)
+
+    def number(value: Any) -> float:
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            return np.nan
+
+    return np.array([number(value) for value in values], dtype=np.float64)

@@ -4,8 +4,8 @@ Supported are NEST's `glif_psc_double_alpha` and `glif_psc`. An alpha synapse is
 synapse without its slow part, so `glif_psc` is read as tau_syn_fast = tau_syn and amp_slow = 0:
 that is its definition, not an approximation. (tau_syn_slow then has no effect.)
 
-NEST's own defaults hold where a file is silent: asc_r = 1, I_e = 0, and after-spike currents act
-only if `after_spike_currents` is true.
+NEST's own defaults hold where a file is silent: asc_r = 1, and after-spike currents act only if
+`after_spike_currents` is true.
 """
 
 from collections.abc import Mapping
@@ -34,12 +34,10 @@ class CellModel:
         membrane: by name of `schema.names.GLIF_UNITS`: a number, or [a] one value per after-spike
             current.
         receptors: by name of `schema.names.RECEPTOR_UNITS`: [r] one value per port.
-        bias_current: pA, NEST's I_e.
     """
 
     membrane: dict[str, NDArray[np.float64]]
     receptors: dict[str, NDArray[np.float64]]
-    bias_current: float
 
 
 def read_cell_model(parameters: Mapping[str, Any], template: str, where: object) -> CellModel:
@@ -68,7 +66,7 @@ def read_cell_model(parameters: Mapping[str, Any], template: str, where: object)
     else:
         receptors = {"tau_syn_slow": fast.copy(), "amp_slow": np.zeros_like(fast)}
     receptors = {"tau_syn_fast": fast, **receptors}
-    return CellModel(membrane, receptors, float(parameters.get("I_e", 0.0)))
+    return CellModel(membrane, receptors)
 
 
 def cell_model_parameters(model: CellModel) -> dict[str, Any]:
@@ -88,7 +86,6 @@ def cell_model_parameters(model: CellModel) -> dict[str, Any]:
         "after_spike_currents": True,
         "adapting_threshold": False,
         **{name: value.tolist() for name, value in model.receptors.items()},
-        **({"I_e": model.bias_current} if model.bias_current else {}),
     }
 
 
@@ -100,7 +97,7 @@ def cell_model_problems(
         return [unknown_name("model template", template, TEMPLATES, where)]
     arrays: dict[str, NDArray[np.float64]] = {}
     problems = _missing(parameters, template, where)
-    for name in (*_SCALARS, *_ASC, "tau_syn_fast", "tau_syn_slow", "tau_syn", "amp_slow", "I_e"):
+    for name in (*_SCALARS, *_ASC, "tau_syn_fast", "tau_syn_slow", "tau_syn", "amp_slow"):
         if name not in parameters:
             continue
         here = f"{where}, parameter {name}"
@@ -109,7 +106,7 @@ def cell_model_problems(
         except (TypeError, ValueError):
             problems.append(Problem("a parameter is not a number", here, repr(parameters[name])))
             continue
-        if value.ndim != (0 if name in _SCALARS or name == "I_e" else 1):
+        if value.ndim != (0 if name in _SCALARS else 1):
             expected = "one number" if name in _SCALARS else "a list of numbers"
             problems.append(
                 Problem("a parameter has the wrong shape", here, str(value.shape), expected)

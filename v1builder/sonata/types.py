@@ -87,10 +87,14 @@ def read_types(path: Path | str, id_column: str) -> pd.DataFrame:
 def _typed(text: pd.Series) -> pd.Series:
     """A column of text as whole numbers, numbers or text, whichever all its values are.
 
+    A column without any value stays text.
+
     Python's own conversion gives back exactly the number that was written; that of `read_csv` is
     faster and may miss the last bit.
     """
     present = text.dropna()
+    if present.empty and len(text):
+        return text
     for kind in (int, float):
         try:
             values = {index: kind(value) for index, value in present.items()}

@@ -14,7 +14,13 @@ from v1builder.sonata.circuit import PopulationFile
 from v1builder.sonata.edges import REQUIRED_DATASETS, EdgeTable, iterate_edges
 from v1builder.sonata.hdf5 import H5Group, open_to_read
 from v1builder.sonata.indices import DIRECTIONS
-from v1builder.sonata.join import joined, receptor_of_type, type_rows, with_synapse_models
+from v1builder.sonata.join import (
+    joined,
+    numbers,
+    receptor_of_type,
+    type_rows,
+    with_synapse_models,
+)
 from v1builder.sonata.types import read_types
 
 _CHUNK = 1 << 22
@@ -203,7 +209,7 @@ class EdgeCheck:
                         )
                     )
                 continue
-            values[name] = column.astype(np.float64)
+            values[name] = numbers(column)
             self._note(
                 f"'{name}' is missing, NaN or infinite",
                 "build the network again",
