@@ -116,7 +116,7 @@ def write_components(folder: Path, models: pd.DataFrame, ports: Receptors) -> No
             "tau_syn_slow": ports.tau_slow[row],
             "amp_slow": ports.amp_slow[row],
         }
-        parameters = cell_model_parameters(CellModel(membrane, receptors, bias_current=0.0))
+        parameters = cell_model_parameters(CellModel(membrane, receptors))
         sonata.write_cell_model(folder, parameters_file(model["node_type_id"]), parameters)
     for post in sorted(set(models["synapse_class"])):
         for port, pre in enumerate(SYNAPSE_CLASSES, start=1):

@@ -41,7 +41,7 @@ _QUANTILE_LIMITS = (0.001, 0.999)
 _JITTER_MIXED_DEG = 5.0
 _JITTER_INHIBITORY_DEG = 10.0
 #: Points of the first search for the peak, over this many times the sum of all time constants.
-_SEARCH_POINTS, _SEARCH_SPAN = 1000, 3.0
+_SEARCH_POINTS, _SEARCH_SPAN = 200, 3.0
 _BISECTIONS = 60
 
 
