@@ -7,6 +7,7 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 
 from v1builder.analysis.groups import Groups, group_cells
 from v1builder.load.network import EdgePopulation, Network
@@ -97,18 +98,24 @@ def _count_pairs(
     recurrent: bool,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """[n_projections] distinct connected pairs of cells, and those connected both ways."""
-    n, n_targets = len(source) * len(target), len(target.of_cell)
-    pairs = np.unique(pre * n_targets + post)
-    pre, post = np.divmod(pairs, n_targets)
     if recurrent:
         others = pre != post
-        pairs, pre, post = pairs[others], pre[others], post[others]
-    projection = source.of_cell[pre] * len(target) + target.of_cell[post]
-    n_pairs = np.bincount(projection, minlength=n)
+        pre, post = pre[others], post[others]
+    shape = (len(source.of_cell), len(target.of_cell))
+    connected = sparse.csr_array((np.ones(len(pre), np.int8), (pre, post)), shape=shape)
+    connected.sum_duplicates()
+    connected.data[:] = 1
+    n_pairs = _count(source, target, connected)
     if not recurrent:
-        return n_pairs, np.zeros(n, np.int64)
-    mutual = np.isin(post * n_targets + pre, pairs, assume_unique=True)
-    return n_pairs, np.bincount(projection[mutual], minlength=n)
+        return n_pairs, np.zeros_like(n_pairs)
+    return n_pairs, _count(source, target, sparse.csr_array(connected.multiply(connected.T)))
+
+
+def _count(source: Groups, target: Groups, connected: sparse.csr_array) -> NDArray[np.int64]:
+    """[n_projections] number of stored pairs."""
+    pairs = connected.tocoo()
+    projection = source.of_cell[pairs.row] * len(target) + target.of_cell[pairs.col]
+    return np.bincount(projection, minlength=len(source) * len(target))
 
 
 def projection_table(graph: "nx.DiGraph[str]") -> pd.DataFrame:

@@ -1,0 +1,41 @@
+"""An ablated network is a network: written as SONATA it is read back the same."""
+
+import numpy as np
+import pytest
+
+from v1builder.experiments.ablations import ABLATIONS, parse_ablation, usage
+from v1builder.experiments.matching import with_bias
+from v1builder.load import load_network, save_network
+
+VALUES = {"level": "population", "aspect": "threshold", "alpha": "1.5"}
+
+
+def texts():
+    for word, kind in ABLATIONS.items():
+        names = [name for name in usage(kind).removeprefix(word).strip("()").split(", ") if name]
+        yield f"{word}({', '.join(VALUES[name] for name in names)})" if names else word
+
+
+@pytest.mark.parametrize("text", list(texts()))
+def test_written_and_read_back(text, small_network_folder, tmp_path):
+    network = load_network(small_network_folder)
+    rates = np.linspace(0, 30, network.n_cells)
+    ablated = with_bias(parse_ablation(text)(network, seed=1, rates=rates), np.array([3.0, -4.0]))
+    save_network(ablated, tmp_path / "ablated")
+    back = load_network(tmp_path / "ablated")
+    for table in ("membrane", "receptors"):
+        before, after = getattr(ablated, table), getattr(back, table)
+        for name in before.values:
+            np.testing.assert_allclose(after.per_cell(name), before.per_cell(name), rtol=1e-9)
+    np.testing.assert_allclose(back.bias_current, ablated.bias_current, rtol=1e-9)
+    for name, edges in ablated.edges.items():
+        order = [
+            np.lexsort((e.weight, e.source_index, e.target_index))
+            for e in (edges, back.edges[name])
+        ]
+        for field in ("source_index", "target_index", "receptor", "weight", "delay"):
+            np.testing.assert_allclose(
+                getattr(back.edges[name], field)[order[1]],
+                getattr(edges, field)[order[0]],
+                rtol=1e-6,
+            )
