@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -131,3 +133,20 @@ def test_wrong_input(cells):
     broken.loc[2, "q25"] = 9.0
     with pytest.raises(DataError, match="row 2"):
         compare_with_recordings({}, cells, broken)
+
+
+def test_the_embedded_reference_fits_every_v1_population():
+    table = pd.read_csv(
+        Path(__file__).parents[2] / "data_manifests/tables/neuropixels_reference.csv"
+    )
+    pop = np.array(list(CELL_CLASSES))
+    cells = NodePopulation(
+        "v1", np.arange(22), np.ones(22, np.int64), {"pop_name": pop}, pd.DataFrame()
+    )
+    measured = {name: np.full(22, 0.2) for name in table["metric"].unique()}
+    compared = compare_with_recordings(measured, cells, table)
+    assert set(compared["cell_type"]) == {reference_type(name) for name in CELL_CLASSES}
+    scored = compared.dropna(subset="score")
+    assert (scored["n_units"] >= 15).all()
+    assert scored["score"].between(0.05, 1).all()
+    assert len(scored) == (table["n_units"] >= 15).sum()
