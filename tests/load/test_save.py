@@ -165,7 +165,8 @@ names = ["E_L", "C_m", "V_th", "g", "t_ref", "asc_amps", "tau_syn_fast"]
 gids = [network.gid_map.get_gid("v1", i) for i in range(24)]
 cells = [nest.NodeCollection([gid]).get(names) for gid in gids]
 targets = nest.GetConnections(target=nest.NodeCollection(sorted(gids)))
-print("RESULT" + json.dumps([cells, sorted(targets.get("weight")), sorted(targets.get("receptor"))], default=list))
+edges = [sorted(targets.get(name)) for name in ("weight", "receptor")]
+print("RESULT" + json.dumps([cells, *edges], default=list))
 """
 
 

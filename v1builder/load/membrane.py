@@ -32,7 +32,7 @@ def read_cells(
 
     A cell's model is its component file, with its own overrides (the SONATA subgroup
     `dynamics_params` of its node group) on top. Cells whose parameters and label are equal share
-    a row; rows are in the order in which cells of ascending type id first use them.
+    a row; rows are in the order of the types table.
 
     Returns:
         membrane, receptors, bias current [n_cells] in pA.
@@ -125,12 +125,10 @@ def _take_bias(
 
 def _kinds(cells: NodePopulation) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """One cell of every kind (type and overrides), and the kind of every cell."""
-    keys = [cells.node_type_id.astype(np.float64)]
-    keys += [
-        np.unique(cells.attributes[name].astype(str), return_inverse=True)[1].astype(np.float64)
-        for name in ("dynamics_params", "model_template", BIAS_CURRENT, E_L_WITHOUT_BIAS)
-        if name in cells.attributes
-    ]
+    names = ("dynamics_params", "model_template", BIAS_CURRENT, E_L_WITHOUT_BIAS)
+    columns: list[NDArray[Any]] = [cells.types.index.get_indexer(cells.node_type_id)]
+    columns += [cells.attributes[name].astype(str) for name in names if name in cells.attributes]
+    keys = [np.unique(column, return_inverse=True)[1].astype(np.float64) for column in columns]
     for name, values in cells.attributes.items():
         if name.startswith(_OVERRIDE):
             keys += list(np.nan_to_num(np.atleast_2d(values.T.astype(np.float64)), nan=-np.inf))

@@ -137,7 +137,8 @@ def _types_of_cells(network: Network, folder: Path) -> tuple[NDArray[np.int64], 
         found = next(name for name in names if name in types)
         if [str(value).removesuffix(".json") for value in types[found]] != labels:
             types[column] = labels  # else the reader finds the same names without
-    return ids[kind_of.reshape(-1)], types.sort_index()
+    order = np.lexsort((ids, cells.types.index.get_indexer(combos[:, 0])))  # as in the old table
+    return ids[kind_of.reshape(-1)], types.iloc[order]
 
 
 def _write_models(
