@@ -1,0 +1,199 @@
+"""Edges and input spikes in the order in which the compiled kernels read them.
+
+All sources are numbered together: the cells first, then the units of every input. Edges are
+sorted by (source, block of targets, slot), where
+
+    slot = (delay * R + receptor) * Np + target
+
+is where a spike's weight goes in a ring buffer, counted from the step of the spike, and where its
+gradient comes from. Each task of the forward pass walks only the edges into its own block.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from weakref import ReferenceType, WeakKeyDictionary, ref
+
+import numpy as np
+import torch
+from numba import njit, prange
+from numpy.typing import NDArray
+from torch import Tensor
+
+from v1builder.model.backends._kernels_forward import WIDTH
+from v1builder.model.rollout import Projection
+from v1builder.schema.errors import ConfigError
+
+_CELLS_PER_BLOCK: Final = 512  # a block of fewer cells would do less than the walk to it costs
+_MOST_BLOCKS: Final = 8
+
+
+@dataclass(frozen=True)
+class EdgePlan:
+    """Edges of all projections, merged and sorted. Weights are gathered by `order`.
+
+    Attributes:
+        order: [e] position in the concatenated projections.
+        slot: [e] int32.
+        row: [n_sources + 1] first edge of each source.
+        block_row: [n_sources * n_blocks + 1] first edge of each source into each block of targets.
+        n_blocks, block_size: blocks of targets, in cells (a multiple of the tile's width).
+        n_padded: number of cells, rounded up to whole tiles.
+        first_source: number of the first unit of every input.
+    """
+
+    order: Tensor
+    slot: NDArray[np.int32]
+    row: NDArray[np.int64]
+    block_row: NDArray[np.int64]
+    n_blocks: int
+    block_size: int
+    n_padded: int
+    first_source: dict[str, int]
+
+    @property
+    def n_sources(self) -> int:
+        """Number of cells and input units."""
+        return len(self.row) - 1
+
+
+_Shape = tuple[int, int, int]
+_Entry = tuple[tuple[ReferenceType[Projection], ...], _Shape, EdgePlan]
+_PLANS: WeakKeyDictionary[Projection, list[_Entry]] = WeakKeyDictionary()
+
+
+def plan_edges(projections: Sequence[Projection], shape: _Shape) -> EdgePlan:
+    """The plan of these projections, made once and kept as long as the projections live.
+
+    Args:
+        projections: edges.
+        shape: number of cells, receptors and ring positions (longest delay).
+
+    Raises:
+        ConfigError: an edge points outside the network or its delay outside the ring.
+    """
+    if not projections:
+        return _make_plan(projections, shape)
+    known = _PLANS.setdefault(projections[0], [])
+    known[:] = [entry for entry in known if all(r() is not None for r in entry[0])]
+    for references, its_shape, plan in known:
+        same = its_shape == shape and len(references) == len(projections)
+        if same and all(r() is p for r, p in zip(references, projections, strict=True)):
+            return plan
+    plan = _make_plan(projections, shape)
+    known.append((tuple(ref(p) for p in projections), shape, plan))
+    return plan
+
+
+def _make_plan(projections: Sequence[Projection], shape: _Shape) -> EdgePlan:
+    n_cells, n_receptors, n_delays = shape
+    n_padded = -(-n_cells // WIDTH) * WIDTH
+    first_source: dict[str, int] = {}
+    n_sources = n_cells
+    for projection in projections:
+        _check_edges(projection, shape)
+        if projection.source is not None and projection.source not in first_source:
+            first_source[projection.source] = n_sources
+            n_sources += projection.n_source
+
+    wanted = min(max(n_cells // _CELLS_PER_BLOCK, 1), _MOST_BLOCKS)
+    block_size = -(-n_padded // (wanted * WIDTH)) * WIDTH
+    n_blocks = -(-n_padded // block_size)
+    sources, slots = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for p in projections:
+        offset = 0 if p.source is None else first_source[p.source]
+        target = p.target_index.numpy().astype(np.int64)
+        sources.append(
+            (p.source_index.numpy() + np.int64(offset)) * n_blocks + target // block_size
+        )
+        delayed = p.delay_steps.numpy() * np.int64(n_receptors) + p.receptor.numpy()
+        slots.append(delayed * n_padded + target)
+    source, slot = np.concatenate(sources), np.concatenate(slots)
+    n_slots = (n_delays + 1) * n_receptors * n_padded
+    order = np.argsort(source * n_slots + slot, kind="stable")
+    block_row = np.zeros(n_sources * n_blocks + 1, np.int64)
+    np.cumsum(np.bincount(source, minlength=n_sources * n_blocks), out=block_row[1:])
+    return EdgePlan(
+        order=torch.from_numpy(order),
+        slot=slot[order].astype(np.int32),
+        row=np.ascontiguousarray(block_row[::n_blocks]),
+        block_row=block_row,
+        n_blocks=n_blocks,
+        block_size=block_size,
+        n_padded=n_padded,
+        first_source=first_source,
+    )
+
+
+def _check_edges(projection: Projection, shape: _Shape) -> None:
+    """Compiled code does not check an index: one wrong edge would write into foreign memory."""
+    n_cells, n_receptors, n_delays = shape
+    for field, low, high in (
+        ("source_index", 0, projection.n_source),
+        ("target_index", 0, n_cells),
+        ("receptor", 0, n_receptors),
+        ("delay_steps", 1, n_delays + 1),
+    ):
+        values = getattr(projection, field)
+        if len(values) and (int(values.min()) < low or int(values.max()) >= high):
+            raise ConfigError.of(
+                f"{field} of an edge is outside {low}..{high - 1}",
+                f"projection from {projection.source or 'the cells'}",
+                f"{int(values.min())}..{int(values.max())}",
+                "the state's pending must be as deep as the longest delay"
+                if field == "delay_steps"
+                else "check the projection against the number of cells, receptors and sources",
+            )
+
+
+@dataclass(frozen=True)
+class InputSpikes:
+    """Spikes of all inputs, by sample and step: those of (b, t) are start[b*T + t] and following."""
+
+    start: NDArray[np.int64]
+    source: NDArray[np.int32]
+    value: NDArray[Any]
+
+
+def list_spikes(
+    inputs: Mapping[str, Tensor], plan: EdgePlan, n_batch: int, n_steps: int, dtype: np.dtype
+) -> InputSpikes:
+    """Lists the non-zero entries of dense inputs [b, t, n_source], in order of (b, t, source)."""
+    arrays = []
+    for name, first in plan.first_source.items():
+        dense = inputs[name].detach()
+        if not dense.is_floating_point():
+            dense = dense.to(torch.uint8) if dense.dtype != torch.bool else dense.view(torch.uint8)
+        arrays.append((first, dense.contiguous().numpy().reshape(n_batch * n_steps, -1)))
+    start = np.zeros(n_batch * n_steps + 1, np.int64)
+    for _, dense in arrays:
+        _count(dense, start[1:])
+    np.cumsum(start, out=start)
+    fill = start[:-1].copy()
+    source = np.empty(start[-1], np.int32)
+    value = np.empty(start[-1], dtype)
+    for first, dense in arrays:
+        _fill(dense, first, fill, source, value)
+    return InputSpikes(start, source, value)
+
+
+@njit(cache=True, parallel=True)
+def _count(dense, count):
+    for row in prange(dense.shape[0]):
+        total = 0
+        for s in range(dense.shape[1]):
+            if dense[row, s] != 0:
+                total += 1
+        count[row] += total
+
+
+@njit(cache=True, parallel=True)
+def _fill(dense, first, fill, source, value):
+    for row in prange(dense.shape[0]):
+        at = fill[row]
+        for s in range(dense.shape[1]):
+            if dense[row, s] != 0:
+                source[at] = first + s
+                value[at] = dense[row, s]
+                at += 1
+        fill[row] = at

@@ -1,0 +1,281 @@
+"""Compiled forward pass of the fused backend: one call advances every cell over many steps.
+
+Work is cut into tasks (sample, block of cells). A task delivers the spikes of the last step to its
+own cells, then updates them; nothing is shared, so no lock is needed and the order of every
+sum is the same for any number of threads.
+
+Layouts (b sample, A after-spike currents, R receptors, Np cells padded to whole tiles of `WIDTH`):
+    U, current [b, n]; asc [b, A, n]; refractory [b, n] int32
+    y [b, tile, R, 4*WIDTH]: y1_fast, y2_fast, y1_slow, y2_slow of the cells of a tile
+    ring [b, (D+1)*R*Np]: what arrives at step s lies at position s mod (D+1)
+    membrane [4, n]: P33, P30, V_th, V_reset; adaptation [4, A, n]: asc_mean, _decay, _amps, _refractory
+    synapse [tile, R, 10*WIDTH]: in the order of `SYNAPSE_FIELDS`
+The fields of a tile lie at constant distances from one another, which lets the compiler vectorise.
+"""
+
+from typing import Final
+
+from numba import njit, prange
+
+WIDTH: Final = 16  # cells per tile: one AVX-512 register of float32
+MEMBRANE_FIELDS: Final = ("P33", "P30", "V_th", "V_reset")
+ADAPTATION_FIELDS: Final = ("asc_mean", "asc_decay", "asc_amps", "asc_refractory")
+SYNAPSE_FIELDS: Final = (
+    "P31_fast",
+    "P32_fast",
+    "P31_slow",
+    "P32_slow",
+    "P21_fast",
+    "P11_fast",
+    "y1_init_fast",
+    "P21_slow",
+    "P11_slow",
+    "y1_init_slow",
+)
+
+
+@njit(cache=True)
+def deliver(ring, weight, slot, row, n_blocks, block, base, source, value):
+    """Add the weights of the edges of the given sources into one block of targets to the ring."""
+    size = ring.shape[0]
+    for j in range(source.shape[0]):
+        first = source[j] * n_blocks + block
+        for e in range(row[first], row[first + 1]):
+            at = base + slot[e]
+            if at >= size:
+                at -= size
+            ring[at] += weight[e] * value[j]
+
+
+@njit(cache=True)
+def synapse_step(y, c, arriving, total):
+    """One step of one receptor of one tile; adds its share of the voltage change to `total`."""
+    for i in range(WIDTH):
+        y1_fast = y[i]
+        y2_fast = y[WIDTH + i]
+        y1_slow = y[2 * WIDTH + i]
+        y2_slow = y[3 * WIDTH + i]
+        total[i] += (
+            c[i] * y1_fast
+            + c[WIDTH + i] * y2_fast
+            + c[2 * WIDTH + i] * y1_slow
+            + c[3 * WIDTH + i] * y2_slow
+        )
+        y[WIDTH + i] = c[4 * WIDTH + i] * y1_fast + c[5 * WIDTH + i] * y2_fast
+        y[i] = c[5 * WIDTH + i] * y1_fast + c[6 * WIDTH + i] * arriving[i]
+        y[3 * WIDTH + i] = c[7 * WIDTH + i] * y1_slow + c[8 * WIDTH + i] * y2_slow
+        y[2 * WIDTH + i] = c[8 * WIDTH + i] * y1_slow + c[9 * WIDTH + i] * arriving[i]
+
+
+@njit(cache=True)
+def synapses_step(y, synapse, arriving, total, first, last):
+    """One step of all receptors of the cells first..last (whole tiles); clears what arrived.
+
+    y [tile, R, 4*WIDTH], arriving [R*Np], total [Np].
+    """
+    n_receptors = synapse.shape[1]
+    n_padded = total.shape[0]
+    total[first:last] = 0
+    for tile in range(first // WIDTH, last // WIDTH):
+        lo = tile * WIDTH
+        for r in range(n_receptors):
+            at = r * n_padded + lo
+            synapse_step(
+                y[tile, r], synapse[tile, r], arriving[at : at + WIDTH], total[lo : lo + WIDTH]
+            )
+    for r in range(n_receptors):
+        arriving[r * n_padded + first : r * n_padded + last] = 0
+
+
+@njit(cache=True)
+def membrane_step(
+    U,
+    asc,
+    refractory,
+    current,
+    synaptic,
+    membrane,
+    adaptation,
+    t_ref,
+    drive,
+    spikes,
+    spiked,
+    lo,
+    hi,
+):
+    """One step of membrane, after-spike currents and threshold of cells lo..hi of one sample.
+
+    Writes the voltage before the spike test to `drive`, 1 to `spikes` and the positions of the cells
+    that spiked to `spiked`; returns their number.
+    """
+    n_asc = asc.shape[0]
+    count = 0
+    for i in range(lo, hi):
+        if refractory[i] > 0:
+            refractory[i] -= 1
+            drive[i] = U[i]
+            continue
+        constant = current[i]
+        for a in range(n_asc):
+            constant += adaptation[0, a, i] * asc[a, i]
+            asc[a, i] *= adaptation[1, a, i]
+        u = U[i] * membrane[0, i] + constant * membrane[1, i] + synaptic[i]
+        drive[i] = u
+        if u > membrane[2, i]:
+            u = membrane[3, i]
+            for a in range(n_asc):
+                asc[a, i] = adaptation[2, a, i] + asc[a, i] * adaptation[3, a, i]
+            refractory[i] = t_ref[i]
+            spikes[i] = 1
+            spiked[count] = i
+            count += 1
+        U[i] = u
+    return count
+
+
+@njit(cache=True)
+def _task(
+    t,
+    task,
+    emitted,
+    n_blocks,
+    block_size,
+    U,
+    asc,
+    refractory,
+    current_now,
+    y,
+    ring,
+    total,
+    spiked,
+    n_spiked,
+    membrane,
+    adaptation,
+    synapse,
+    t_ref,
+    weight,
+    slot,
+    row,
+    ones,
+    input_start,
+    input_source,
+    input_value,
+    current,
+    drive,
+    voltage,
+    spikes,
+    update,
+):
+    """Deliver the spikes of step t-1 (if any were `emitted`) and, if `update`, do step t."""
+    b = task // n_blocks
+    block = task % n_blocks
+    n_cells = U.shape[1]
+    plane = synapse.shape[1] * total.shape[1]
+    n_slots = ring.shape[1] // plane
+    n_steps = spikes.shape[1]
+    if emitted:
+        base = ((t - 1) % n_slots) * plane
+        last = (t - 1) % 2
+        for k in range(n_blocks):
+            source = spiked[last, b, k, : n_spiked[last, b, k]]
+            deliver(ring[b], weight, slot, row, n_blocks, block, base, source, ones)
+        lo = input_start[b * n_steps + t - 1]
+        hi = input_start[b * n_steps + t]
+        deliver(
+            ring[b],
+            weight,
+            slot,
+            row,
+            n_blocks,
+            block,
+            base,
+            input_source[lo:hi],
+            input_value[lo:hi],
+        )
+    if not update:
+        return
+    first = block * block_size
+    last_padded = min(first + block_size, total.shape[1])
+    hi_cell = min(first + block_size, n_cells)
+    here = (t % n_slots) * plane
+    synapses_step(y[b], synapse, ring[b, here : here + plane], total[b], first, last_padded)
+    row_of_drive = min(t, drive.shape[1] - 1)
+    n_spiked[t % 2, b, block] = membrane_step(
+        U[b],
+        asc[b],
+        refractory[b],
+        current_now[b],
+        total[b],
+        membrane,
+        adaptation,
+        t_ref,
+        drive[b, row_of_drive],
+        spikes[b, t],
+        spiked[t % 2, b, block],
+        first,
+        hi_cell,
+    )
+    sample = min(b, current.shape[0] - 1)
+    step = min(t, current.shape[1] - 1)
+    for i in range(first, hi_cell):
+        current_now[b, i] = current[sample, step, i]
+    if voltage.shape[1] == n_steps:
+        for i in range(first, hi_cell):
+            voltage[b, t, i] = U[b, i]
+
+
+@njit(cache=True, parallel=True)
+def advance(
+    t_begin,
+    t_end,
+    threaded,
+    n_blocks,
+    block_size,
+    U,
+    asc,
+    refractory,
+    current_now,
+    y,
+    ring,
+    total,
+    spiked,
+    n_spiked,
+    membrane,
+    adaptation,
+    synapse,
+    t_ref,
+    weight,
+    slot,
+    row,
+    ones,
+    input_start,
+    input_source,
+    input_value,
+    current,
+    drive,
+    voltage,
+    spikes,
+):
+    """Steps t_begin..t_end of every sample, in place. At the end every spike is in the ring.
+
+    drive is [b, t, n] or, when nobody wants it, [b, 1, n]; voltage likewise; current is
+    [b or 1, t or 1, n]; total [b, Np], spiked [2, b, block, cell] and n_spiked are scratch.
+    """
+    n_tasks = U.shape[0] * n_blocks
+    for t in range(t_begin, t_end + 1):
+        if threaded:
+            for task in prange(n_tasks):
+                _task(
+                    t, task, t > t_begin, n_blocks, block_size, U, asc, refractory, current_now, y,
+                    ring, total, spiked, n_spiked, membrane, adaptation, synapse, t_ref, weight,
+                    slot, row, ones, input_start, input_source, input_value, current, drive,
+                    voltage, spikes, t < t_end,
+                )  # fmt: skip
+        else:
+            for task in range(n_tasks):
+                _task(
+                    t, task, t > t_begin, n_blocks, block_size, U, asc, refractory, current_now, y,
+                    ring, total, spiked, n_spiked, membrane, adaptation, synapse, t_ref, weight,
+                    slot, row, ones, input_start, input_source, input_value, current, drive,
+                    voltage, spikes, t < t_end,
+                )  # fmt: skip

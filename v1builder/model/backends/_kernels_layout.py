@@ -1,0 +1,159 @@
+"""From the contract's tensors to the arrays of the compiled kernels, and back.
+
+Letters: b sample, n cell, Np cells padded to whole tiles, r receptor, A after-spike currents, D longest
+delay. The layouts are described in `_kernels_forward`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import pad
+
+from v1builder.model.backends._kernels_forward import (
+    ADAPTATION_FIELDS,
+    MEMBRANE_FIELDS,
+    SYNAPSE_FIELDS,
+    WIDTH,
+)
+
+Array = NDArray[Any]
+
+#: Order of the coefficients and of the differentiable fields of a state in flat lists.
+COEFFICIENTS: Final = (*MEMBRANE_FIELDS, *ADAPTATION_FIELDS, *SYNAPSE_FIELDS)
+STATE: Final = ("U", "asc", "y1_fast", "y2_fast", "y1_slow", "y2_slow", "current", "pending")
+_M: Final = len(MEMBRANE_FIELDS)
+_C: Final = _M + len(ADAPTATION_FIELDS)
+
+
+def _array(tensor: Tensor) -> Array:
+    """A contiguous array of its own memory."""
+    return tensor.detach().contiguous().clone().numpy()
+
+
+def to_tiles(fields: Tensor, n_padded: int) -> Array:
+    """[k, b, n, r] to [b, tile, r, k*WIDTH], the cells that fill the last tile being 0."""
+    k, b, n, r = fields.shape
+    padded = pad(fields.detach(), (0, 0, 0, n_padded - n)).view(k, b, -1, WIDTH, r)
+    return _array(padded.permute(1, 2, 4, 0, 3).reshape(b, -1, r, k * WIDTH))
+
+
+def from_tiles(tiles: Array, n_cells: int) -> Tensor:
+    """The inverse of `to_tiles`."""
+    b, n_tiles, r, width = tiles.shape
+    fields = torch.from_numpy(tiles).view(b, n_tiles, r, width // WIDTH, WIDTH)
+    return fields.permute(3, 0, 1, 4, 2).reshape(-1, b, n_tiles * WIDTH, r)[:, :, :n_cells]
+
+
+def ring_positions(first_step: int, n_delays: int) -> Tensor:
+    """Where the D steps from `first_step` on lie in a ring of D+1 positions."""
+    return (first_step + torch.arange(n_delays)) % (n_delays + 1)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Coefficients of all cells, or their gradients."""
+
+    membrane: Array  # [4, n]
+    adaptation: Array  # [4, A, n]
+    synapse: Array  # [tile, r, 10*WIDTH]
+
+    @classmethod
+    def pack(cls, coefficients: Sequence[Tensor], n_padded: int) -> Self:
+        """From tensors in the order of `COEFFICIENTS`."""
+        return cls(
+            _array(torch.stack(tuple(coefficients[:_M]))),
+            _array(torch.stack(tuple(coefficients[_M:_C])).transpose(1, 2)),
+            to_tiles(torch.stack(tuple(coefficients[_C:]))[:, None], n_padded)[0],
+        )
+
+    def zeros(self, with_membrane: bool, with_synapse: bool) -> "Cells":
+        """Zeros like these; of length 0 where they are not wanted."""
+        return Cells(
+            np.zeros_like(self.membrane[: None if with_membrane else 0]),
+            np.zeros_like(self.adaptation[: None if with_membrane else 0]),
+            np.zeros_like(self.synapse[: None if with_synapse else 0]),
+        )
+
+    def unpack(self, n_cells: int) -> list[Tensor | None]:
+        """Tensors in the order of `COEFFICIENTS`; None for parts of length 0."""
+        out: list[Tensor | None] = [None] * len(COEFFICIENTS)
+        if len(self.membrane):
+            out[:_M] = torch.from_numpy(self.membrane).unbind(0)
+            out[_M:_C] = torch.from_numpy(self.adaptation).transpose(1, 2).unbind(0)
+        if len(self.synapse):
+            out[_C:] = from_tiles(self.synapse[None], n_cells)[:, 0].unbind(0)
+        return out
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """The state of a rollout in the kernels' layout, changed in place; or its adjoint."""
+
+    U: Array  # [b, n]
+    asc: Array  # [b, A, n]
+    current: Array  # [b, n]
+    y: Array  # [b, tile, r, 4*WIDTH]
+    ring: Array  # [b, (D+1)*r*Np]
+
+    @classmethod
+    def pack(cls, state: Sequence[Tensor], n_padded: int) -> Self:
+        """From tensors in the order of `STATE`, before step 0."""
+        U, asc, *y, current, pending = state
+        n = U.shape[1]
+        ring = pad(pending.detach().permute(1, 0, 3, 2), (0, n_padded - n, 0, 0, 0, 1))
+        return cls(
+            _array(U),
+            _array(asc.transpose(1, 2)),
+            _array(current),
+            to_tiles(torch.stack(y), n_padded),
+            _array(ring.reshape(ring.shape[0], -1)),
+        )
+
+    def unpack(self, n_receptors: int, n_delays: int, n_steps: int) -> list[Tensor]:
+        """Tensors in the order of `STATE`, before step `n_steps`."""
+        b, n = self.U.shape
+        ring = torch.from_numpy(self.ring).view(b, n_delays + 1, n_receptors, -1)
+        pending = ring[:, ring_positions(n_steps, n_delays), :, :n].permute(1, 0, 3, 2)
+        return [
+            torch.from_numpy(self.U),
+            torch.from_numpy(self.asc).transpose(1, 2).contiguous(),
+            *(field.contiguous() for field in from_tiles(self.y, n)),
+            torch.from_numpy(self.current),
+            pending.contiguous(),
+        ]
+
+    def unpack_start(self, arrival: Array, n_receptors: int, n_delays: int) -> list[Tensor]:
+        """An adjoint's tensors in the order of `STATE`, before step 0; its ring is `arrival`."""
+        n = self.U.shape[1]
+        view = torch.from_numpy(arrival).view(n_delays + 1, n_receptors, -1, arrival.shape[1])
+        return [
+            torch.from_numpy(self.U),
+            torch.from_numpy(self.asc).transpose(1, 2),
+            *from_tiles(self.y, n),
+            torch.from_numpy(self.current),
+            view[:n_delays, :, :n].permute(0, 3, 2, 1),
+        ]
+
+
+def samples_last(pending: Tensor, n_padded: int, n_steps: int) -> Array:
+    """The adjoint's ring [(D+1)*r*Np, b] that holds dL/d pending [D, b, n, r] before `n_steps`."""
+    d, b, n, r = pending.shape
+    ring = pending.new_zeros(d + 1, r, n_padded, b)
+    ring[ring_positions(n_steps, d), :, :n] = pending.permute(0, 3, 2, 1)
+    return _array(ring.view(-1, b))
+
+
+def as_steps(tensor: Tensor | None, like: Array) -> Array:
+    """[b or 1, t or 1, n] for a kernel: zeros for None, a dimension that only repeats cut to 1."""
+    if tensor is None:
+        return np.zeros((1, 1, like.shape[1]), like.dtype)
+    tensor = tensor.detach()
+    for dimension in (0, 1):
+        if tensor.stride(dimension) == 0:
+            tensor = tensor.narrow(dimension, 0, 1)
+    return tensor.contiguous().numpy()
