@@ -57,6 +57,6 @@ def test_an_empty_population_has_no_spikes():
 
 
 def test_background_keeps_its_mean_rate():
-    counts = poisson_background(100, 5000, 250.0, 1.0, generator())
+    counts = poisson_background((5000, 100), 250.0, 1.0, generator())
     assert counts.shape == (5000, 100)
     assert abs(counts.double().mean().item() - 0.25) < 4 * (0.25 / counts.numel()) ** 0.5

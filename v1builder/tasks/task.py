@@ -7,7 +7,7 @@ from typing import Literal, Protocol, Self, cast, get_args
 import torch
 from torch import Tensor
 
-from v1builder.lgn import LGN, poisson_spikes
+from v1builder.lgn import LGN, add_events, poisson_background, poisson_events
 from v1builder.schema.errors import ConfigError, unknown_name
 from v1builder.schema.names import BKG
 from v1builder.schema.names import LGN as LGN_POPULATION
@@ -15,6 +15,9 @@ from v1builder.tasks.stimuli import Grating, Presentation
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+#: Steps whose rates are evaluated at a time: those of a whole trial would leave the cache, which
+#: costs five times as much.
+_BLOCK_STEPS = 32
 
 
 @dataclass(frozen=True)
@@ -135,15 +138,15 @@ class GratingTask:
 
     def inputs(self, trials: Trials, generator: torch.Generator) -> dict[str, Tensor]:
         """Spike counts [trial, step, unit], uint8, of LGN and background."""
-        return self._spikes(
-            [self.lgn_rates(trials.split, int(i)) for i in trials.stimulus], generator
-        )
+        drives, gratings = self._drive(trials.split), self._stimuli(trials.split).gratings
+        shown = [(drives[i], self._response(gratings[i])) for i in trials.stimulus.tolist()]
+        return self._spikes(shown, generator)
 
     def blank(self, n_trials: int, generator: torch.Generator) -> dict[str, Tensor]:
         """The inputs of trials in which the screen stays gray."""
         drive, grating = self._drive("train")[0], self.stimuli["train"].gratings[0]
-        rates = self._lgn.rates_of(torch.zeros_like(drive), self._response(grating))
-        return self._spikes([rates] * n_trials, generator)
+        shown = (torch.zeros_like(drive), self._response(grating))
+        return self._spikes([shown] * n_trials, generator)
 
     def lgn_rates(self, split: str, stimulus: int) -> Tensor:
         """Rates in Hz of the LGN's active units for one stimulus, [step, active]."""
@@ -172,13 +175,22 @@ class GratingTask:
             self._responses[key] = self._lgn.course_response(self._presentation.embed(course))
         return self._responses[key]
 
-    def _spikes(self, rates: list[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        lgn, dt, device = self._lgn, self._lgn.dt, self._lgn.device
-        shape = len(rates), self.n_steps
-        lgn_spikes = torch.zeros(*shape, lgn.n_units, dtype=torch.uint8, device=device)
-        for trial, rate in zip(lgn_spikes, rates, strict=True):
-            trial[:, lgn.active] = poisson_spikes(rate, dt, generator)
-        constant = torch.full(
-            (*shape, self._background.n_units), self._background.rate, device=device
+    def _spikes(
+        self, shown: list[tuple[Tensor, Tensor]], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Spike counts of trials, each given by its drive and response."""
+        lgn, background = self._lgn, self._background
+        counts = torch.zeros(
+            len(shown), self.n_steps, lgn.n_units, dtype=torch.uint8, device=lgn.device
         )
-        return {LGN_POPULATION: lgn_spikes, BKG: poisson_spikes(constant, dt, generator)}
+        for trial, (drive, response) in zip(counts, shown, strict=True):
+            blocks = zip(
+                trial.split(_BLOCK_STEPS), response.split(_BLOCK_STEPS, dim=1), strict=True
+            )
+            for block, part in blocks:
+                bins = poisson_events(lgn.rates_of(drive, part), lgn.dt, generator)
+                step, unit = bins // len(lgn.active), lgn.active[bins % len(lgn.active)]
+                add_events(block, step * lgn.n_units + unit)
+        shape = len(shown), self.n_steps, background.n_units
+        noise = poisson_background(shape, background.rate, lgn.dt, generator)
+        return {LGN_POPULATION: counts, BKG: noise}
