@@ -1,10 +1,14 @@
 """The network folder as a whole: valid, reproducible, honest about its origin, never half-written."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import h5py
 import libsonata
 import numpy as np
+import pandas as pd
 import pytest
 
 from v1builder import curate, pipeline
@@ -13,7 +17,7 @@ from v1builder.schema.config import load_settings, parse_settings
 from v1builder.schema.errors import ConfigError, DataError, StorageError
 from v1builder.schema.files import hash_folder
 from v1builder.schema.names import RECEPTOR_UNITS, SYNAPSE_CLASSES
-from v1builder.schema.recipe import BuildRecipe
+from v1builder.schema.recipe import BuildRecipe, LGNRecipe
 from v1builder.sonata import read_edges, read_nodes, read_types
 from v1builder.sonata.validate import validate
 
@@ -141,6 +145,44 @@ def test_provenance_names_what_was_borrowed_and_where_data_come_from(built, mode
     assert record["data"] == curate.read_store().provenance
     with h5py.File(built / "network/v1_v1_edges.h5") as file:
         assert record["n_edges"]["v1_to_v1"] == len(file["edges/v1_to_v1/source_node_id"])
+
+
+def test_recordings_to_compare_with_travel_along(built, tables):
+    table = pd.read_csv(built / "reference/in_vivo.csv")
+    pd.testing.assert_frame_equal(table, tables.neuropixels_reference, check_dtype=False)
+
+
+@pytest.mark.slow
+def test_filternet_makes_every_lgn_unit(tmp_path):
+    """BMTK's LGN model takes our nodes as they are. One tile has every class."""
+    recipe = BuildRecipe(lgn=LGNRecipe(tiles=(1, 1)))
+    net = pipeline.build(tmp_path / "net", radius=30, recipe=recipe)
+    config = {
+        "run": {"tstop": 100.0, "dt": 1.0},
+        "target_simulator": "LGNModel",
+        "output": {"output_dir": str(tmp_path / "output"), "log_file": "log.txt"},
+        "components": {"filter_models_dir": str(net / "components/cell_models")},
+        "networks": {
+            "nodes": [
+                {
+                    "nodes_file": str(net / "network/lgn_nodes.h5"),
+                    "node_types_file": str(net / "network/lgn_node_types.csv"),
+                }
+            ]
+        },
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    script = Path(__file__).with_name("run_filternet.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "config.json")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    made = json.loads(done.stdout.splitlines()[-1])
+    assert made == {"OnUnit": 34, "OffUnit": 69, "TwoSubfieldLinearCell": 13}
 
 
 @pytest.mark.parametrize("stage", ["edges v1 -> v1", "edges bkg -> v1"])

@@ -1,9 +1,10 @@
 """Tables + recipe -> a SONATA network folder.
 
 The folder holds circuit_config.json, provenance.json, network/ (nodes, edges and their types),
-components/ (cell and synapse models) and reference/ (in vivo recordings to compare with). It gets its name only when it is complete. Edges are drawn,
-weighted and written block of targets by block, so memory does not grow with their number; the same
-seed gives the same bytes whatever the number of threads.
+components/ (cell and synapse models) and reference/ (in vivo recordings to compare with). It gets
+its name only when it is complete. Edges are drawn, weighted and written block of targets by block,
+so memory does not grow with their number; the same seed gives the same bytes whatever the number of
+threads.
 """
 
 from collections.abc import Callable
