@@ -65,7 +65,7 @@ def test_every_stimulus_is_drawn_about_equally_often(discrimination, split):
     assert (counts - 200).abs().max() < 5 * 200**0.5
 
 
-@pytest.mark.parametrize("settings", [*ALL[:2], OrientationDiscrimination(n_phases=1)])
+@pytest.mark.parametrize("settings", [*ALL[:2], OrientationDiscrimination(n_phases=8)])
 def test_held_out_stimuli_are_not_those_of_training(lgn, settings):
     stimuli = make_task(settings, lgn, dt=1.0).stimuli
     sets = [set(stimuli[split].gratings) for split in SPLITS]

@@ -60,9 +60,12 @@ class OrientationDiscrimination(_GratingSettings):
     """Is a static grating turned to more than 45 degrees? Class 1 is yes.
 
     Orientations are 45 +- max_delta * k / n_deltas, k = 1..n_deltas (the published task has 2 degrees
-    in steps of .1; 45 itself has no answer). Validation has k - 1/3 and test k - 2/3, and their phases
-    are shifted as well, so no held-out stimulus is one of training. With n_phases = 1 every grating
-    has phase 0, and held-out stimuli are new in orientation only.
+    in steps of .1; 45 itself has no answer). Validation has k - 1/3 and test k - 2/3.
+
+    With n_phases = 1 every grating has phase 0 and held-out stimuli are new in orientation. With more,
+    held-out phases lie between those of training as well. That is another, harder task: the sign of
+    every receptive field's response turns with the phase, so no weighted sum of LGN spike counts
+    solves it, and V1 has to.
 
     Attributes:
         max_delta: degrees; the larger, the easier.
@@ -70,6 +73,7 @@ class OrientationDiscrimination(_GratingSettings):
     """
 
     name: Literal["orientation_discrimination"] = "orientation_discrimination"
+    n_phases: int = Field(1, gt=0)
     max_delta: float = Field(2.0, gt=0, lt=45)
     n_deltas: int = Field(20, gt=0)
 
