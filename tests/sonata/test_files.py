@@ -216,6 +216,30 @@ def test_block_size_does_not_change_the_bytes(tmp_path: Path) -> None:
     assert sha256_of(tmp_path / "one.h5") == sha256_of(tmp_path / "many.h5")
 
 
+def test_index_fault_does_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from v1builder.sonata import validate_edges
+
+    ids = np.array([0, 0, 2, 1, 1, 1, 0])
+    to_ranges = np.array([[0, 2], [2, 3], [3, 4], [0, 0]])
+    to_edges = np.array([[0, 2], [6, 7], [3, 6], [2, 3]])
+    twice = np.array([[0, 2], [6, 7], [0, 1], [3, 6], [2, 3]])
+    cases = {
+        "": (to_ranges, to_edges),
+        "listed for node": (to_ranges, to_edges[[0, 1, 3, 2]]),
+        "edge 6 is not listed": (to_ranges, to_edges[[0, 0, 2, 3]]),
+        "edges that do not exist": (to_ranges, to_edges + 9 * (to_edges == [2, 3])),
+        "edge 5 is not listed": (to_ranges, to_edges - (to_edges == [-1, 6])),
+        "ranges that do not exist": (to_ranges * 2, to_edges),
+        "an edge is listed twice": (np.array([[0, 3], [3, 4], [4, 5], [0, 0]]), twice),
+    }
+    for chunk in (1, 2, 3, 100):
+        monkeypatch.setattr(validate_edges, "_CHUNK", chunk)
+        for message, (ranges, table) in cases.items():
+            fault = index_fault(ranges, table, ids)
+            assert message in fault
+            assert bool(fault) == bool(message)
+
+
 def test_node_attribute_of_wrong_length(tmp_path: Path) -> None:
     with pytest.raises(NetworkError, match="one value per node"):
         write_nodes(tmp_path / "n.h5", "v1", [1, 1], {"x": [0.0]})

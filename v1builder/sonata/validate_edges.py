@@ -1,5 +1,6 @@
 """What is wrong with an edge population: its datasets, types, values and indices."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -60,12 +61,8 @@ def shape_problems(
     if problems:
         return problems
     group_id = f"{kind}_group_id"
-    ids, counts = (
-        np.unique(group[group_id][()], return_counts=True)
-        if group_id in group
-        else (np.array([0]), np.array([n]))
-    )
-    for key, count in zip(ids, counts, strict=True):
+    counts = _counts(group[group_id]) if group_id in group else {0: n}
+    for key, count in counts.items():
         problems += [
             Problem(
                 "datasets differ in length",
@@ -77,6 +74,15 @@ def shape_problems(
             if isinstance(item, h5py.Dataset) and len(item) != count
         ]
     return problems
+
+
+def _counts(dataset: Any) -> dict[int, int]:
+    """How often each group id occurs, read in chunks."""
+    counts: Counter[int] = Counter()
+    for start in range(0, len(dataset), _CHUNK):
+        ids, numbers_of = np.unique(dataset[start : start + _CHUNK], return_counts=True)
+        counts.update(dict(zip(ids.tolist(), numbers_of.tolist(), strict=True)))
+    return counts
 
 
 class EdgeCheck:
@@ -296,24 +302,44 @@ def index_fault(to_ranges: NDArray[Any], to_edges: Any, ids: NDArray[Any]) -> st
     used = last > first
     if np.any(first[used] < 0) or np.any(last[used] > len(to_edges)):
         return "a node points to ranges that do not exist"
-    node_of_range = np.full(len(to_edges), -1, dtype=np.int64)
+    node_of_range = np.full(len(to_edges), -1, dtype=np.int32)
     for node in np.flatnonzero(used):
         node_of_range[first[node] : last[node]] = node
     covered = np.zeros(n_edges, dtype=bool)
+    n_listed = 0
     for begin in range(0, len(to_edges), _CHUNK):
         ranges = to_edges[begin : begin + _CHUNK].astype(np.int64)
         start, stop = ranges[:, 0], ranges[:, 1]
         if np.any(start < 0) or np.any(stop > n_edges) or np.any(stop < start):
             return "a range points to edges that do not exist"
-        length = stop - start
-        offset = np.repeat(start - np.concatenate(([0], np.cumsum(length)[:-1])), length)
-        edges = offset + np.arange(len(offset))
-        node = np.repeat(node_of_range[begin : begin + _CHUNK], length)
-        wrong = ids[edges].astype(np.int64) != node
-        if wrong.any():
-            edge = int(edges[wrong][0])
-            return f"edge {edge} of node {ids[edge]} is listed for node {node[wrong][0]}"
-        if covered[edges].any():
-            return "an edge is listed twice"
-        covered[edges] = True
-    return "" if covered.all() else f"edge {int(np.flatnonzero(~covered)[0])} is not listed"
+        before = np.cumsum(stop - start)  # cut so that a piece has about _CHUNK edges
+        cuts = np.searchsorted(before, np.arange(_CHUNK, before[-1], _CHUNK))
+        for piece in np.split(np.arange(len(ranges)), cuts):
+            node = node_of_range[begin + piece]
+            fault = _range_fault(node, start[piece], stop[piece], ids, covered)
+            if fault:
+                return fault
+        n_listed += int(before[-1])
+    if not covered.all():
+        return f"edge {int(np.flatnonzero(~covered)[0])} is not listed"
+    return "" if n_listed == n_edges else "an edge is listed twice"
+
+
+def _range_fault(
+    node: NDArray[np.int32],
+    start: NDArray[np.int64],
+    stop: NDArray[np.int64],
+    ids: NDArray[Any],
+    covered: NDArray[np.bool_],
+) -> str:
+    """How ranges [start, stop) of `node` disagree with the edges; marks their edges as covered."""
+    length = stop - start
+    edges = np.repeat(start - np.cumsum(length) + length, length)
+    edges += np.arange(len(edges))
+    of_node = np.repeat(node, length)
+    wrong = ids[edges] != of_node
+    if wrong.any():
+        edge = int(edges[wrong][0])
+        return f"edge {edge} of node {ids[edge]} is listed for node {of_node[wrong][0]}"
+    covered[edges] = True
+    return ""
