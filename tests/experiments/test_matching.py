@@ -91,6 +91,17 @@ def test_a_silent_target_is_met_by_the_absolute_floor():
     assert np.isnan(result.relative_error[1]).all()
 
 
+def test_each_population_may_have_its_own_floor():
+    """Rates come in steps of 1 Hz, as if counted from one cell in one second."""
+
+    def measure(bias):
+        return np.round(np.exp(bias))[:, None]
+
+    target = np.array([[2.4], [2.4]])
+    result = match_rates(measure, target, scale=1.0, floor=np.array([0.5, 0.1]))
+    np.testing.assert_array_equal(result.converged, [True, False])
+
+
 def test_conditions_are_averaged_for_matching_and_reported_apart():
     def measure(bias):
         return np.exp(bias)[:, None] * np.array([[1.0, 2.0]])

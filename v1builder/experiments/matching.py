@@ -34,7 +34,7 @@ _GAIN_RANGE: Final = (0.2, 50.0)
 _RIDGE: Final = 1e-2  # of the multi-secant update; the secants have length 1
 _MEMORY: Final = 12  # secants kept: the Jacobian changes on the way
 _RADIUS_MAX: Final = 4.0  # largest change of one bias in one step, in units of `scale`
-_RADIUS_MIN: Final = 1e-3
+_RADIUS_MIN: Final = 1e-2
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class MatchResult:
         target: [n_pop, n_conditions] Hz.
         converged: [n_pop] True where the rate averaged over conditions is within the tolerance.
         tolerance: relative tolerance.
-        floor: Hz, absolute tolerance.
+        floor: Hz, absolute tolerance, one or [n_pop], as given.
         n_measurements: number of times the network was run.
     """
 
@@ -56,7 +56,7 @@ class MatchResult:
     target: Array
     converged: NDArray[np.bool_]
     tolerance: float
-    floor: float
+    floor: Array | float
     n_measurements: int
 
     @property
@@ -82,9 +82,9 @@ def match_rates(
     *,
     scale: Array | float,
     tolerance: float = 0.05,
-    floor: float = 0.05,
+    floor: Array | float = 0.05,
     max_measurements: int = 30,
-    max_bias: float = 10.0,
+    max_bias: float = 20.0,
 ) -> MatchResult:
     """Find the bias currents at which `measure` gives the target rates.
 
@@ -96,8 +96,9 @@ def match_rates(
             a tenth of its rheobase. It sets the size of the steps.
         tolerance: a population is matched when its rate averaged over conditions differs from the
             target by at most `tolerance` times the target ...
-        floor: ... or by at most this many Hz. A rate near zero is counted from a handful of spikes,
-            so a relative tolerance would never be met there.
+        floor: ... or by at most this many Hz, one or [n_pop]. A rate near zero is counted from a
+            handful of spikes, so a relative tolerance would never be met there. One spike of one
+            cell, 1 / (number of cells x seconds of all trials and conditions), is the least sensible.
         max_measurements: stop after as many calls.
         max_bias: largest bias, in units of `scale`.
 
@@ -110,7 +111,8 @@ def match_rates(
     """
     target = np.asarray(target, np.float64)
     scale = np.broadcast_to(np.asarray(scale, np.float64), target.shape[:1])
-    _check(target, scale, tolerance, floor, max_measurements)
+    least = np.broadcast_to(np.asarray(floor, np.float64), target.shape[:1])
+    _check(target, scale, tolerance, least, max_measurements)
     wanted = target.mean(axis=1)
 
     def run(x: Array) -> _Point:
@@ -123,21 +125,28 @@ def match_rates(
                 f"return finite rates of shape {target.shape}, in Hz",
             )
         mean = rates.mean(axis=1)
-        y = np.log((mean + floor) / (wanted + floor))
-        return _Point(x, rates, y, np.abs(mean - wanted) / np.maximum(tolerance * wanted, floor))
+        y = np.log((mean + least) / (wanted + least))
+        return _Point(x, rates, y, np.abs(mean - wanted) / np.maximum(tolerance * wanted, least))
 
     best = run(np.zeros(len(wanted)))
     points = [best]
-    radius = 1.0
+    radius, failed = 1.0, False
     while not best.converged.all() and len(points) < max_measurements and radius > _RADIUS_MIN:
         step = _newton_step(points, best)
-        step *= min(1.0, radius / np.abs(step).max())
+        # Every bias goes its own way as far as the radius lets it; after a failure the direction of
+        # the whole step is kept, since only that is sure to lead downhill when it gets short.
+        step = (
+            step * min(1.0, radius / np.abs(step).max())
+            if failed
+            else np.clip(step, -radius, radius)
+        )
         x = np.clip(best.x + step, -max_bias, max_bias)
         if np.array_equal(x, best.x):
             break  # the bounds forbid every change that would help
         point = run(x)
         points.append(point)
-        if point.merit < best.merit:
+        failed = not point.merit < best.merit
+        if not failed:
             best = point
             radius = min(2 * radius, _RADIUS_MAX)
         else:
@@ -184,7 +193,7 @@ def _newton_step(points: list[_Point], best: _Point) -> Array:
 
 
 def _check(
-    target: Array, scale: Array, tolerance: float, floor: float, max_measurements: int
+    target: Array, scale: Array, tolerance: float, floor: Array, max_measurements: int
 ) -> None:
     problems = []
     if target.ndim != 2 or not np.isfinite(target).all() or (target < 0).any():
@@ -194,7 +203,7 @@ def _check(
     if not (np.isfinite(scale).all() and (scale > 0).all()):
         problems.append(Problem("the scale must be positive", "scale", str(scale), "give pA > 0"))
     for name, value in (("tolerance", tolerance), ("floor", floor)):
-        if not value > 0:
+        if not np.all(np.asarray(value) > 0):
             problems.append(Problem(f"the {name} must be positive", name, str(value), "raise it"))
     if max_measurements < 1:
         got = str(max_measurements)
