@@ -145,7 +145,7 @@ def match_rates(
             break  # the bounds forbid every change that would help
         point = run(x)
         points.append(point)
-        failed = not point.merit < best.merit
+        failed = point.merit > best.merit  # equal: go on, a silent population hears more current
         if not failed:
             best = point
             radius = min(2 * radius, _RADIUS_MAX)
