@@ -95,11 +95,19 @@ def test_all_published_cells_at_fine_steps(dt, glif_models, kinetics, tmp_path, 
     assert_equal(network, drive, tmp_path, record_property, 5000)
 
 
-@pytest.mark.parametrize("dt", [1.0, 0.25, 0.1])
+@pytest.mark.parametrize(
+    "dt",
+    [1.0, pytest.param(0.25, marks=pytest.mark.slow), pytest.param(0.1, marks=pytest.mark.slow)],
+)
 def test_recurrent_network(dt, glif_models, kinetics, tmp_path, record_property):
     network = random_network(glif_models, kinetics, n=200, n_input=50, in_degree=20, drive=0.4)
     drive = stimulus(network, dt, spikes=True)
+    assert_equal(network, drive, tmp_path, record_property, 2000)
+
+
+def test_the_recurrent_edges_of_that_network_matter(glif_models, kinetics):
+    network = random_network(glif_models, kinetics, n=200, n_input=50, in_degree=20, drive=0.4)
+    drive = stimulus(network, 1.0, spikes=True)
     silent = replace(network.edges["v1_to_v1"], weight=np.zeros(len(network.edges["v1_to_v1"])))
     uncoupled = replace(network, edges={**network.edges, "v1_to_v1": silent})
     assert (run_ours(network, drive).spikes != run_ours(uncoupled, drive).spikes).any()
-    assert_equal(network, drive, tmp_path, record_property, 2000)

@@ -4,7 +4,7 @@ import torch
 from networks import random_network
 
 from v1builder.load import load_network, save_network
-from v1builder.model import V1Network
+from v1builder.model import V1Network, load
 from v1builder.schema.errors import ConfigError, NetworkError
 
 
@@ -116,6 +116,14 @@ def test_export_of_another_network_is_refused(network, glif_models, kinetics):
     other = random_network(glif_models, kinetics, n=17)
     with pytest.raises(NetworkError, match="made from another network"):
         model_of(network).export(other)
+
+
+def test_a_folder_becomes_a_module(small_network_folder):
+    model = load(small_network_folder, dt=0.5, trainable=["C_m"], backend="reference")
+    assert set(model.input_sizes) == {"lgn", "bkg"}
+    assert model.dt == 0.5
+    with pytest.raises(NetworkError):
+        load(small_network_folder / "network")
 
 
 def test_trained_network_goes_through_sonata(small_network_folder, tmp_path):

@@ -11,9 +11,12 @@ import torch
 from small_network import N_BKG, N_EXC, N_LGN, N_V1
 
 from v1builder import simulate as simulate_module
+from v1builder.build import build_network
+from v1builder.curate import cell_models, read_store
 from v1builder.load import load_network
 from v1builder.model import V1Network
 from v1builder.schema.errors import ConfigError
+from v1builder.schema.recipe import BuildRecipe
 from v1builder.simulate import simulate
 from v1builder.sonata.reports import read_report
 from v1builder.sonata.spikes import read_spikes, write_spikes
@@ -25,11 +28,11 @@ TSTOP = 1000.0
 INHIBITORY = range(N_EXC, N_V1)
 
 
-def write_inputs(folder, seed=3):
-    """Spikes of all inputs, at times that lie on no grid."""
+def write_inputs(folder, seed=3, inputs=(("lgn", N_LGN, 60.0), ("bkg", N_BKG, 40.0))):
+    """Poisson spikes of all inputs (name, units, Hz), at times that lie on no grid."""
     rng = np.random.default_rng(seed)
     spikes = {}
-    for name, n, rate in (("lgn", N_LGN, 60.0), ("bkg", N_BKG, 40.0)):
+    for name, n, rate in inputs:
         count = rng.poisson(rate * n * TSTOP / 1000)
         spikes[name] = (rng.uniform(0.2, TSTOP, count).round(3), rng.integers(0, n, count))
         write_spikes(folder / f"{name}_spikes.h5", {name: spikes[name]})
@@ -87,30 +90,57 @@ def configuration(network, folder, dt=1.0, **changes):
     return path
 
 
+def run_pointnet(path, network):
+    """Run a configuration in PointNet, which writes to the output folder that it names."""
+    command = [sys.executable, str(POINTNET), str(path)]
+    # The circuit says "." for its own folder; PointNet takes that as the working directory.
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=network)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def spike_set(path, dt):
+    """(node, step) of every spike of V1."""
+    spikes = read_spikes(path)["v1"]
+    steps = np.rint(spikes.timestamps / dt).astype(int)
+    return set(zip(spikes.node_ids.tolist(), steps.tolist(), strict=True))
+
+
+def assert_same_spikes(theirs, ours, record_property, least):
+    record_property("spikes_in_nest", len(theirs))
+    record_property("identical_fraction", len(theirs & ours) / len(theirs | ours))
+    assert len(theirs) > least
+    assert theirs == ours
+
+
+@pytest.mark.nest
+@pytest.mark.slow
+@pytest.mark.parametrize("dt", [1.0, 0.1])
+def test_a_built_column_equals_pointnet_on_nest(dt, tmp_path, record_property):
+    """1 175 cells with LGN and background, radius 50 um, 1 s."""
+    store = read_store()
+    network = build_network(store, cell_models(store), BuildRecipe(), 50, 1, tmp_path / "net")
+    write_inputs(tmp_path, inputs=(("lgn", 17_400, 8.0), ("bkg", 100, 250.0)))
+    path = configuration(network, tmp_path, dt)
+    settings = json.loads(path.read_text())
+    settings["inputs"] = {k: v for k, v in settings["inputs"].items() if "spikes" in k}
+    path.write_text(json.dumps(settings | {"reports": {}}))
+    run_pointnet(path, network)
+    theirs = spike_set(tmp_path / "output/spikes.h5", dt)
+    ours = spike_set(simulate(path, backend="reference") / "spikes.h5", dt)
+    assert_same_spikes(theirs, ours, record_property, 2000)
+
+
 @pytest.mark.nest
 @pytest.mark.parametrize("dt", [1.0, 0.1])
 def test_equals_pointnet_on_nest(dt, small_network_folder, tmp_path, record_property):
     write_inputs(tmp_path)
     path = configuration(small_network_folder, tmp_path, dt)
-    command = [sys.executable, str(POINTNET), str(path)]
-    # The circuit says "." for its own folder; PointNet takes that as the working directory.
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=small_network_folder
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_pointnet(path, small_network_folder)
     (tmp_path / "output").rename(tmp_path / "pointnet")
 
     output = simulate(path, backend="reference")
-    theirs = read_spikes(tmp_path / "pointnet/spikes.h5")["v1"]
-    ours = read_spikes(output / "spikes.h5")["v1"]
-    pairs = [
-        {(int(node), round(time / dt)) for node, time in zip(s.node_ids, s.timestamps, strict=True)}
-        for s in (theirs, ours)
-    ]
-    record_property("spikes_in_nest", len(pairs[0]))
-    record_property("identical_fraction", len(pairs[0] & pairs[1]) / len(pairs[0] | pairs[1]))
-    assert len(pairs[0]) > 300
-    assert pairs[0] == pairs[1]
+    theirs, ours = (spike_set(f / "spikes.h5", dt) for f in (tmp_path / "pointnet", output))
+    assert_same_spikes(theirs, ours, record_property, 300)
 
     expected = read_report(tmp_path / "pointnet/voltage.h5")
     report = read_report(output / "voltage.h5")

@@ -1,7 +1,7 @@
 """The network in torch: GLIF3 cells, double-alpha synapses, delays, surrogate gradients."""
 
-from v1builder.model.network import V1Network
+from v1builder.model.network import V1Network, load
 from v1builder.model.rollout import Rollout, State
 from v1builder.model.surrogate import Surrogate
 
-__all__ = ["Rollout", "State", "Surrogate", "V1Network"]
+__all__ = ["Rollout", "State", "Surrogate", "V1Network", "load"]

@@ -1,13 +1,14 @@
 """A network as a torch module: parameters and time; what happens in a step is in `glif`."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from v1builder.load.network import Network
+from v1builder.load import Network, load_network
 from v1builder.model.backends import BackendName, get_backend
 from v1builder.model.cells import CELL_PARAMETERS, TRAINABLE_CELL_PARAMETERS, Cells, check_cells
 from v1builder.model.edges import EDGE_GROUPINGS, Edges
@@ -251,6 +252,20 @@ class V1Network(nn.Module):
         if n_steps < 1:
             raise ConfigError.of("there must be at least one step", where, n_steps)
         return next(iter(batches.values()), 1), n_steps
+
+
+def load(folder: Path | str, **options: Any) -> V1Network:
+    """The module of a network on disk.
+
+    Args:
+        folder: network folder, or a SONATA circuit configuration.
+        options: of `V1Network`.
+
+    Raises:
+        NetworkError: the network is not valid.
+        ConfigError: an option is not valid.
+    """
+    return V1Network(load_network(folder), **options)
 
 
 def _joined(parts: Sequence[Rollout]) -> Rollout:
