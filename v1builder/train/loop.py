@@ -14,7 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from v1builder.model import Rollout, V1Network
+from v1builder.model import V1Network
 from v1builder.tasks import Readout, Task
 from v1builder.train.checkpoint import MetricsLog, load_checkpoint, save_checkpoint, stop_after_step
 from v1builder.train.losses import RateTargets, rate_loss, voltage_loss
@@ -39,10 +39,13 @@ class Classifier(nn.Module):
 
     def forward(
         self, inputs: dict[str, Tensor], record_voltage: bool = False
-    ) -> tuple[Tensor, Rollout]:
-        """Logits [batch, class] and the rollout they were read from."""
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Logits [batch, class], and the spikes and drive (see `Rollout`) they were read from.
+
+        Plain tensors, because Fabric does not look into frozen dataclasses.
+        """
         rollout = self.network(inputs, record_voltage=record_voltage)
-        return self.readout(rollout.spikes), rollout
+        return self.readout(rollout.spikes), rollout.spikes, rollout.drive
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,10 @@ def evaluate(
     correct, loss, spikes = [], 0.0, 0.0
     for first in range(0, n_trials, batch_size):
         batch = trials[first : first + batch_size]
-        logits, rollout = classifier(task.inputs(batch, noise))
+        logits, fired, _ = classifier(task.inputs(batch, noise))
         correct.append(logits.argmax(dim=1) == batch.target)
         loss += nn.functional.cross_entropy(logits, batch.target, reduction="sum").item()
-        spikes = spikes + rollout.spikes.sum(dim=(0, 1))
+        spikes = spikes + fired.sum(dim=(0, 1))
     total = torch.as_tensor(spikes)
     return Evaluation(
         correct=torch.cat(correct),
@@ -187,9 +190,9 @@ def fit(
                 record = validate(step)
             trials = task.draw(settings.batch_size, "train", stream(seed, "train", "trials", step))
             inputs = task.inputs(trials, stream(seed, "train", "noise", step))
-            logits, rollout = module(inputs, record_voltage=settings.voltage_weight > 0)
+            logits, spikes, drive = module(inputs, record_voltage=settings.voltage_weight > 0)
             task_loss = nn.functional.cross_entropy(logits, trials.target)
-            loss, parts = _regularised(classifier, task_loss, rollout, targets, settings)
+            loss, parts = _regularised(classifier, task_loss, spikes, drive, targets, settings)
             fabric.backward(loss)
             norm = fabric.clip_gradients(module, optimizer, max_norm=settings.gradient_clip)
             optimizer.step()
@@ -201,7 +204,7 @@ def fit(
                     "accuracy": (logits.argmax(dim=1) == trials.target).float().mean().item(),
                     "loss": loss.item(),
                     **parts,
-                    "rate_Hz": rollout.spikes.detach().mean().item() * 1000 / dt,
+                    "rate_Hz": spikes.detach().mean().item() * 1000 / dt,
                     "gradient_norm": float(norm) if norm is not None else None,
                 }
             )
@@ -218,7 +221,8 @@ def fit(
 def _regularised(
     classifier: Classifier,
     task_loss: Tensor,
-    rollout: Rollout,
+    spikes: Tensor,
+    drive: Tensor | None,
     targets: RateTargets | None,
     settings: TrainSettings,
 ) -> tuple[Tensor, dict[str, float]]:
@@ -226,11 +230,11 @@ def _regularised(
     loss = task_loss
     parts = {"task_loss": task_loss.item()}
     if settings.rate_weight > 0 and targets is not None:
-        rate = rate_loss(rollout.spikes, targets, classifier.network.dt)
+        rate = rate_loss(spikes, targets, classifier.network.dt)
         parts["rate_loss"] = rate.item()
         loss = loss + settings.rate_weight * rate
-    if settings.voltage_weight > 0 and rollout.drive is not None:
-        voltage = voltage_loss(rollout.drive, classifier.network.threshold())
+    if settings.voltage_weight > 0 and drive is not None:
+        voltage = voltage_loss(drive, classifier.network.threshold())
         parts["voltage_loss"] = voltage.item()
         loss = loss + settings.voltage_weight * voltage
     return loss, parts
