@@ -1,12 +1,15 @@
 """The reference rollout against a second, naive one: dense matrices, plain autograd, plain loops."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
 from networks import random_network
 
-from v1builder.model import Surrogate, V1Network
+from v1builder.model import Surrogate, V1Network, backends
 from v1builder.model.backends import get_backend
+from v1builder.schema.errors import ConfigError
 
 F64 = torch.float64
 
@@ -203,6 +206,7 @@ def test_input_counts_and_dtypes(network):
     lgn = spikes(1, 60)
     assert torch.equal(model({"lgn": lgn}).spikes, model({"lgn": lgn.to(torch.uint8)}).spikes)
     assert torch.equal(model({"lgn": lgn}).spikes, model({"lgn": lgn.double()}).spikes)
+    assert torch.equal(model({"lgn": lgn}).spikes, model({"lgn": lgn.float()}).spikes)
     twice = model({"lgn": lgn.to(torch.uint8) * 2}, record_voltage=True)
     once = model({"lgn": lgn}, record_voltage=True)
     assert not torch.equal(twice.voltage, once.voltage)
@@ -254,4 +258,28 @@ def test_moving_a_model_keeps_it_working(network):
 
 def test_backends_are_named():
     assert get_backend("reference").__module__ == "v1builder.model.backends.reference"
-    assert callable(get_backend("auto"))
+    assert get_backend("fused").__module__ == "v1builder.model.backends.fused"
+
+
+def test_auto_takes_the_fused_backend_where_it_can(network, monkeypatch):
+    used = []
+    for name in ("fused", "reference"):
+        module = import_module(f"v1builder.model.backends.{name}")
+
+        def rollout(*args, name=name, run=module.rollout, **kwargs):
+            used.append(name)
+            return run(*args, **kwargs)
+
+        monkeypatch.setattr(module, "rollout", rollout)
+    V1Network(network, trainable=())({"lgn": spikes(1, 5)})
+    assert used == ["fused"]
+    monkeypatch.setattr(backends, "find_spec", lambda name: None if name == "numba" else object())
+    V1Network(network, trainable=())({"lgn": spikes(1, 5)})
+    assert used == ["fused", "reference"]
+
+
+def test_a_backend_that_cannot_run_is_an_error(network, monkeypatch):
+    monkeypatch.setattr(backends, "find_spec", lambda name: None if name == "numba" else object())
+    with pytest.raises(ConfigError, match="the fused backend cannot run here") as caught:
+        V1Network(network, backend="fused")
+    assert "numba" in str(caught.value)

@@ -155,6 +155,11 @@ class V1Network(nn.Module):
         """
         inputs = dict(inputs or {})
         batch, n_steps = self._check_inputs(inputs, n_steps, current, state)
+        dtype = self.bias_current.dtype
+        inputs = {
+            name: spikes.to(dtype) if spikes.is_floating_point() else spikes
+            for name, spikes in inputs.items()
+        }
         if current is not None:
             current = current.to(self.bias_current) + self.bias_current
         elif self.bias_current.any():

@@ -1,14 +1,15 @@
 """Interchangeable ways to compute a rollout. `reference` specifies; the others agree with it.
 
 A backend is asked for by name. One that cannot run is an error, never replaced in silence; "auto"
-is the one choice left to the program: the fused backend where it can run.
+is the one choice left to the program: the fused backend where it can run (numba installed, tensors
+on the CPU), else the reference.
 """
 
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from v1builder.model.rollout import Backend
+from v1builder.model.rollout import Backend, Propagators, Rollout
 from v1builder.schema.errors import ConfigError, unknown_name
 
 BackendName = Literal["auto", "reference", "fused"]
@@ -24,7 +25,7 @@ def get_backend(name: BackendName | str = "auto") -> Backend:
     if name not in BACKEND_NAMES:
         raise ConfigError([unknown_name("backend", name, BACKEND_NAMES, "backend")])
     if name == "auto":
-        name = "fused" if _why_not_fused() is None else "reference"
+        return _auto if _why_not_fused() is None else get_backend("reference")
     if name == "fused":
         reason = _why_not_fused()
         if reason is not None:
@@ -35,6 +36,12 @@ def get_backend(name: BackendName | str = "auto") -> Backend:
                 "use backend 'reference', or install what is missing",
             )
     return import_module(f"v1builder.model.backends.{name}").rollout
+
+
+def _auto(propagators: Propagators, *args: Any, **kwargs: Any) -> Rollout:
+    """The fused backend for tensors on the CPU, the reference for others."""
+    on_cpu = propagators.P33.device.type == "cpu"
+    return get_backend("fused" if on_cpu else "reference")(propagators, *args, **kwargs)
 
 
 def _why_not_fused() -> str | None:
