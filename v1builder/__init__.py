@@ -9,7 +9,9 @@
 The same verbs are commands: `v1builder --help`.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -51,7 +53,20 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'v1builder' has no attribute '{name}'")
-    return getattr(import_module(_HOME[name]), name)
+class _Package(ModuleType):
+    """Keeps a verb the function it names when the package of the same name is imported.
+
+    `import v1builder.build.cells` would else replace the function `v1builder.build` by the package.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module 'v1builder' has no attribute '{name}'")
+        return getattr(import_module(_HOME[name]), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from v1builder import pipeline
-from v1builder.experiments.compare import compare
+from v1builder.experiments.comparison import compare
 from v1builder.fetch import fetch
 from v1builder.report import write_report
 from v1builder.schema.errors import StorageError

@@ -87,14 +87,14 @@ def test_an_interrupted_run_resumes_bit_for_bit(experiment, subject, tmp_path):
 def test_a_killed_run_resumes_from_its_last_checkpoint(experiment, subject, tmp_path):
     whole = run(experiment, subject, tmp_path / "whole")
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill(done, _total, _record):
         if done == 5:  # the last checkpoint is of step 4
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run(experiment, subject, tmp_path / "parts", progress=kill)
     parts = run(experiment, subject, tmp_path / "parts", resume=True)
     for name, value in whole.state_dict().items():
@@ -156,7 +156,7 @@ def test_learning_speed_by_hand():
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        ('[train]\nbatch = 4', "batch_size"),
+        ("[train]\nbatch = 4", "batch_size"),
         ('[model]\nsurrogat = "x"', "surrogate"),
         ('[compare]\nablations = ["no_asc"]', "begin with 'intact'"),
         ("[train]\nsteps = -1", "greater than or equal to 0"),

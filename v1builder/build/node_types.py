@@ -17,7 +17,9 @@ from v1builder.schema.errors import DataError, Problem, raise_if_any
 from v1builder.schema.names import GLIF_TEMPLATE, GLIF_UNITS, SYNAPSE_CLASSES
 from v1builder.sonata.point_neuron import CellModel, cell_model_parameters
 
-_BORROWED_OFFSET = 1_000_000_000
+#: Borrowed models are numbered from here: above every specimen, and within 32 bits, because other
+#: trainers hold node_type_id in so many.
+_BORROWED_FIRST = 2_000_000_000
 _PER_CURRENT = ("asc_amps", "asc_decay", "asc_r")
 
 
@@ -67,8 +69,7 @@ def build_models(cell_models: pd.DataFrame, populations: pd.DataFrame) -> pd.Dat
     specimen = models["specimen_id"].astype(np.int64)
     own = models["borrowed_from"] == ""
     taken_before = ~own | specimen.where(own).duplicated()
-    offset = (models["population_index"] + 1) * _BORROWED_OFFSET
-    models["node_type_id"] = specimen + offset.where(taken_before, 0)
+    models["node_type_id"] = specimen.where(~taken_before, _BORROWED_FIRST + np.arange(len(models)))
     return models
 
 

@@ -1,5 +1,10 @@
 """Experiments: ablate a network, match its firing rates, train it again, compare.
 
-Import from the modules: `ablations` (networks to networks), `matching` (one bias current per
-population), `statistics` (paired seeds, intervals, families of tests).
+`ablations` turns networks into networks, `matching` finds one bias current per population,
+`statistics` knows paired seeds, intervals and families of tests, `comparison` runs it all.
 """
+
+from v1builder.experiments.ablations import parse_ablation
+from v1builder.experiments.comparison import compare
+
+__all__ = ["compare", "parse_ablation"]

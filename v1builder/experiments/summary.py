@@ -20,8 +20,7 @@ def summarise(results: list[dict[str, Any]], *, margin: float) -> dict[str, Any]
 
     Args:
         results: one per (protocol, ablation, seed); every condition has the same seeds.
-        margin: difference of accuracy that would matter; other outcomes are not tested for
-            equivalence.
+        margin: difference of accuracy, or of mean accuracy while learning, that would matter.
 
     Returns:
         summary: per protocol, ablation and outcome the mean and its interval.

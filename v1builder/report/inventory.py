@@ -68,5 +68,8 @@ def take_inventory(network: Network) -> Inventory:
         key: provenance[key] for key in ("radius_um", "seed", "recipe") if key in provenance
     }
     return Inventory(
-        pd.DataFrame(rows), pd.DataFrame(edges), provenance.get("data", {}).get("sources", []), settings
+        pd.DataFrame(rows),
+        pd.DataFrame(edges),
+        provenance.get("data", {}).get("sources", []),
+        settings,
     )

@@ -10,7 +10,10 @@ _PACKAGES = ("v1builder", "numpy", "pandas", "scipy", "h5py", "numba", "torch", 
 
 def software_versions() -> dict[str, str]:
     """Versions of Python, the machine and the packages that shape a result, where installed."""
-    versions = {"python": platform.python_version(), "machine": f"{sys.platform} {platform.machine()}"}
+    versions = {
+        "python": platform.python_version(),
+        "machine": f"{sys.platform} {platform.machine()}",
+    }
     for package in _PACKAGES:
         try:
             versions[package] = metadata.version(package)

@@ -62,10 +62,10 @@ class OrientationDiscrimination(_GratingSettings):
     Orientations are 45 +- max_delta * k / n_deltas, k = 1..n_deltas (the published task has 2 degrees
     in steps of .1; 45 itself has no answer). Validation has k - 1/3 and test k - 2/3.
 
-    With n_phases = 1 every grating has phase 0 and held-out stimuli are new in orientation. With more,
-    held-out phases lie between those of training as well. That is another, harder task: the sign of
-    every receptive field's response turns with the phase, so a linear classifier of LGN spike counts
-    stays at chance on held-out stimuli (it has .99 with one phase), and V1 has to do the work.
+    With n_phases = 1 every grating has phase 0 and held-out stimuli are new in orientation alone: then
+    a linear classifier of LGN spike counts is almost perfect, so accuracy says how well a network
+    transmits and learns, not that only V1 could solve it. With more phases, held-out phases lie
+    between those of training as well, and such a classifier does no better than chance.
 
     Attributes:
         max_delta: degrees; the larger, the easier.

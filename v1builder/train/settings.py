@@ -116,6 +116,7 @@ class CompareSettings(Settings):
             trained intact network after the ablation, without training.
         rate_tolerance: largest relative difference of a matched rate.
         matching_trials: trials over which rates are measured for matching.
+        matching_measurements: how often rates are measured at most.
         margin: difference in accuracy below which two networks count as equivalent (TOST).
     """
 
@@ -124,6 +125,7 @@ class CompareSettings(Settings):
     protocols: tuple[Literal["retrain", "frozen"], ...] = ("retrain", "frozen")
     rate_tolerance: float = Field(0.05, gt=0)
     matching_trials: int = Field(16, gt=0)
+    matching_measurements: int = Field(15, gt=0)
     margin: float = Field(0.05, gt=0)
 
     @field_validator("ablations")

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
 from v1builder.analysis.groups import group_cells
+from v1builder.analysis.invivo import reference_type
 from v1builder.experiments.ablations import Ablation, parse_ablation
 from v1builder.experiments.matching import MatchResult, match_rates, rheobase, with_bias
 from v1builder.experiments.summary import summarise
@@ -28,6 +30,7 @@ from v1builder.schema.files import atomic_file, write_json
 from v1builder.schema.provenance import provenance, software_versions
 from v1builder.train.checkpoint import load_checkpoint
 from v1builder.train.loop import Classifier, stream
+from v1builder.train.losses import read_reference
 from v1builder.train.run import (
     Subject,
     make_classifier,
@@ -80,6 +83,7 @@ def compare(
     networks = {}
     for seed in experiment.seeds:
         subject = prepare(experiment, seed)
+        folder = experiment.network.path.format(seed=seed)
         networks[str(seed)] = subject.hashes
         results += _SeedRun(experiment, subject, out, show).run(ablations)
     results.sort(key=lambda result: experiment.compare.protocols.index(result["protocol"]))
@@ -93,6 +97,7 @@ def compare(
             "n_edges": sum(len(edges) for edges in subject.network.edges.values()),
         },
         "cells": results,
+        "rates": _rates_beside_recordings(results, read_reference(folder)),
         **summarise(results, margin=experiment.compare.margin),
         "sources": subject.network.provenance.get("data", {}).get("sources", []),
         "provenance": provenance("compare", networks=networks),
@@ -165,9 +170,15 @@ class _SeedRun:
             made_by={"cell": hashlib.sha256(json.dumps(self._made_by).encode()).hexdigest()},
             progress=lambda done, total, _record: self.show(cell.title, done, total),
         )
+        result = {**scores, "matching": matching}
         if cell.ablation.name == "intact":
             self._save_example(classifier)
-        return {**scores, "matching": matching}
+            result["population_rates_Hz"] = {
+                "population": list(self.groups.labels),
+                "untrained": self._by_population(self._untrained_rates)[:, 1].tolist(),
+                "trained": self._by_population(self._rates(classifier))[:, 1].tolist(),
+            }
+        return result
 
     def _freeze(self, cell: Cell) -> dict[str, Any]:
         """Ablate the trained intact network and test it as it is."""
@@ -237,6 +248,13 @@ class _SeedRun:
         classifier.load_state_dict(checkpoint["classifier"])
         return classifier, self._rates(classifier)
 
+    @cached_property
+    def _spike_floor(self) -> NDArray[np.float64]:
+        """[n_populations] Hz: a tenth of a spike per cell and second, or one spike in the probes."""
+        seconds = self.subject.task.n_steps * self.experiment.model.dt / 1000
+        observed = len(self._probes) * self.experiment.compare.matching_trials * seconds
+        return np.maximum(0.1, 1 / (self.groups.sizes * observed))
+
     def _ablate(
         self, network: Network, cell: Cell, rates: Callable[[], NDArray[np.float64]]
     ) -> tuple[Network, dict[str, Any] | None]:
@@ -260,6 +278,8 @@ class _SeedRun:
             self._by_population(rates()),
             scale=0.1 * rheobase(ablated)[1],
             tolerance=self.experiment.compare.rate_tolerance,
+            floor=self._spike_floor,
+            max_measurements=self.experiment.compare.matching_measurements,
         )
         self.show(show, 1, 1)
         return with_bias(ablated, found.bias), _matching_record(self.groups.labels, found)
@@ -286,6 +306,18 @@ class _SeedRun:
             )
 
 
+def _rates_beside_recordings(
+    results: list[dict[str, Any]], reference: pd.DataFrame
+) -> list[dict[str, Any]]:
+    """Evoked rates of the intact networks, mean over seeds, beside the quartiles in vivo."""
+    found = [result["population_rates_Hz"] for result in results if "population_rates_Hz" in result]
+    rates = pd.concat([pd.DataFrame(one) for one in found]).groupby("population", sort=False).mean()
+    recorded = reference[reference["metric"] == "mean_rate_Hz"].set_index("cell_type")
+    types = [reference_type(str(name)) for name in rates.index]
+    rates[["q25", "median", "q75"]] = recorded.loc[types, ["q25", "median", "q75"]].to_numpy()
+    return rates.reset_index().to_dict("records")
+
+
 def _matching_record(populations: tuple[str, ...], found: MatchResult) -> dict[str, Any]:
     """Rate matching as data for result.json."""
     rows = zip(populations, found.bias, found.target, found.rates, found.converged, strict=True)
@@ -293,7 +325,7 @@ def _matching_record(populations: tuple[str, ...], found: MatchResult) -> dict[s
         "n_matched": int(found.converged.sum()),
         "n_measurements": found.n_measurements,
         "tolerance": found.tolerance,
-        "floor_Hz": found.floor,
+        "floor_Hz": np.asarray(found.floor).tolist(),
         "populations": [
             {
                 "population": name,
