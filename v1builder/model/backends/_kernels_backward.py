@@ -17,6 +17,7 @@ Layouts as in `_kernels_forward`, and
 
 import math
 
+import numpy as np
 from numba import njit, prange
 
 from v1builder.model.backends._kernels_forward import WIDTH
@@ -38,58 +39,62 @@ def _surrogate(code, x, width):
     return 1.0 / ((1.0 + s) * (1.0 + s))
 
 
+# Positions are unsigned, because a signed index that might be negative costs a test per edge; for the
+# same reason a ring is wrapped by min(at, at - size), where at - size of a small `at` is huge.
+
+
 @njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _row_dot(weight, slot, first, last, arrival, base, sample):
-    """Sum over the edges of a source of weight * arrival, for one sample."""
-    size = arrival.shape[0]
+def _row_dot(weight, slot, arrival, base):
+    """Sum over the edges of a source of weight * arrival, for one sample: arrival [(D+1)*R*Np]."""
+    size = np.uint32(arrival.shape[0])
+    start = np.uint32(base)
     total = arrival.dtype.type(0)
-    for e in range(first, last):
-        at = base + slot[e]
-        if at >= size:
-            at -= size
-        total += weight[e] * arrival[at, sample]
+    for e in range(slot.shape[0]):
+        at = np.uint32(start + np.uint32(slot[e]))
+        at = min(at, np.uint32(at - size))
+        total += weight[e] * arrival[at]
     return total
 
 
 @njit(cache=True, fastmath={"contract"})
-def _row_dot_8(weight, slot, first, last, arrival, base, sample, out):
-    """`_row_dot` of eight samples that lie side by side, into `out`."""
-    size = arrival.shape[0]
+def _row_dot_8(weight, slot, arrival, base, out):
+    """`_row_dot` of eight samples that lie side by side: arrival [(D+1)*R*Np, 8], into `out`."""
+    size = np.uint32(arrival.shape[0])
+    start = np.uint32(base)
     zero = arrival.dtype.type(0)
     s0, s1, s2, s3, s4, s5, s6, s7 = zero, zero, zero, zero, zero, zero, zero, zero
-    for e in range(first, last):
-        at = base + slot[e]
-        if at >= size:
-            at -= size
+    for e in range(slot.shape[0]):
+        at = np.uint32(start + np.uint32(slot[e]))
+        at = min(at, np.uint32(at - size))
         w = weight[e]
-        here = arrival[at, sample : sample + 8]
-        s0 += w * here[0]
-        s1 += w * here[1]
-        s2 += w * here[2]
-        s3 += w * here[3]
-        s4 += w * here[4]
-        s5 += w * here[5]
-        s6 += w * here[6]
-        s7 += w * here[7]
+        s0 += w * arrival[at, 0]
+        s1 += w * arrival[at, 1]
+        s2 += w * arrival[at, 2]
+        s3 += w * arrival[at, 3]
+        s4 += w * arrival[at, 4]
+        s5 += w * arrival[at, 5]
+        s6 += w * arrival[at, 6]
+        s7 += w * arrival[at, 7]
     out[0], out[1], out[2], out[3] = s0, s1, s2, s3
     out[4], out[5], out[6], out[7] = s4, s5, s6, s7
 
 
 @njit(cache=True)
-def _row_add(grad_weight, slot, first, last, arrival, base, sample, value):
-    """Gradient of the weights of one source that spiked."""
-    size = arrival.shape[0]
-    for e in range(first, last):
-        at = base + slot[e]
-        if at >= size:
-            at -= size
-        grad_weight[e] += value * arrival[at, sample]
+def _row_add(grad_weight, slot, arrival, base, value):
+    """Gradient of the weights of one source that spiked, from one sample."""
+    size = np.uint32(arrival.shape[0])
+    start = np.uint32(base)
+    for e in range(slot.shape[0]):
+        at = np.uint32(start + np.uint32(slot[e]))
+        at = min(at, np.uint32(at - size))
+        grad_weight[e] += value * arrival[at]
 
 
 @njit(cache=True)
 def _pull(weight, slot, first, last, arrival, base, needed, out):
     """Gradient of the spike of one source, of every sample that needs it. needed, out [b]."""
     n_batch = needed.shape[0]
+    w, to = weight[first:last], slot[first:last]
     b = 0
     while b < n_batch:
         if b + 8 <= n_batch:
@@ -97,11 +102,11 @@ def _pull(weight, slot, first, last, arrival, base, needed, out):
             for k in range(b, b + 8):
                 wanted |= needed[k] != 0
             if wanted:
-                _row_dot_8(weight, slot, first, last, arrival, base, b, out[b : b + 8])
+                _row_dot_8(w, to, arrival[:, b : b + 8], base, out[b : b + 8])
             b += 8
         else:
             if needed[b] != 0:
-                out[b] = _row_dot(weight, slot, first, last, arrival, base, b)
+                out[b] = _row_dot(w, to, arrival[:, b], base)
             b += 1
 
 
@@ -243,6 +248,7 @@ def _pull_recurrent(
 ):
     """Gradient of the spikes of cells lo..hi through their edges, and of the edges' weights."""
     n_batch = phase.shape[0]
+    one = arrival.dtype.type(1)
     for i in range(lo, hi):
         first, last = row[i], row[i + 1]
         if first == last:
@@ -259,9 +265,7 @@ def _pull_recurrent(
         if grad_weight.shape[0] > 0:
             for b in range(n_batch):
                 if phase[b, i] == 2:
-                    _row_add(
-                        grad_weight, slot, first, last, arrival, base, b, arrival.dtype.type(1)
-                    )
+                    _row_add(grad_weight[first:last], slot[first:last], arrival[:, b], base, one)
 
 
 @njit(cache=True)
@@ -277,7 +281,10 @@ def _pull_inputs(
                 s = input_source[j]
                 if s >= lo and s < hi:
                     value = input_value[j]
-                    _row_add(grad_weight, slot, row[s], row[s + 1], arrival, base, b, value)
+                    _row_add(
+                        grad_weight[row[s] : row[s + 1]], slot[row[s] : row[s + 1]], arrival[:, b],
+                        base, value,
+                    )  # fmt: skip
     if grad_input.shape[0] > 0:
         needed[:] = 1
         for s in range(lo, hi):

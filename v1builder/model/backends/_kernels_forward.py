@@ -15,6 +15,7 @@ The fields of a tile lie at constant distances from one another, which lets the 
 
 from typing import Final
 
+import numpy as np
 from numba import njit, prange
 
 WIDTH: Final = 16  # cells per tile: one AVX-512 register of float32
@@ -37,13 +38,14 @@ SYNAPSE_FIELDS: Final = (
 @njit(cache=True)
 def deliver(ring, weight, slot, row, n_blocks, block, base, source, value):
     """Add the weights of the edges of the given sources into one block of targets to the ring."""
-    size = ring.shape[0]
+    size = np.uint32(ring.shape[0])
+    start = np.uint32(base)
     for j in range(source.shape[0]):
         first = source[j] * n_blocks + block
         for e in range(row[first], row[first + 1]):
-            at = base + slot[e]
-            if at >= size:
-                at -= size
+            # unsigned, and wrapped by min, because that is the cheapest test of a ring's end
+            at = np.uint32(start + np.uint32(slot[e]))
+            at = min(at, np.uint32(at - size))
             ring[at] += weight[e] * value[j]
 
 

@@ -75,8 +75,8 @@ class _Snapshot:
     asc: Array
     refractory: Array
     current: Array
-    y: Array | None  # kept only for the gradient of the synapses' coefficients
-    ring: Array | None
+    y: Array  # of length 0, like ring, unless the synapses' coefficients need a gradient
+    ring: Array
 
 
 def rollout(
@@ -172,7 +172,7 @@ class _FusedRollout(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx, *grads: Any) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         drive, current, *weights = ctx.saved_tensors
         with _torch_threads():
             run = _Backward(ctx.setting, ctx.cells, drive.numpy(), current, weights, grads)
@@ -210,6 +210,7 @@ class _Forward:
         n_spiked = np.zeros((2, n_batch, edges.n_blocks), np.int64)
         ones = np.ones(edges.block_size, state.U.dtype)
         length = isqrt(setting.n_steps) + 1 if self.segmented else setting.n_steps
+        kept = n_batch if keep_synapses else 0
         snapshots = []
         for begin in range(0, setting.n_steps, length):
             end = min(begin + length, setting.n_steps)
@@ -222,8 +223,8 @@ class _Forward:
                         state.asc.copy(),
                         self.refractory.copy(),
                         state.current.copy(),
-                        state.y.copy() if keep_synapses else None,
-                        state.ring.copy() if keep_synapses else None,
+                        state.y[:kept].copy(),
+                        state.ring[:kept].copy(),
                     )
                 )
             _kernels_forward.advance(
@@ -253,11 +254,13 @@ class _Backward:
         self.current = current
         self.weights = weights
         g_spikes, g_voltage, g_drive, _, *g_end = grads
-        self.outputs = [as_steps(g, drive[0]) for g in (g_spikes, g_voltage, g_drive)]
+        self.g_spikes = as_steps(g_spikes, drive[0])
+        self.g_voltage = as_steps(g_voltage, drive[0])
+        self.g_drive = as_steps(g_drive, drive[0])
         n_batch, n_cells = setting.refractory.shape
         dtype = torch.from_numpy(drive).dtype
         n_asc = cells.adaptation.shape[1]
-        shapes = [(n_batch, n_cells)] * len(STATE)
+        shapes: list[tuple[int, ...]] = [(n_batch, n_cells)] * len(STATE)
         shapes[1] = (n_batch, n_cells, n_asc)
         for k in range(2, 6):
             shapes[k] = (n_batch, n_cells, setting.n_receptors)
@@ -316,8 +319,9 @@ class _Backward:
                 segment.arrived, cells.membrane, cells.adaptation, cells.synapse, weight,
                 edges.slot, edges.row, spikes_in.start, spikes_in.source, spikes_in.value,
                 adjoint.U, adjoint.asc, adjoint.current, adjoint.y, l_drive, self.arrival, slope,
-                grad_spike, needed, out, tile, *self.outputs, grad_weight, grad_input,
-                grad_current, grad_cells.membrane, grad_cells.adaptation, grad_cells.synapse,
+                grad_spike, needed, out, tile, self.g_spikes, self.g_voltage, self.g_drive,
+                grad_weight, grad_input, grad_current, grad_cells.membrane, grad_cells.adaptation,
+                grad_cells.synapse,
             )  # fmt: skip
 
         state = self.adjoint.unpack_start(self.arrival, setting.n_receptors, setting.n_delays)
@@ -405,7 +409,8 @@ def _scatter(grad: Array, weights: Sequence[Tensor], edges: EdgePlan) -> list[Te
 def _torch_threads() -> Iterator[None]:
     """As many compiled threads as torch uses, within what numba was started with."""
     before = numba.get_num_threads()
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+    most: int = numba.config.NUMBA_NUM_THREADS  # pyright: ignore[reportAttributeAccessIssue]
+    numba.set_num_threads(min(torch.get_num_threads(), most))
     try:
         yield
     finally:
