@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from v1builder.analysis.groups import LEVELS, group_cells
 from v1builder.analysis.rates import rates_of_cells, rates_of_spike_times, summarise_rates
+from v1builder.load.groups import LEVELS, group_cells
 from v1builder.load.network import NodePopulation
 from v1builder.schema.errors import ConfigError, NetworkError
 from v1builder.schema.names import CELL_CLASSES

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from v1builder.analysis.groups import LEVELS
 from v1builder.experiments.ablations import ABLATIONS, Composition, parse_ablation, usage
 from v1builder.experiments.ablations.theta import ASPECTS
+from v1builder.load.groups import LEVELS
 from v1builder.schema.errors import ConfigError, NetworkError
 
 ARGUMENTS = {

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from handmade import make_network
 
-from v1builder.analysis.groups import LEVELS, group_cells
 from v1builder.experiments.ablations import ABLATIONS, parse_ablation, usage
 from v1builder.experiments.ablations.theta import ASPECTS
+from v1builder.load.groups import LEVELS, group_cells
 from v1builder.schema.errors import NetworkError
 
 PARAMETERS = ("C_m", "g", "E_L", "V_th", "V_reset", "t_ref", "asc_amps", "asc_decay", "asc_r")

@@ -15,8 +15,26 @@ def installed(tmp_path_factory):
     """A folder with nothing but the unpacked wheel."""
     folder = tmp_path_factory.mktemp("wheel")
     for command in (
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder / "dist", ROOT],
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder / "site"],
+        [
+            sys.executable,
+            "-m",
+            "build",
+            "--wheel",
+            "--no-isolation",
+            "--outdir",
+            folder / "dist",
+            ROOT,
+        ],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--target",
+            folder / "site",
+        ],
     ):
         if "pip" in command:
             command.append(next((folder / "dist").glob("*.whl")))

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from v1builder.analysis.groups import Groups, group_cells
+from v1builder.load.groups import Groups, group_cells
 from v1builder.load.network import EdgePopulation, Network
 from v1builder.schema.files import atomic_file
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from v1builder.analysis.groups import group_cells
+from v1builder.load.groups import group_cells
 from v1builder.load.network import NodePopulation
 from v1builder.schema.errors import (
     ConfigError,

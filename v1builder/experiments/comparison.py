@@ -19,12 +19,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from v1builder.analysis.groups import group_cells
 from v1builder.analysis.invivo import reference_type
 from v1builder.experiments.ablations import Ablation, parse_ablation
 from v1builder.experiments.matching import MatchResult, match_rates, rheobase, with_bias
 from v1builder.experiments.summary import summarise
 from v1builder.load import Network
+from v1builder.load.groups import group_cells
 from v1builder.schema.errors import StorageError
 from v1builder.schema.files import atomic_file, write_json
 from v1builder.schema.provenance import provenance, software_versions
@@ -80,30 +80,42 @@ def compare(
     ablations = [parse_ablation(name) for name in experiment.compare.ablations]
     show = progress or (lambda _stage, _done, _total: None)
     results: list[dict[str, Any]] = []
-    networks = {}
+    subjects = []
     for seed in experiment.seeds:
         subject = prepare(experiment, seed)
-        folder = experiment.network.path.format(seed=seed)
-        networks[str(seed)] = subject.hashes
         results += _SeedRun(experiment, subject, out, show).run(ablations)
+        subjects.append(_about(subject))
     results.sort(key=lambda result: experiment.compare.protocols.index(result["protocol"]))
+    reference = read_reference(experiment.network.path.format(seed=experiment.seeds[0]))
     comparison = {
         "experiment": experiment.model_dump(mode="json"),
         "seeds": list(experiment.seeds),
-        "chance": 1 / subject.task.n_classes,
-        "network": {
-            "n_cells": subject.network.n_cells,
-            "n_cell_models": len(subject.network.membrane.labels),
-            "n_edges": sum(len(edges) for edges in subject.network.edges.values()),
-        },
+        "chance": subjects[0]["chance"],
+        "network": subjects[0]["network"],
         "cells": results,
-        "rates": _rates_beside_recordings(results, read_reference(folder)),
+        "rates": _rates_beside_recordings(results, reference),
         **summarise(results, margin=experiment.compare.margin),
-        "sources": subject.network.provenance.get("data", {}).get("sources", []),
-        "provenance": provenance("compare", networks=networks),
+        "sources": subjects[0]["sources"],
+        "provenance": provenance("compare", networks={s["seed"]: s["hashes"] for s in subjects}),
     }
     write_json(out / "comparison.json", comparison)
     return comparison
+
+
+def _about(subject: Subject) -> dict[str, Any]:
+    """What the comparison says of a subject; the subject itself need not be kept."""
+    network = subject.network
+    return {
+        "seed": subject.seed,
+        "chance": 1 / subject.task.n_classes,
+        "network": {
+            "n_cells": network.n_cells,
+            "n_cell_models": len(network.membrane.labels),
+            "n_edges": sum(len(edges) for edges in network.edges.values()),
+        },
+        "sources": network.provenance.get("data", {}).get("sources", []),
+        "hashes": subject.hashes,
+    }
 
 
 class _SeedRun:
@@ -159,7 +171,7 @@ class _SeedRun:
 
     def _retrain(self, cell: Cell) -> dict[str, Any]:
         """Train the ablated network from its initial weights, then test it."""
-        network, matching = self._ablate(self.subject.network, cell, self._untrained_rates)
+        network, matching = self._ablate(self.subject.network, cell, lambda: self._untrained_rates)
         folder = cell.folder(self.out)
         classifier, scores = train_network(
             self.experiment,
@@ -311,7 +323,8 @@ def _rates_beside_recordings(
 ) -> list[dict[str, Any]]:
     """Evoked rates of the intact networks, mean over seeds, beside the quartiles in vivo."""
     found = [result["population_rates_Hz"] for result in results if "population_rates_Hz" in result]
-    rates = pd.concat([pd.DataFrame(one) for one in found]).groupby("population", sort=False).mean()
+    frames = pd.concat([pd.DataFrame(one) for one in found])
+    rates = frames.pivot_table(index="population", values=["untrained", "trained"], sort=False)
     recorded = reference[reference["metric"] == "mean_rate_Hz"].set_index("cell_type")
     types = [reference_type(str(name)) for name in rates.index]
     rates[["q25", "median", "q75"]] = recorded.loc[types, ["q25", "median", "q75"]].to_numpy()

@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from v1builder.analysis.groups import Groups, group_cells
+from v1builder.load.groups import Groups, group_cells
 from v1builder.load.network import Network
 from v1builder.schema.errors import ConfigError, Problem, raise_if_any
 

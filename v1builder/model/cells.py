@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from v1builder.load.groups import group_cells
 from v1builder.load.network import Network
 from v1builder.model.glif import GlifParameters
 from v1builder.model.parameters import (
@@ -21,7 +22,6 @@ from v1builder.model.parameters import (
     POSITIVE,
     Bounds,
     GroupedParameter,
-    group_cells,
     group_mean,
 )
 from v1builder.schema.errors import NetworkError, Problem, raise_if_any
@@ -143,7 +143,8 @@ class Cells(nn.Module):
             grouping = group_by.get(name, "cell_model")
             group_of, labels = table.group_of, table.labels
             if grouping != "cell_model":
-                group_of, labels = group_cells(network.cells, grouping)
+                groups = group_cells(network.cells, grouping)
+                group_of, labels = groups.of_cell, groups.labels
                 per_cell = values[table.group_of]
                 values = group_mean(per_cell, group_of, len(labels), kind.log_mean)
             parameter = GroupedParameter(

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from v1builder.load import Network, load_network
+from v1builder.load import LEVELS, Network, load_network
 from v1builder.model.backends import BackendName, get_backend
 from v1builder.model.cells import CELL_PARAMETERS, TRAINABLE_CELL_PARAMETERS, Cells, check_cells
 from v1builder.model.edges import EDGE_GROUPINGS, Edges
 from v1builder.model.export import exported
 from v1builder.model.glif import propagators
-from v1builder.model.parameters import GROUPINGS
 from v1builder.model.rollout import Rollout, State
 from v1builder.model.surrogate import Surrogate
 from v1builder.schema.errors import ConfigError, Problem, raise_if_any, unknown_name
@@ -58,7 +57,7 @@ class V1Network(nn.Module):
             network: the arrays.
             dt: ms; a multiple of 0.001.
             dtype: float32 or float64.
-            group_by: which cells share a value (`parameters.GROUPINGS`), for all cell parameters or
+            group_by: which cells share a value (`load.groups.LEVELS`), for all cell parameters or
                 by parameter name; and for "<edges>.weight", what shares a factor
                 (`edges.EDGE_GROUPINGS`). Unless said otherwise "cell_model" and "edge".
             trainable: names of what is learned: cell parameters, and "<edges>.weight". None trains
@@ -294,7 +293,7 @@ def _groupings(group_by: str | Mapping[str, str], names: Sequence[str]) -> dict[
         group_by = dict.fromkeys(CELL_PARAMETERS, group_by)
     problems = []
     for name, grouping in group_by.items():
-        allowed = EDGE_GROUPINGS if name.endswith(".weight") else GROUPINGS
+        allowed = EDGE_GROUPINGS if name.endswith(".weight") else LEVELS
         if name not in names:
             problems.append(unknown_name("parameter", name, names, "V1Network, group_by"))
         elif grouping not in allowed:

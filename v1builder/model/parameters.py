@@ -1,7 +1,7 @@
 """A parameter is values per group plus an index: one dial for sharing, heterogeneity and training.
 
 `GroupedParameter` holds one value per group and spreads it over the cells. Which cells share a
-group is a choice (`GROUPINGS`), and so is whether the values are trained. Grouping averages: cells
+group is a choice (`load.groups.LEVELS`), and so is whether the values are trained. Grouping averages: cells
 that did differ and now share a group get their mean, geometric or linear (see `cells.KINDS`), every
 cell counting once. "cell_model" is the table of the network itself and changes nothing.
 
@@ -16,19 +16,12 @@ can leave the range in which the value means something:
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-
-from v1builder.load.network import NodePopulation
-from v1builder.schema.errors import ConfigError, NetworkError, unknown_name
-from v1builder.schema.names import CELL_CLASSES
-
-Grouping = Literal["global", "ei", "class", "population", "cell_model", "cell"]
-GROUPINGS: Final[tuple[Grouping, ...]] = get_args(Grouping)
 
 _EDGE_OF_INTERVAL = 1e-6  # a value on an open bound starts this fraction of the width inside
 
@@ -122,49 +115,6 @@ class GroupedParameter(nn.Module):
     def forward(self) -> Tensor:
         """[n, ...] value of each cell."""
         return self.values()[self.group_of]
-
-
-def group_cells(cells: NodePopulation, grouping: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Group of each cell and name of each group, for every grouping but "cell_model".
-
-    Raises:
-        ConfigError: the grouping is unknown.
-        NetworkError: the cells lack the attribute it needs.
-    """
-    if grouping == "global":
-        keys = np.full(len(cells), "all")
-    elif grouping == "cell":
-        return np.arange(len(cells)), tuple(str(node) for node in cells.node_id)
-    elif grouping == "ei":
-        keys = _attribute(cells, "ei", grouping)
-    elif grouping in ("population", "class"):
-        keys = _attribute(cells, "pop_name", grouping)
-    else:
-        raise ConfigError([unknown_name("grouping", grouping, GROUPINGS, "group_by")])
-    labels, group_of = np.unique(keys, return_inverse=True)
-    if grouping == "class":
-        unknown = [str(label) for label in labels if label not in CELL_CLASSES]
-        if unknown:
-            raise NetworkError.of(
-                "these populations belong to no known class",
-                f"node population {cells.name}, pop_name",
-                ", ".join(unknown),
-                "group by population instead",
-            )
-        labels, of_label = np.unique([CELL_CLASSES[name] for name in labels], return_inverse=True)
-        group_of = of_label[group_of]
-    return group_of.astype(np.int64), tuple(str(label) for label in labels)
-
-
-def _attribute(cells: NodePopulation, name: str, grouping: str) -> NDArray[np.str_]:
-    if name not in cells.attributes:
-        raise NetworkError.of(
-            f"cells cannot be grouped by {grouping}: they have no attribute '{name}'",
-            f"node population {cells.name}",
-            ", ".join(sorted(cells.attributes)),
-            f"add '{name}' to the node types, or group by one of: global, cell_model, cell",
-        )
-    return cells.attributes[name].astype(str)
 
 
 def group_mean(

@@ -32,14 +32,14 @@ class _GratingSettings(Settings):
         background_rate: Hz, of each background unit.
     """
 
-    spatial_frequency: float = Field(0.05, gt=0)
-    contrast: float = Field(0.8, gt=0, le=1)
-    n_phases: int = Field(8, gt=0)
-    gray_before_ms: float = Field(50.0, ge=0)
-    on_ms: float = Field(100.0, gt=0)
-    gray_after_ms: float = Field(450.0, ge=0)
+    spatial_frequency: float = Field(default=0.05, gt=0)
+    contrast: float = Field(default=0.8, gt=0, le=1)
+    n_phases: int = Field(default=8, gt=0)
+    gray_before_ms: float = Field(default=50.0, ge=0)
+    on_ms: float = Field(default=100.0, gt=0)
+    gray_after_ms: float = Field(default=450.0, ge=0)
     response_ms: tuple[float, float] = (150.0, 200.0)
-    background_rate: float = Field(250.0, ge=0)
+    background_rate: float = Field(default=250.0, ge=0)
 
     @model_validator(mode="after")
     def _response_within_trial(self) -> "_GratingSettings":
@@ -73,9 +73,9 @@ class OrientationDiscrimination(_GratingSettings):
     """
 
     name: Literal["orientation_discrimination"] = "orientation_discrimination"
-    n_phases: int = Field(1, gt=0)
-    max_delta: float = Field(2.0, gt=0, lt=45)
-    n_deltas: int = Field(20, gt=0)
+    n_phases: int = Field(default=1, gt=0)
+    max_delta: float = Field(default=2.0, gt=0, lt=45)
+    n_deltas: int = Field(default=20, gt=0)
 
     def stimuli(self, split: Split) -> list[tuple[Grating, int]]:
         """The gratings of a split and their classes."""
@@ -108,11 +108,11 @@ class DirectionClassification(_GratingSettings):
     """
 
     name: Literal["direction_classification"] = "direction_classification"
-    n_directions: int = Field(8, gt=1)
-    spatial_frequency: float = Field(0.04, gt=0)
-    temporal_frequency: float = Field(2.0, gt=0)
-    on_ms: float = Field(500.0, gt=0)
-    gray_after_ms: float = Field(0.0, ge=0)
+    n_directions: int = Field(default=8, gt=1)
+    spatial_frequency: float = Field(default=0.04, gt=0)
+    temporal_frequency: float = Field(default=2.0, gt=0)
+    on_ms: float = Field(default=500.0, gt=0)
+    gray_after_ms: float = Field(default=0.0, ge=0)
     response_ms: tuple[float, float] = (150.0, 550.0)
 
     def stimuli(self, split: Split) -> list[tuple[Grating, int]]:
@@ -145,13 +145,13 @@ class GratingTuning(_GratingSettings):
     """
 
     name: Literal["grating_tuning"] = "grating_tuning"
-    n_directions: int = Field(8, gt=1)
-    spatial_frequency: float = Field(0.04, gt=0)
-    temporal_frequency: float = Field(2.0, ge=0)
-    n_phases: int = Field(1, gt=0)
-    gray_before_ms: float = Field(500.0, ge=0)
-    on_ms: float = Field(2000.0, gt=0)
-    gray_after_ms: float = Field(0.0, ge=0)
+    n_directions: int = Field(default=8, gt=1)
+    spatial_frequency: float = Field(default=0.04, gt=0)
+    temporal_frequency: float = Field(default=2.0, ge=0)
+    n_phases: int = Field(default=1, gt=0)
+    gray_before_ms: float = Field(default=500.0, ge=0)
+    on_ms: float = Field(default=2000.0, gt=0)
+    gray_after_ms: float = Field(default=0.0, ge=0)
     response_ms: tuple[float, float] = (500.0, 2500.0)
 
     def stimuli(self, _split: Split) -> list[tuple[Grating, int]]:

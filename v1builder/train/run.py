@@ -47,9 +47,8 @@ def prepare(experiment: Experiment, seed: int) -> Subject:
     model = experiment.model
     # In a small column half of the LGN's units project nowhere and need not be evaluated.
     projecting = [e.source_index for e in network.edges.values() if e.source == LGN_POPULATION]
-    lgn = LGN(
-        network.nodes[LGN_POPULATION], dt=model.dt, active=np.unique(np.concatenate(projecting))
-    )
+    active = np.unique(np.concatenate(projecting)).astype(np.int64)
+    lgn = LGN(network.nodes[LGN_POPULATION], dt=model.dt, active=active)
     targets = (
         rate_targets(network, read_reference(folder)) if experiment.train.rate_weight > 0 else None
     )

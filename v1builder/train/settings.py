@@ -40,8 +40,8 @@ class SurrogateSettings(Settings):
     """Surrogate derivative of the spike, see `model.surrogate`."""
 
     kind: SurrogateKind = "triangular"
-    dampening: float = Field(0.5, gt=0)
-    width: float = Field(1.0, gt=0)
+    dampening: float = Field(default=0.5, gt=0)
+    width: float = Field(default=1.0, gt=0)
 
     def build(self) -> Surrogate:
         """The surrogate these settings describe."""
@@ -57,21 +57,21 @@ class ModelSettings(Settings):
         trainable: parameter names; everything else is frozen.
     """
 
-    dt: float = Field(1.0, gt=0)
+    dt: float = Field(default=1.0, gt=0)
     dtype: Literal["float32", "float64"] = "float32"
     backend: str = "auto"
     group_by: str | dict[str, str] = "cell_model"
     trainable: tuple[str, ...] = ("v1_to_v1.weight", "lgn_to_v1.weight", "bkg_to_v1.weight")
     surrogate: SurrogateSettings = SurrogateSettings()
     detach_reset: bool = False
-    checkpoint_steps: int | None = Field(None, gt=0)
+    checkpoint_steps: int | None = Field(default=None, gt=0)
 
 
 class ReadoutSettings(Settings):
     """Pools of layer 5 excitatory cells whose spike counts are the answer, see `tasks.Readout`."""
 
-    pool_size: int = Field(30, gt=0)
-    radius_um: float = Field(55.0, gt=0)
+    pool_size: int = Field(default=30, gt=0)
+    radius_um: float = Field(default=55.0, gt=0)
 
 
 class TrainSettings(Settings):
@@ -91,18 +91,18 @@ class TrainSettings(Settings):
         criterion: validation accuracy that counts as learned (for steps to criterion).
     """
 
-    steps: int = Field(100, ge=0)
-    batch_size: int = Field(16, gt=0)
-    learning_rate: float = Field(0.01, gt=0)
-    readout_learning_rate: float = Field(0.05, gt=0)
-    gradient_clip: float = Field(1.0, gt=0)
-    rate_weight: float = Field(0.1, ge=0)
-    voltage_weight: float = Field(0.1, ge=0)
-    validate_every: int = Field(10, gt=0)
-    validation_trials: int = Field(64, gt=0)
-    test_trials: int = Field(256, gt=0)
-    checkpoint_every: int = Field(25, gt=0)
-    criterion: float = Field(0.8, gt=0, le=1)
+    steps: int = Field(default=100, ge=0)
+    batch_size: int = Field(default=16, gt=0)
+    learning_rate: float = Field(default=0.01, gt=0)
+    readout_learning_rate: float = Field(default=0.05, gt=0)
+    gradient_clip: float = Field(default=1.0, gt=0)
+    rate_weight: float = Field(default=0.1, ge=0)
+    voltage_weight: float = Field(default=0.1, ge=0)
+    validate_every: int = Field(default=10, gt=0)
+    validation_trials: int = Field(default=64, gt=0)
+    test_trials: int = Field(default=256, gt=0)
+    checkpoint_every: int = Field(default=25, gt=0)
+    criterion: float = Field(default=0.8, gt=0, le=1)
 
 
 class CompareSettings(Settings):
@@ -123,10 +123,10 @@ class CompareSettings(Settings):
     ablations: tuple[str, ...] = ("intact", "mean(population)", "mean(ei)", "no_asc")
     matching: Literal["rate", "raw"] = "rate"
     protocols: tuple[Literal["retrain", "frozen"], ...] = ("retrain", "frozen")
-    rate_tolerance: float = Field(0.05, gt=0)
-    matching_trials: int = Field(16, gt=0)
-    matching_measurements: int = Field(15, gt=0)
-    margin: float = Field(0.05, gt=0)
+    rate_tolerance: float = Field(default=0.05, gt=0)
+    matching_trials: int = Field(default=16, gt=0)
+    matching_measurements: int = Field(default=15, gt=0)
+    margin: float = Field(default=0.05, gt=0)
 
     @field_validator("ablations")
     @classmethod

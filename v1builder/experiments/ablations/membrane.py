@@ -14,10 +14,10 @@ from typing import ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from v1builder.analysis.groups import check_level
 from v1builder.experiments.ablations.base import Ablation, Details, Draw
 from v1builder.experiments.ablations.rows import rows_of, with_membrane
 from v1builder.experiments.ablations.theta import ASPECTS, Matrix
+from v1builder.load.groups import check_level
 from v1builder.load.network import Network
 from v1builder.schema.errors import ConfigError, NetworkError, unknown_name
 

@@ -6,10 +6,10 @@ from typing import ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from v1builder.analysis.groups import Groups, group_cells
 from v1builder.experiments.ablations.base import Ablation, Details, Draw
 from v1builder.experiments.ablations.rows import with_membrane
 from v1builder.experiments.ablations.theta import Matrix, to_theta
+from v1builder.load.groups import Groups, group_cells
 from v1builder.load.network import Network
 
 #: Directions with less than this fraction of the standardised variance count as having none.

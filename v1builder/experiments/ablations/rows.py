@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from v1builder.analysis.groups import Groups, group_cells
 from v1builder.experiments.ablations.base import Details
 from v1builder.experiments.ablations.theta import Matrix, Space, from_theta, to_theta
+from v1builder.load.groups import Groups, group_cells
 from v1builder.load.network import GroupedValues, Network
 
 

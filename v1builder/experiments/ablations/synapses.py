@@ -11,8 +11,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from v1builder.analysis.groups import group_cells
 from v1builder.experiments.ablations.base import Ablation, Details, Draw
+from v1builder.load.groups import group_cells
 from v1builder.load.network import EdgePopulation, GroupedValues, Network
 from v1builder.schema.errors import NetworkError
 

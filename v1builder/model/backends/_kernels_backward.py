@@ -160,6 +160,7 @@ def _synapses_adjoint(
     n_batch = l_y.shape[0]
     n_receptors = synapse.shape[1]
     n_padded = l_drive.shape[1]
+    only = arrival_now.reshape(arrival_now.size)  # of use when there is one sample
     for b in range(n_batch):
         for tile in range(lo // WIDTH, hi // WIDTH):
             at = tile * WIDTH
@@ -173,9 +174,14 @@ def _synapses_adjoint(
                         arrived[b, r, at : at + WIDTH],
                         l_here,
                     )
-                _synapse_adjoint(l_y[b, tile, r], synapse[tile, r], l_here, scratch)
-                for i in range(WIDTH):
-                    arrival_now[r * n_padded + at + i, b] = scratch[i]
+                first = r * n_padded + at
+                if n_batch == 1:
+                    arrived_here = only[first : first + WIDTH]
+                    _synapse_adjoint(l_y[b, tile, r], synapse[tile, r], l_here, arrived_here)
+                else:
+                    _synapse_adjoint(l_y[b, tile, r], synapse[tile, r], l_here, scratch)
+                    for i in range(WIDTH):
+                        arrival_now[first + i, b] = scratch[i]
 
 
 @njit(cache=True)

@@ -33,7 +33,7 @@ class EdgePlan:
     """Edges of all projections, merged and sorted. Weights are gathered by `order`.
 
     Attributes:
-        order: [e] position in the concatenated projections.
+        order: [e] int32 or int64, position in the concatenated projections.
         slot: [e] int32.
         row: [n_sources + 1] first edge of each source.
         block_row: [n_sources * n_blocks + 1] first edge of each source into each block of targets.
@@ -42,7 +42,7 @@ class EdgePlan:
         first_source: number of the first unit of every input.
     """
 
-    order: Tensor
+    order: NDArray[np.integer]
     slot: NDArray[np.int32]
     row: NDArray[np.int64]
     block_row: NDArray[np.int64]
@@ -50,6 +50,23 @@ class EdgePlan:
     block_size: int
     n_padded: int
     first_source: dict[str, int]
+
+    def gather(self, weights: Sequence[Tensor], dtype: np.dtype) -> NDArray[Any]:
+        """The weights of all projections in the kernels' order."""
+        if not weights:
+            return np.zeros(0, dtype)
+        merged = weights[0] if len(weights) == 1 else torch.cat(tuple(weights))
+        sorted_weights = np.empty(len(self.order), dtype)
+        _take(merged.detach().contiguous().numpy(), self.order, sorted_weights)
+        return sorted_weights
+
+    def scatter(self, gradient: NDArray[Any], weights: Sequence[Tensor]) -> list[Tensor]:
+        """The inverse of `gather`, for a gradient."""
+        if not weights:
+            return []
+        merged = np.empty_like(gradient)
+        _put(gradient, self.order, merged)
+        return list(torch.from_numpy(merged).split([len(weight) for weight in weights]))
 
     @property
     def n_sources(self) -> int:
@@ -114,7 +131,7 @@ def _make_plan(projections: Sequence[Projection], shape: _Shape) -> EdgePlan:
     block_row = np.zeros(n_sources * n_blocks + 1, np.int64)
     np.cumsum(np.bincount(source, minlength=n_sources * n_blocks), out=block_row[1:])
     return EdgePlan(
-        order=torch.from_numpy(order),
+        order=order.astype(np.int32 if len(order) < 2**31 else np.int64),
         slot=slot[order].astype(np.int32),
         row=np.ascontiguousarray(block_row[::n_blocks]),
         block_row=block_row,
@@ -175,6 +192,18 @@ def list_spikes(
     for first, dense in arrays:
         _fill(dense, first, fill, source, value)
     return InputSpikes(start, source, value)
+
+
+@njit(cache=True, parallel=True)
+def _take(values, order, out):
+    for e in prange(order.shape[0]):
+        out[e] = values[order[e]]
+
+
+@njit(cache=True, parallel=True)
+def _put(values, order, out):
+    for e in prange(order.shape[0]):
+        out[order[e]] = values[e]
 
 
 @njit(cache=True, parallel=True)

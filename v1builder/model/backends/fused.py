@@ -152,7 +152,7 @@ class _FusedRollout(torch.autograd.Function):
         refractory = setting.refractory.copy()
         run = _Forward(setting, cells, dynamics, refractory, keep_drive=any(needs))
         snapshots = run.advance(
-            _gather(weights, setting.edges, dynamics.U.dtype),
+            setting.edges.gather(weights, dynamics.U.dtype),
             as_steps(current, dynamics.U),
             keep_synapses=any(needs[_N_CELL : len(COEFFICIENTS)]),
         )
@@ -287,7 +287,7 @@ class _Backward:
             any(needs[_N_CELL : len(COEFFICIENTS)]),
         )
 
-        weight = _gather(self.weights, edges, dtype)
+        weight = edges.gather(self.weights, dtype)
         grad_cells = cells.zeros(needs_membrane, needs_synapse)
         grad_weight = np.zeros(len(weight) if any(needs_weights) else 0, dtype)
         n_inputs = edges.n_sources - n_cells if setting.input_slices else 0
@@ -325,7 +325,9 @@ class _Backward:
             )  # fmt: skip
 
         state = self.adjoint.unpack_start(self.arrival, setting.n_receptors, setting.n_delays)
-        of_weights = _scatter(grad_weight, self.weights, edges)
+        of_weights = [None] * len(self.weights)
+        if any(needs_weights):
+            of_weights = edges.scatter(grad_weight, self.weights)
         of_inputs = [torch.from_numpy(grad_input[:, :, s].copy()) for s in setting.input_slices]
         of_current = torch.from_numpy(grad_current) if needs_current else None
         everything = [*grad_cells.unpack(n_cells), *state, of_current, *of_weights, *of_inputs]
@@ -387,22 +389,6 @@ class _Segment:
                 np.empty((n_batch * edges.n_blocks, n_cells), np.int32), setting.inputs.start,
                 setting.inputs.source, setting.inputs.value, self.y, self.arrived,
             )  # fmt: skip
-
-
-def _gather(weights: Sequence[Tensor], edges: EdgePlan, dtype: np.dtype) -> Array:
-    """The weights of all projections in the kernels' order."""
-    if not weights:
-        return np.zeros(0, dtype)
-    return torch.cat([weight.detach() for weight in weights])[edges.order].numpy()
-
-
-def _scatter(grad: Array, weights: Sequence[Tensor], edges: EdgePlan) -> list[Tensor | None]:
-    """The gradient of each weight tensor from that in the kernels' order; None where not asked for."""
-    if not len(grad):
-        return [None] * len(weights)
-    merged = torch.empty(len(grad), dtype=weights[0].dtype)
-    merged[edges.order] = torch.from_numpy(grad)
-    return list(merged.split([len(weight) for weight in weights]))
 
 
 @contextmanager
