@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from numba import njit, prange
 
-WIDTH: Final = 16  # cells per tile: one AVX-512 register of float32
+WIDTH: Final = 64  # cells per tile: a loop long enough to be vectorised, short enough for level 1
 MEMBRANE_FIELDS: Final = ("P33", "P30", "V_th", "V_reset")
 ADAPTATION_FIELDS: Final = ("asc_mean", "asc_decay", "asc_amps", "asc_refractory")
 SYNAPSE_FIELDS: Final = (
