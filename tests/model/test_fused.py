@@ -157,7 +157,7 @@ def test_delays_longer_than_the_rollout():
 
 
 def test_several_blocks_of_cells():
-    compare(Case(cells=1300, edges=40000, steps=12, batch=2, receptors=2, delays=2))
+    compare(Case(cells=4500, edges=60000, steps=12, batch=2, receptors=2, delays=2))
 
 
 @pytest.mark.parametrize("n_asc", [1, 3])
@@ -231,7 +231,7 @@ def test_backward_twice_gives_the_same():
 
 def test_same_bytes_for_any_number_of_threads(monkeypatch):
     monkeypatch.setattr(fused, "_THREADED_FROM", 0)
-    case = Case(cells=1300, edges=40000, steps=12, receptors=2, dtype=torch.float32)
+    case = Case(cells=4500, edges=60000, steps=12, receptors=2, dtype=torch.float32)
     before = torch.get_num_threads()
     results = []
     try:

@@ -1,5 +1,7 @@
 """SONATA HDF5 files: opened with clear errors, written with the same bytes each time."""
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,8 @@ H5Dataset = Any
 #: The number every SONATA file carries in its root attribute `magic` (SONATA developer guide).
 SONATA_MAGIC = 0x0A7A
 SONATA_VERSION = (0, 1)
+
+_ERRNO = re.compile(r"errno = (\d+)")
 
 
 @contextmanager
@@ -59,10 +63,18 @@ def open_to_write(path: Path | str) -> Iterator[H5File]:
     Raises:
         StorageError: the file system refused.
     """
-    with atomic_file(path) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
-        file.attrs["magic"] = np.uint32(SONATA_MAGIC)
-        file.attrs["version"] = np.array(SONATA_VERSION, dtype=np.uint32)
-        yield file
+    with atomic_file(path) as temporary:
+        try:
+            with h5py.File(temporary, "w", libver=("v110", "v110")) as file:
+                file.attrs["magic"] = np.uint32(SONATA_MAGIC)
+                file.attrs["version"] = np.array(SONATA_VERSION, dtype=np.uint32)
+                yield file
+        except (OSError, RuntimeError) as error:
+            # A full disk comes to light when HDF5 flushes: an error whose number is in its text.
+            number = _ERRNO.search(str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def as_storable(values: NDArray[Any]) -> tuple[NDArray[Any], Any]:

@@ -147,7 +147,7 @@ def learning(metrics: list[dict[str, Any]], settings: TrainSettings) -> dict[str
     area_under_curve is the mean validation accuracy over training (trapezoidal, normalised by the number
     of steps); steps_to_criterion the first validated step at or above the criterion, None when never.
     """
-    curve = [(m["step"], m["accuracy"]) for m in metrics if m["split"] == "validation"]
+    curve = [[m["step"], m["accuracy"]] for m in metrics if m["split"] == "validation"]
     pairs = itertools.pairwise(curve)
     area = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairs)
     length = curve[-1][0] - curve[0][0]

@@ -17,10 +17,14 @@ Layouts as in `_kernels_forward`, and
 
 import math
 
-import numpy as np
 from numba import njit, prange
 
 from v1builder.model.backends._kernels_forward import WIDTH
+from v1builder.model.backends._kernels_walk import (
+    pull_input_spikes,
+    pull_inputs,
+    pull_recurrent,
+)
 
 
 @njit(cache=True)
@@ -37,77 +41,6 @@ def _surrogate(code, x, width):
         e = math.exp(-s)
         return 4.0 * e / ((1.0 + e) * (1.0 + e))
     return 1.0 / ((1.0 + s) * (1.0 + s))
-
-
-# Positions are unsigned, because a signed index that might be negative costs a test per edge; for the
-# same reason a ring is wrapped by min(at, at - size), where at - size of a small `at` is huge.
-
-
-@njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _row_dot(weight, slot, arrival, base):
-    """Sum over the edges of a source of weight * arrival, for one sample: arrival [(D+1)*R*Np]."""
-    size = np.uint32(arrival.shape[0])
-    start = np.uint32(base)
-    total = arrival.dtype.type(0)
-    for e in range(slot.shape[0]):
-        at = np.uint32(start + np.uint32(slot[e]))
-        at = min(at, np.uint32(at - size))
-        total += weight[e] * arrival[at]
-    return total
-
-
-@njit(cache=True, fastmath={"contract"})
-def _row_dot_8(weight, slot, arrival, base, out):
-    """`_row_dot` of eight samples that lie side by side: arrival [(D+1)*R*Np, 8], into `out`."""
-    size = np.uint32(arrival.shape[0])
-    start = np.uint32(base)
-    zero = arrival.dtype.type(0)
-    s0, s1, s2, s3, s4, s5, s6, s7 = zero, zero, zero, zero, zero, zero, zero, zero
-    for e in range(slot.shape[0]):
-        at = np.uint32(start + np.uint32(slot[e]))
-        at = min(at, np.uint32(at - size))
-        w = weight[e]
-        s0 += w * arrival[at, 0]
-        s1 += w * arrival[at, 1]
-        s2 += w * arrival[at, 2]
-        s3 += w * arrival[at, 3]
-        s4 += w * arrival[at, 4]
-        s5 += w * arrival[at, 5]
-        s6 += w * arrival[at, 6]
-        s7 += w * arrival[at, 7]
-    out[0], out[1], out[2], out[3] = s0, s1, s2, s3
-    out[4], out[5], out[6], out[7] = s4, s5, s6, s7
-
-
-@njit(cache=True)
-def _row_add(grad_weight, slot, arrival, base, value):
-    """Gradient of the weights of one source that spiked, from one sample."""
-    size = np.uint32(arrival.shape[0])
-    start = np.uint32(base)
-    for e in range(slot.shape[0]):
-        at = np.uint32(start + np.uint32(slot[e]))
-        at = min(at, np.uint32(at - size))
-        grad_weight[e] += value * arrival[at]
-
-
-@njit(cache=True)
-def _pull(weight, slot, first, last, arrival, base, needed, out):
-    """Gradient of the spike of one source, of every sample that needs it. needed, out [b]."""
-    n_batch = needed.shape[0]
-    w, to = weight[first:last], slot[first:last]
-    b = 0
-    while b < n_batch:
-        if b + 8 <= n_batch:
-            wanted = False
-            for k in range(b, b + 8):
-                wanted |= needed[k] != 0
-            if wanted:
-                _row_dot_8(w, to, arrival[:, b : b + 8], base, out[b : b + 8])
-            b += 8
-        else:
-            if needed[b] != 0:
-                out[b] = _row_dot(w, to, arrival[:, b], base)
-            b += 1
 
 
 @njit(cache=True)
@@ -249,63 +182,11 @@ def _slopes(lo, hi, phase, drive, V_th, code, dampening, width, slope):
 
 
 @njit(cache=True)
-def _pull_recurrent(
-    lo, hi, phase, slope, weight, slot, row, arrival, base, grad_spike, grad_weight, needed, out
-):
-    """Gradient of the spikes of cells lo..hi through their edges, and of the edges' weights."""
-    n_batch = phase.shape[0]
-    one = arrival.dtype.type(1)
-    for i in range(lo, hi):
-        first, last = row[i], row[i + 1]
-        if first == last:
-            continue
-        wanted = False
-        for b in range(n_batch):
-            needed[b] = slope[b, i] != 0
-            wanted |= needed[b] != 0
-        if wanted:
-            _pull(weight, slot, first, last, arrival, base, needed, out)
-            for b in range(n_batch):
-                if needed[b] != 0:
-                    grad_spike[b, i] = out[b]
-        if grad_weight.shape[0] > 0:
-            for b in range(n_batch):
-                if phase[b, i] == 2:
-                    _row_add(grad_weight[first:last], slot[first:last], arrival[:, b], base, one)
-
-
-@njit(cache=True)
-def _pull_inputs(
-    lo, hi, t, n_steps, n_cells, weight, slot, row, arrival, base, input_start, input_source,
-    input_value, grad_weight, grad_input, needed, out,
-):  # fmt: skip
-    """The same for the input sources lo..hi (positions among all sources)."""
-    n_batch = needed.shape[0]
-    if grad_weight.shape[0] > 0:
-        for b in range(n_batch):
-            for j in range(input_start[b * n_steps + t], input_start[b * n_steps + t + 1]):
-                s = input_source[j]
-                if s >= lo and s < hi:
-                    value = input_value[j]
-                    _row_add(
-                        grad_weight[row[s] : row[s + 1]], slot[row[s] : row[s + 1]], arrival[:, b],
-                        base, value,
-                    )  # fmt: skip
-    if grad_input.shape[0] > 0:
-        needed[:] = 1
-        for s in range(lo, hi):
-            if row[s] < row[s + 1]:
-                _pull(weight, slot, row[s], row[s + 1], arrival, base, needed, out)
-                for b in range(n_batch):
-                    grad_input[b, t, s - n_cells] = out[b]
-
-
-@njit(cache=True)
 def _task(
-    task, t, k, n_tasks, task_size, code, dampening, width, detach_reset,
+    task, t, k, n_tasks, task_size, n_blocks, code, dampening, width, detach_reset,
     phase, drive, asc_before, u_before, current_before, y_before, arrived,
     membrane, adaptation, synapse, weight, slot, row, input_start, input_source, input_value,
-    l_U, l_asc, l_current, l_y, l_drive, arrival, slope, grad_spike, needed, out, scratch,
+    l_U, l_asc, l_current, l_y, l_drive, arrival, slope, grad_spike, wanted, scratch,
     g_spikes, g_voltage, g_drive, grad_weight, grad_input, grad_current,
     grad_membrane, grad_adaptation, grad_synapse,
 ):  # fmt: skip
@@ -322,18 +203,24 @@ def _task(
 
     for b in range(n_batch):
         _slopes(lo, hi, phase[k, b], drive[b, t], membrane[2], code, dampening, width, slope[b])
-    _pull_recurrent(
-        lo, hi, phase[k], slope, weight, slot, row, arrival, base, grad_spike, grad_weight,
-        needed[task], out[task],
+    pull_recurrent(
+        lo, hi, n_blocks, phase[k], slope, weight, slot, row, arrival, base, grad_spike,
+        grad_weight, wanted[task],
     )  # fmt: skip
-    n_inputs = row.shape[0] - 1 - n_cells
-    if n_inputs > 0:
-        first = n_cells + task * n_inputs // n_tasks
-        last = n_cells + (task + 1) * n_inputs // n_tasks
-        _pull_inputs(
-            first, last, t, n_steps, n_cells, weight, slot, row, arrival, base, input_start,
-            input_source, input_value, grad_weight, grad_input, needed[task], out[task],
-        )  # fmt: skip
+    n_inputs = (row.shape[0] - 1) // n_blocks - n_cells
+    first = n_cells + task * n_inputs // n_tasks
+    last = n_cells + (task + 1) * n_inputs // n_tasks
+    if grad_weight.shape[0] > 0:
+        for b in range(n_batch):
+            begin, end = input_start[b * n_steps + t], input_start[b * n_steps + t + 1]
+            pull_inputs(
+                first, last, b, n_blocks, slot, row, arrival, base, input_source[begin:end],
+                input_value[begin:end], grad_weight,
+            )  # fmt: skip
+    if grad_input.shape[0] > 0:
+        pull_input_spikes(
+            first, last, n_cells, n_blocks, weight, slot, row, arrival, base, grad_input[:, t]
+        )
 
     for b in range(n_batch):
         if grad_current.shape[0] > 0:
@@ -342,7 +229,7 @@ def _task(
             for i in range(lo, hi):
                 grad_current[sample, step, i] += l_current[b, i]
         _membrane_adjoint(
-            lo, hi, detach_reset, phase[k, b], slope[b], grad_spike[b], drive[b, t],
+            lo, hi, detach_reset, phase[k, b], slope[b], grad_spike[:, b], drive[b, t],
             asc_before[k, b], u_before[min(k, u_before.shape[0] - 1), b],
             current_before[min(k, current_before.shape[0] - 1), b],
             l_U[b], l_asc[b], l_current[b], l_drive[b],
@@ -361,10 +248,10 @@ def _task(
 
 @njit(cache=True, parallel=True)
 def retreat(
-    t_begin, t_end, threaded, n_tasks, task_size, code, dampening, width, detach_reset,
+    t_begin, t_end, threaded, n_tasks, task_size, n_blocks, code, dampening, width, detach_reset,
     phase, drive, asc_before, u_before, current_before, y_before, arrived,
     membrane, adaptation, synapse, weight, slot, row, input_start, input_source, input_value,
-    l_U, l_asc, l_current, l_y, l_drive, arrival, slope, grad_spike, needed, out, scratch,
+    l_U, l_asc, l_current, l_y, l_drive, arrival, slope, grad_spike, wanted, scratch,
     g_spikes, g_voltage, g_drive, grad_weight, grad_input, grad_current,
     grad_membrane, grad_adaptation, grad_synapse,
 ):  # fmt: skip
@@ -373,27 +260,27 @@ def retreat(
     phase [k, b, n], asc_before [k, b, A, n] are the segment's; u_before, current_before [k, b, n],
     y_before [k, b, tile, R, 4*WIDTH], arrived [k, b, R, Np] are needed only with grad_membrane and
     grad_synapse (else of length 1); g_* [b or 1, t or 1, n] are the gradients of the outputs. l_drive
-    [b, Np], slope and grad_spike [b, n], needed and out [task, b], scratch [task, WIDTH] are scratch.
+    [b, Np], slope [b, n], grad_spike [n, b], wanted [task, task_size], scratch [task, WIDTH] are scratch.
     """
     for t in range(t_end - 1, t_begin - 1, -1):
         k = t - t_begin
         if threaded:
             for task in prange(n_tasks):
                 _task(
-                    task, t, k, n_tasks, task_size, code, dampening, width, detach_reset,
+                    task, t, k, n_tasks, task_size, n_blocks, code, dampening, width, detach_reset,
                     phase, drive, asc_before, u_before, current_before, y_before, arrived,
                     membrane, adaptation, synapse, weight, slot, row, input_start, input_source,
                     input_value, l_U, l_asc, l_current, l_y, l_drive, arrival, slope, grad_spike,
-                    needed, out, scratch, g_spikes, g_voltage, g_drive, grad_weight, grad_input,
+                    wanted, scratch, g_spikes, g_voltage, g_drive, grad_weight, grad_input,
                     grad_current, grad_membrane, grad_adaptation, grad_synapse,
                 )  # fmt: skip
         else:
             for task in range(n_tasks):
                 _task(
-                    task, t, k, n_tasks, task_size, code, dampening, width, detach_reset,
+                    task, t, k, n_tasks, task_size, n_blocks, code, dampening, width, detach_reset,
                     phase, drive, asc_before, u_before, current_before, y_before, arrived,
                     membrane, adaptation, synapse, weight, slot, row, input_start, input_source,
                     input_value, l_U, l_asc, l_current, l_y, l_drive, arrival, slope, grad_spike,
-                    needed, out, scratch, g_spikes, g_voltage, g_drive, grad_weight, grad_input,
+                    wanted, scratch, g_spikes, g_voltage, g_drive, grad_weight, grad_input,
                     grad_current, grad_membrane, grad_adaptation, grad_synapse,
                 )  # fmt: skip

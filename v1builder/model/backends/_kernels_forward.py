@@ -15,8 +15,9 @@ The fields of a tile lie at constant distances from one another, which lets the 
 
 from typing import Final
 
-import numpy as np
 from numba import njit, prange
+
+from v1builder.model.backends._kernels_walk import deliver
 
 WIDTH: Final = 64  # cells per tile: a loop long enough to be vectorised, short enough for level 1
 MEMBRANE_FIELDS: Final = ("P33", "P30", "V_th", "V_reset")
@@ -33,20 +34,6 @@ SYNAPSE_FIELDS: Final = (
     "P11_slow",
     "y1_init_slow",
 )
-
-
-@njit(cache=True)
-def deliver(ring, weight, slot, row, n_blocks, block, base, source, value):
-    """Add the weights of the edges of the given sources into one block of targets to the ring."""
-    size = np.uint32(ring.shape[0])
-    start = np.uint32(base)
-    for j in range(source.shape[0]):
-        first = source[j] * n_blocks + block
-        for e in range(row[first], row[first + 1]):
-            # unsigned, and wrapped by min, because that is the cheapest test of a ring's end
-            at = np.uint32(start + np.uint32(slot[e]))
-            at = min(at, np.uint32(at - size))
-            ring[at] += weight[e] * value[j]
 
 
 @njit(cache=True)

@@ -6,7 +6,8 @@ the last bit. Layouts as there.
 
 from numba import njit, prange
 
-from v1builder.model.backends._kernels_forward import deliver, synapses_step
+from v1builder.model.backends._kernels_forward import synapses_step
+from v1builder.model.backends._kernels_walk import deliver
 
 
 @njit(cache=True, parallel=True)

@@ -231,7 +231,7 @@ class _Forward:
                 begin, end, setting.threaded(setting.cell_work()), edges.n_blocks,
                 edges.block_size, state.U, state.asc, self.refractory, state.current, state.y,
                 state.ring, total, spiked, n_spiked, cells.membrane, cells.adaptation,
-                cells.synapse, setting.t_ref, weight, edges.slot, edges.block_row, ones,
+                cells.synapse, setting.t_ref, weight, edges.slot, edges.row, ones,
                 spikes_in.start, spikes_in.source, spikes_in.value, current, self.drive,
                 self.voltage, self.spikes,
             )  # fmt: skip
@@ -300,12 +300,11 @@ class _Backward:
         scratch = [
             np.zeros((n_batch, edges.n_padded), dtype),
             np.zeros((n_batch, n_cells), dtype),
-            np.zeros((n_batch, n_cells), dtype),
-            np.zeros((n_tasks, n_batch), np.uint8),
-            np.zeros((n_tasks, n_batch), dtype),
+            np.zeros((n_cells, n_batch), dtype),
+            np.zeros((n_tasks, _CELLS_PER_TASK), np.int64),
             np.zeros((n_tasks, WIDTH), dtype),
         ]
-        l_drive, slope, grad_spike, needed, out, tile = scratch
+        l_drive, slope, grad_spike, wanted, tile = scratch
         segment = _Segment(
             setting, cells, self.drive, weight, current, needs_membrane, needs_synapse
         )
@@ -314,12 +313,12 @@ class _Backward:
             segment.replay(snapshot)
             _kernels_backward.retreat(
                 snapshot.begin, snapshot.end, setting.threaded(work), n_tasks, _CELLS_PER_TASK,
-                surrogate.code, surrogate.dampening, surrogate.width, setting.detach_reset,
+                edges.n_blocks, surrogate.code, surrogate.dampening, surrogate.width, setting.detach_reset,
                 segment.phase, self.drive, segment.asc, segment.U, segment.current, segment.y,
                 segment.arrived, cells.membrane, cells.adaptation, cells.synapse, weight,
                 edges.slot, edges.row, spikes_in.start, spikes_in.source, spikes_in.value,
                 adjoint.U, adjoint.asc, adjoint.current, adjoint.y, l_drive, self.arrival, slope,
-                grad_spike, needed, out, tile, self.g_spikes, self.g_voltage, self.g_drive,
+                grad_spike, wanted, tile, self.g_spikes, self.g_voltage, self.g_drive,
                 grad_weight, grad_input, grad_current, grad_cells.membrane, grad_cells.adaptation,
                 grad_cells.synapse,
             )  # fmt: skip
@@ -384,7 +383,7 @@ class _Segment:
             _kernels_replay.replay_synapses(
                 begin, end, setting.n_steps, edges.n_blocks, edges.block_size, snapshot.y.copy(),
                 snapshot.ring.copy(), np.zeros((n_batch, edges.n_padded), self.drive.dtype), self.phase,
-                cells.synapse, self.weight, edges.slot, edges.block_row,
+                cells.synapse, self.weight, edges.slot, edges.row,
                 np.ones(n_cells, self.drive.dtype),
                 np.empty((n_batch * edges.n_blocks, n_cells), np.int32), setting.inputs.start,
                 setting.inputs.source, setting.inputs.value, self.y, self.arrived,
