@@ -123,6 +123,13 @@ def _make_plan(projections: Sequence[Projection], shape: _Shape) -> EdgePlan:
         slots.append(delayed * n_padded + target)
     source, slot = np.concatenate(sources), np.concatenate(slots)
     n_slots = (n_delays + 1) * n_receptors * n_padded
+    if n_slots >= 2**31:
+        raise ConfigError.of(
+            "cells x receptors x delays is too large for the fused backend",
+            "backend 'fused'",
+            f"{n_slots} positions in a ring; below {2**31} are possible",
+            "use a longer time step, or backend 'reference'",
+        )
     order = np.argsort(source * n_slots + slot, kind="stable")
     row = np.zeros(n_sources * n_blocks + 1, np.int64)
     np.cumsum(np.bincount(source, minlength=n_sources * n_blocks), out=row[1:])
