@@ -1,7 +1,7 @@
 """Compiled walks along the edges: spikes forward, gradients back.
 
 Edges are sorted by (block of targets, source, slot). Going through one block at a time, the walk reads
-weights in sequence, and the part of a ring it scatters to or gathers from stays in the cache.
+weights in sequence.
 `row[block * n_sources + source]` is the first edge of a source into a block.
 """
 
