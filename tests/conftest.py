@@ -1,6 +1,10 @@
 """Fixtures that several areas share."""
 
+import os
 from pathlib import Path
+
+# As the command line does: torch's and numba's OpenMP threads must not spin against each other.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 from small_network import write_small_network

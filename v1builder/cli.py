@@ -1,5 +1,6 @@
 """The command line: one command per stage. Each prints what it does, and says how to fix what is wrong."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -197,6 +198,9 @@ def demo(out: Out = Path("demo"), overwrite: Overwrite = False) -> None:
 
 def main() -> None:
     """Entry point: an error a user can mend is printed as such, with exit code 1."""
+    # torch and numba each bring an OpenMP runtime. Threads of one that spin while they wait for work
+    # hold the cores the other needs, which costs a factor of 5 on two busy cores. Read when loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except V1BuilderError as error:
