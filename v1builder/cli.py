@@ -2,15 +2,20 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from v1builder.schema.errors import NetworkError, V1BuilderError
@@ -33,28 +38,43 @@ ExperimentFile = Annotated[Path, typer.Argument(help="Experiment, a TOML file.")
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")]
 
 
-@contextmanager
-def _bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar per stage; the yielded function takes (stage, done, total)."""
-    columns = (
-        TextColumn("  {task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        tasks: dict[str, Any] = {}
+class _Bars:
+    """Progress bars, one per stage; a heading closes those above it.
 
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = progress.add_task(escape(stage), total=total)
-            progress.update(tasks[stage], completed=done, total=total)
+    An instance is a context manager and a progress callback (stage, done, total).
+    """
 
-        yield show
+    def __init__(self) -> None:
+        self._begin()
 
+    def _begin(self) -> None:
+        columns = (
+            TextColumn("  {task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        self._progress = Progress(*columns, console=console)
+        self._tasks: dict[str, TaskID] = {}
 
-def _heading(text: str) -> None:
-    console.rule(f"[bold]{escape(text)}", align="left")
+    def __enter__(self) -> "_Bars":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(escape(stage), total=total)
+        self._progress.update(self._tasks[stage], completed=done, total=total)
+
+    def heading(self, title: str, command: str) -> None:
+        """Begin a part of the work; `command` is what would run it alone."""
+        self._progress.stop()
+        console.print(f"\n[bold]{escape(title)}[/]   [dim]{escape(command)}[/]", highlight=False)
+        self._begin()
+        self._progress.start()
 
 
 @app.command()
@@ -88,7 +108,7 @@ def build(
     """Build a V1 column with its LGN and background as a SONATA network."""
     from v1builder import pipeline
 
-    with _bars() as progress:
+    with _Bars() as progress:
         pipeline.build(
             out,
             radius=radius,
@@ -145,7 +165,7 @@ def simulate(
     """Run a SONATA simulation config; spikes and reports go where it says."""
     from v1builder.simulate import simulate as run
 
-    with _bars() as progress:
+    with _Bars() as progress:
         result = run(config, backend=backend, progress=progress)
     console.print(f"output: {result}")
 
@@ -156,7 +176,7 @@ def train(experiment: ExperimentFile, out: Out, resume: Resume = False) -> None:
     from v1builder.train import load_experiment
     from v1builder.train import train as run
 
-    with _bars() as progress:
+    with _Bars() as progress:
         result = run(
             load_experiment(experiment),
             out,
@@ -173,7 +193,7 @@ def compare(experiment: ExperimentFile, out: Out) -> None:
     from v1builder.experiments import compare as run
     from v1builder.train import load_experiment
 
-    with _bars() as progress:
+    with _Bars() as progress:
         run(load_experiment(experiment), out, progress=progress)
     console.print(f"comparison: {out / 'comparison.json'}")
 
@@ -191,8 +211,8 @@ def demo(out: Out = Path("demo"), overwrite: Overwrite = False) -> None:
     """The whole way on a laptop: fetch, build, validate, train, ablate, compare, report."""
     from v1builder.demo import run_demo
 
-    with _bars() as progress:
-        page = run_demo(out, overwrite=overwrite, heading=_heading, progress=progress)
+    with _Bars() as progress:
+        page = run_demo(out, overwrite=overwrite, heading=progress.heading, progress=progress)
     console.print(f"\nThe report: {page}")
 
 

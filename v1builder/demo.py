@@ -20,15 +20,15 @@ def run_demo(
     out: Path,
     *,
     overwrite: bool,
-    heading: Callable[[str], None],
+    heading: Callable[[str, str], None],
     progress: Callable[[str, int, int], None],
 ) -> Path:
     """Fetch, build and validate one network per seed, train, ablate, compare, report.
 
     Args:
         out: folder for everything: store, networks, experiment.toml, run.
-        overwrite: begin anew where an earlier demo left its output.
-        heading: shows a stage.
+        overwrite: go on where an earlier demo left its output.
+        heading: shows a stage and the command that runs it alone.
         progress: shows how far a stage is, called with (stage, done, total).
 
     Returns:
@@ -45,15 +45,17 @@ def run_demo(
                 "a non-empty folder",
                 "choose another --out, or --overwrite",
             )
-        for name in ("store", "networks", "run"):
+        # Same seed, same bytes: what an interrupted demo had already compared stays valid in `run`.
+        for name in ("store", "networks"):
             shutil.rmtree(out / name, ignore_errors=True)
-    heading(f"1 fetch the published tables      v1builder fetch --out {out}/store")
+    heading("1 fetch the published tables", f"v1builder fetch --out {out}/store")
     fetch(out / "store", source="snapshot")
     template = resources.files("v1builder") / "demo.toml"
     write_text(out / "experiment.toml", template.read_text(encoding="utf-8"))
     experiment = load_experiment(out / "experiment.toml")
     heading(
-        f"2 build and validate, per seed      v1builder build --radius {RADIUS_UM:g} --seed 1 --out ..."
+        "2 build and validate a network per seed",
+        f"v1builder build --radius {RADIUS_UM:g} --seed 1 --out {out}/networks/seed-1",
     )
     for seed in experiment.seeds:
         pipeline.build(
@@ -66,8 +68,9 @@ def run_demo(
             ),
         )
     heading(
-        f"3 train, ablate, retrain, compare   v1builder compare {out}/experiment.toml --out {out}/run"
+        "3 train, ablate, retrain, compare",
+        f"v1builder compare {out}/experiment.toml --out {out}/run",
     )
     compare(experiment, out / "run", progress=progress)
-    heading(f"4 report                            v1builder report {out}/run")
+    heading("4 report", f"v1builder report {out}/run")
     return write_report(out / "run")
