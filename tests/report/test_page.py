@@ -10,7 +10,15 @@ from v1builder.schema.errors import NetworkError
 
 
 def estimate(mean, low, high):
-    return {"mean": mean, "low": low, "high": high, "n": 3, "method": "BCa bootstrap", "note": ""}
+    return {
+        "mean": mean,
+        "low": low,
+        "high": high,
+        "n": 3,
+        "t_interval": [low, high],
+        "method": "BCa bootstrap",
+        "note": "",
+    }
 
 
 @pytest.fixture
@@ -32,7 +40,7 @@ def comparison():
         for metric in ("accuracy", "area_under_curve", "spikes_per_trial"):
             row = {"protocol": "retrain", "ablation": ablation, "metric": metric}
             summary.append(row | estimate(accuracy, accuracy - 0.05, accuracy + 0.05))
-    test = {"d_z": -2.0, "p_holm": 0.03, "equivalent": False}
+    test = {"d_z": -2.0, "p_holm": 0.03, "equivalent": False, "per_seed": [-0.2, -0.1, -0.3]}
     row = {"protocol": "retrain", "ablation": "no_asc", "metric": "accuracy"}
     differences.append(row | estimate(-0.2, -0.25, -0.1) | test)
     return {
@@ -79,7 +87,7 @@ def write(folder, comparison):
 def test_the_page_says_what_came_out(tmp_path, comparison):
     page = write_report(write(tmp_path / "run", comparison)).read_text()
     assert "A &lt;test&gt;" in page
-    assert "no_asc, trained from the start: lower accuracy than intact (-20.0%" in page
+    assert "no_asc, trained after the ablation: lower accuracy than intact (-20.0%" in page
     assert "90.0% of held-out trials" in page
     assert "Teeter et al. 2018" in page
     assert page.count("data:image/png") == 4
@@ -93,8 +101,8 @@ def test_the_page_needs_nothing_from_outside(tmp_path, comparison):
 
 
 def test_a_negative_result_is_said_plainly(comparison):
-    comparison["differences"][0].update(mean=0.01, low=-0.04, high=0.05)
-    comparison["summary"][0].update(mean=0.52, low=0.48, high=0.56)
+    comparison["differences"][0].update(estimate(0.01, -0.04, 0.05), p_holm=0.4)
+    comparison["summary"][0].update(estimate(0.52, 0.48, 0.56))
     first, second, caveat = headline(comparison)
     assert "not distinguishable from chance" in first
     assert "no clear difference" in second

@@ -8,6 +8,7 @@ from v1builder.experiments.statistics import (
     PairedComparison,
     compare_family,
     mean_interval,
+    t_interval,
 )
 
 #: Outcomes a network is judged by, and in the retrain protocol also how fast it learned.
@@ -42,7 +43,13 @@ def summarise(results: list[dict[str, Any]], *, margin: float) -> dict[str, Any]
             estimate = mean_interval(x, seed=_BOOTSTRAP_SEED)
             methods.add(estimate.method)
             summary.append(
-                {"protocol": protocol, "ablation": ablation, "metric": outcome, **_record(estimate)}
+                {
+                    "protocol": protocol,
+                    "ablation": ablation,
+                    "metric": outcome,
+                    **_record(estimate),
+                    "t_interval": [_number(end) for end in t_interval(x)],
+                }
             )
         if outcome in ("accuracy", "area_under_curve"):
             intact, *others = by_ablation
@@ -57,7 +64,7 @@ def summarise(results: list[dict[str, Any]], *, margin: float) -> dict[str, Any]
     return {
         "summary": summary,
         "differences": differences,
-        "interval_method": f"95 % intervals over seeds: {', '.join(sorted(methods))}.",
+        "interval_method": f"95 % intervals over seeds: {', '.join(sorted(methods))}, and Student's t.",
     }
 
 
