@@ -8,6 +8,7 @@ by other settings, another network or other code versions is not used but made a
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -140,21 +141,17 @@ class _SeedRun:
         return results
 
     def _result(self, cell: Cell, make: Callable[[Cell], dict[str, Any]]) -> dict[str, Any]:
-        """The stored result of a cell, or a new one where there is none made by the same inputs."""
-        path = cell.folder(self.out) / "result.json"
-        made_by = self._made_by
+        """The result of a cell, stored or new. Whatever other inputs left in its folder is removed."""
+        folder = cell.folder(self.out)
+        marker, path = folder / "made_by.json", folder / "result.json"
+        if not marker.exists() or json.loads(marker.read_text(encoding="utf-8")) != self._made_by:
+            shutil.rmtree(folder, ignore_errors=True)
+            write_json(marker, self._made_by)
         if path.exists():
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            if stored["made_by"] == made_by:
-                self.show(cell.title, 1, 1)
-                return stored
-        result = {
-            "protocol": cell.protocol,
-            "ablation": cell.ablation.name,
-            "seed": cell.seed,
-            **make(cell),
-            "made_by": made_by,
-        }
+            self.show(cell.title, 1, 1)
+            return json.loads(path.read_text(encoding="utf-8"))
+        named = {"protocol": cell.protocol, "ablation": cell.ablation.name, "seed": cell.seed}
+        result = named | make(cell)
         write_json(path, result)
         return result
 
@@ -179,7 +176,6 @@ class _SeedRun:
             network,
             folder,
             resume=True,
-            made_by={"cell": hashlib.sha256(json.dumps(self._made_by).encode()).hexdigest()},
             progress=lambda done, total, _record: self.show(cell.title, done, total),
         )
         result = {**scores, "matching": matching}
