@@ -1,8 +1,10 @@
 """The command line: one command per stage. Each prints what it does, and says how to fix what is wrong."""
 
 import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -41,11 +43,18 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupt
 class _Bars:
     """Progress bars, one per stage; a heading closes those above it.
 
-    An instance is a context manager and a progress callback (stage, done, total).
+    An instance is a context manager and a progress callback (stage, done, total). It also sees to
+    Ctrl-C: Python drops a KeyboardInterrupt that falls into a destructor or weak reference callback,
+    of which h5py has many, so it is remembered and raised again at the next sign of progress.
     """
 
     def __init__(self) -> None:
+        self._interrupted = False
         self._begin()
+
+    def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        self._interrupted = True
+        raise KeyboardInterrupt
 
     def _begin(self) -> None:
         columns = (
@@ -58,13 +67,22 @@ class _Bars:
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> "_Bars":
+        self._previous = signal.signal(signal.SIGINT, self._interrupt)
         self._progress.start()
         return self
 
-    def __exit__(self, *_error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
         self._progress.stop()
+        signal.signal(signal.SIGINT, self._previous)
+        if kind is KeyboardInterrupt:
+            errors.print(
+                "interrupted; nothing half-written is left. "
+                "Run the same command again (train: with --resume)."
+            )
 
     def __call__(self, stage: str, done: int, total: int) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(escape(stage), total=total)
         self._progress.update(self._tasks[stage], completed=done, total=total)
@@ -231,8 +249,3 @@ def main() -> None:
         if len(error.problems) > 1:
             errors.print(f"{len(error.problems)} problems")
         sys.exit(1)
-    except KeyboardInterrupt:
-        errors.print(
-            "interrupted; nothing half-written was left. `--resume` (train) or the same command goes on."
-        )
-        sys.exit(130)

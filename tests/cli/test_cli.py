@@ -1,12 +1,14 @@
 """The command line as a user meets it: exit codes, one clear message, nothing half-written."""
 
+import contextlib
 import json
 import shutil
+import signal
 import sys
 
 import pytest
 
-from v1builder.cli import main
+from v1builder.cli import _Bars, main
 
 
 @pytest.fixture
@@ -111,3 +113,24 @@ def test_provenance_says_what_made_the_network(small_column):
     assert made_by["seed"] == 1
     assert made_by["data"]["sources"][0]["citation"]
     assert len(made_by["borrowed_cell_models"]) == 61
+
+
+@pytest.mark.parametrize("after", ["cells", "edges v1 -> v1", "edges lgn -> v1"])
+def test_an_interrupted_build_leaves_nothing_even_when_python_drops_the_interrupt(
+    v1builder, tmp_path, monkeypatch, after
+):
+    class Dropping(_Bars):
+        """Ctrl-C falls into a callback in which Python cannot raise."""
+
+        def __call__(self, stage, done, total):
+            super().__call__(stage, done, total)
+            if stage == after and not self._interrupted:
+                with contextlib.suppress(KeyboardInterrupt):
+                    signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("v1builder.cli._Bars", Dropping)
+    code, _, err = v1builder("build", "--radius", 30, "--out", tmp_path / "net")
+    assert code == 130
+    assert "interrupted" in err
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
