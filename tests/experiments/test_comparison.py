@@ -103,6 +103,12 @@ def test_finished_cells_are_not_run_again_changed_ones_are(experiment, tmp_path)
     assert again == first
     changed = [p for p, s in zip(results, stamps, strict=True) if p.stat().st_mtime_ns != s]
     assert changed == [kept]
+    longer = experiment()
+    longer = longer.model_copy(
+        update={"compare": longer.compare.model_copy(update={"matching_measurements": 4})}
+    )
+    measured = by_cell(compare(longer, run))["retrain", "no_asc", 1]["matching"]["n_measurements"]
+    assert measured == 4
     raw = compare(experiment(matching="raw"), run)
     assert by_cell(raw)["retrain", "no_asc", 1]["matching"] is None
 

@@ -158,11 +158,16 @@ class _SeedRun:
     @cached_property
     def _made_by(self) -> dict[str, Any]:
         """What a result depends on besides its protocol, ablation and seed."""
-        settings = self.experiment.model_dump(mode="json", exclude={"name", "seeds", "network"})
-        settings["compare"] = {
-            key: settings["compare"][key]
-            for key in ("matching", "rate_tolerance", "matching_trials")
-        }
+        # Named is what cannot matter to a single cell, so that a new setting counts by default.
+        settings = self.experiment.model_dump(
+            mode="json",
+            exclude={
+                "name": True,
+                "seeds": True,
+                "network": True,
+                "compare": {"ablations", "protocols", "margin"},
+            },
+        )
         network = hashlib.sha256(json.dumps(self.subject.hashes).encode()).hexdigest()
         return {"settings": settings, "network_sha256": network, "versions": software_versions()}
 
