@@ -225,6 +225,30 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a finished compar
 
 
 @app.command()
+def verify(
+    out: Out,
+    select: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only cases whose topic or name has this word; * and ? as in file names."
+        ),
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Leave slow cases out.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Compare with NEST, BMTK, allensdk and libsonata; write the table of agreement."""
+    from v1builder.verify import verify as run
+    from v1builder.verify.table import shown
+
+    with _Bars() as progress:
+        rows = run(out, select=select or (), slow=not fast, overwrite=overwrite, progress=progress)
+    console.print(shown(rows))
+    console.print(f"table: {out / 'agreement.md'}")
+    if any(row.passed is False for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command()
 def demo(out: Out = Path("demo"), overwrite: Overwrite = False) -> None:
     """The whole way on a laptop: fetch, build, validate, train, ablate, compare, report."""
     from v1builder.demo import run_demo

@@ -1,0 +1,1 @@
+"""Scripts that run reference software in a process of their own."""
