@@ -79,7 +79,7 @@ def run_torch(case: dict) -> dict:
     n, r, b, t = case["cells"], case["receptors"], case["batch"], case["steps"]
     data = network(n, case["fan_in"], r)
     tensor = {k: torch.from_numpy(v) for k, v in data.items()}
-    names = glif.GlifParameters.__dataclass_fields__
+    names = [k for k in glif.GlifParameters.__dataclass_fields__ if k in data]
     parameters = glif.GlifParameters(**{k: tensor[k].to(dtype) for k in names})
     propagators = glif.propagators(parameters, DT)
 
@@ -110,6 +110,7 @@ def run_torch(case: dict) -> dict:
     state = State(
         zeros(b, n), zeros(b, n, 2), torch.zeros(b, n, dtype=torch.int32),
         *(zeros(b, n, r) for _ in range(4)), zeros(b, n), zeros(3, b, n, r),
+        zeros(b, n), zeros(b, n), zeros(b, 0), zeros(b, 0),
     )  # fmt: skip
     rollout = get_backend(case["backend"])
     surrogate = Surrogate("triangular", 0.5, case["width"])

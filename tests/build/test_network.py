@@ -74,7 +74,7 @@ def test_cell_models_have_the_kinetics_of_every_port(built, tables):
         "tau_syn_slow": "tau_slow_ms",
         "amp_slow": "amp_slow_rel",
     }
-    assert set(columns) == set(RECEPTOR_UNITS)
+    assert {*columns, "psc_shape"} == set(RECEPTOR_UNITS)
     for row in types.to_dict("records"):
         path = built / "components/cell_models" / row["dynamics_params"]
         parameters = json.loads(path.read_text())

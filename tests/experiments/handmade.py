@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from v1builder.load.network import EdgePopulation, GroupedValues, Network, NodePopulation
+from v1builder.schema.names import THRESHOLD_PARAMETERS
 
 #: population -> (ei, number of cells of each of its cell models)
 POPULATIONS = {
@@ -53,6 +54,7 @@ def make_network(seed: int = 0) -> Network:
             "asc_amps": rng.normal(0, 50, (n_models, 2)),
             "asc_decay": rng.lognormal(-3, 1, (n_models, 2)),
             "asc_r": np.ones((n_models, 2)),
+            **{name: np.zeros(n_models) for name in THRESHOLD_PARAMETERS},
         },
         model.astype(np.int64),
         tuple(f"model-{m}" for m in range(n_models)),
@@ -62,6 +64,7 @@ def make_network(seed: int = 0) -> Network:
             "tau_syn_fast": rng.uniform(1, 6, (4, 3)),
             "tau_syn_slow": rng.uniform(8, 30, (4, 3)),
             "amp_slow": rng.uniform(0.1, 1, (4, 3)),
+            "psc_shape": np.zeros((4, 3)),
         },
         np.unique(pop, return_inverse=True)[1].astype(np.int64),
         tuple(POPULATIONS),

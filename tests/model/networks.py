@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from v1builder.load.network import EdgePopulation, GroupedValues, Network, NodePopulation
-from v1builder.schema.names import SYNAPSE_CLASSES
+from v1builder.schema.names import SYNAPSE_CLASSES, THRESHOLD_PARAMETERS
 
 POPULATIONS = ("e23Cux2", "i23Pvalb", "e4Rorb", "i4Sst")
 
@@ -44,6 +44,7 @@ def membrane(models, group_of):
     values["asc_amps"] = models[["asc_amp_0_pA", "asc_amp_1_pA"]].to_numpy(copy=True)
     values["asc_decay"] = 1 / models[["asc_tau_0_ms", "asc_tau_1_ms"]].to_numpy(copy=True)
     values["asc_r"] = models[["asc_r_0", "asc_r_1"]].to_numpy(copy=True)
+    values |= {name: np.zeros(len(models)) for name in THRESHOLD_PARAMETERS}
     labels = tuple(models["specimen_id"].astype(str))
     return GroupedValues(values, np.asarray(group_of, dtype=np.int64), labels)
 
@@ -57,6 +58,7 @@ def receptors(kinetics, post_class, n_cells):
         "amp_slow": "amp_slow_rel",
     }
     values = {name: rows[[column]].to_numpy(copy=True).T for name, column in columns.items()}
+    values["psc_shape"] = np.zeros_like(values["amp_slow"])
     return GroupedValues(values, np.zeros(n_cells, dtype=np.int64), (post_class,))
 
 

@@ -9,7 +9,14 @@ from torch import Tensor
 
 from v1builder.model import glif
 from v1builder.model.backends import fused, reference
-from v1builder.model.rollout import Projection, Propagators, Rollout, State
+from v1builder.model.rollout import (
+    Plasticity,
+    Projection,
+    Propagators,
+    Rollout,
+    State,
+    ThresholdDynamics,
+)
 from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
 from v1builder.schema.errors import ConfigError
 
@@ -18,7 +25,10 @@ N_INPUT = {"lgn": 20, "bkg": 7}
 
 
 def floats(instance):
-    return [f.name for f in fields(instance) if getattr(instance, f.name).is_floating_point()]
+    """Names of the fields that hold floating point numbers (not None, not of size 0)."""
+    values = {f.name: getattr(instance, f.name) for f in fields(instance)}
+    tensors = {name: v for name, v in values.items() if isinstance(v, Tensor)}
+    return [name for name, v in tensors.items() if v.is_floating_point() and v.numel()]
 
 
 def map_floats(function, instance):
@@ -53,6 +63,7 @@ class Case:
             U=u(0, 5, b, n), asc=u(-5, 0, b, n, a), refractory=integer(0, 3, b, n),
             y1_fast=u(0, 1, b, n, r), y2_fast=u(0, 10, b, n, r), y1_slow=u(0, 1, b, n, r),
             y2_slow=u(0, 10, b, n, r), current=u(0, 20, b, n), pending=u(0, 30, d, b, n, r),
+            th_spike=u(0, 1, b, n), th_voltage=u(0, 1, b, n), u=u(0, 1, b, 0), x=u(0, 1, b, 0),
         )  # fmt: skip
         self.projections, weights = [], []
         for name, n_source in {None: n, **N_INPUT}.items():
@@ -310,6 +321,36 @@ def test_one_message_for_what_does_not_fit(damage, word):
     with pytest.raises(ConfigError, match=word) as caught:
         case.run(fused)
     assert len(caught.value.problems) == 1
+
+
+def with_moving_threshold(case):
+    nothing = torch.zeros_like(case.propagators.V_th)
+    dynamics = ThresholdDynamics(*[nothing] * len(fields(ThresholdDynamics)))
+    return {"propagators": replace(case.propagators, threshold=dynamics)}
+
+
+def with_delta_synapses(case):
+    return {
+        "propagators": replace(case.propagators, U_jump=torch.ones_like(case.propagators.P31_fast))
+    }
+
+
+def with_plasticity(_case):
+    return {"plasticity": Plasticity(*[torch.ones(3, dtype=torch.float64)] * 3)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        (with_moving_threshold, "GLIF level 2, 4 or 5"),
+        (with_delta_synapses, "delta synapses"),
+        (with_plasticity, "short-term plasticity"),
+    ],
+)
+def test_a_model_it_cannot_compute_is_refused(changes, word):
+    case = Case(steps=5)
+    with pytest.raises(ConfigError, match=word):
+        case.run(fused, **changes(case))
 
 
 def test_a_device_it_cannot_use_names_the_alternative():

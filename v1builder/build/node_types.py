@@ -14,13 +14,20 @@ from numpy.typing import NDArray
 from v1builder import sonata
 from v1builder.build.weights import Receptors
 from v1builder.schema.errors import DataError, Problem, raise_if_any
-from v1builder.schema.names import GLIF_TEMPLATE, GLIF_UNITS, SYNAPSE_CLASSES
+from v1builder.schema.names import (
+    GLIF_TEMPLATE,
+    GLIF_UNITS,
+    PSC_ALPHA,
+    SYNAPSE_CLASSES,
+    THRESHOLD_PARAMETERS,
+)
 from v1builder.sonata.point_neuron import CellModel, cell_model_parameters
 
 #: Borrowed models are numbered from here: above every specimen, and within 32 bits, because other
 #: trainers hold node_type_id in so many.
 _BORROWED_FIRST = 2_000_000_000
 _PER_CURRENT = ("asc_amps", "asc_decay", "asc_r")
+_PER_CELL = tuple(p for p in GLIF_UNITS if p not in (*_PER_CURRENT, *THRESHOLD_PARAMETERS))
 
 
 def build_models(cell_models: pd.DataFrame, populations: pd.DataFrame) -> pd.DataFrame:
@@ -39,7 +46,7 @@ def build_models(cell_models: pd.DataFrame, populations: pd.DataFrame) -> pd.Dat
     """
     row_of = {name: row for row, name in enumerate(populations["population"])}
     numbers = [f"{p}_{k}" for p in _PER_CURRENT for k in (0, 1)]
-    numbers += [p for p in GLIF_UNITS if p not in _PER_CURRENT] + ["bkg_weight"]
+    numbers += [*_PER_CELL, "bkg_weight"]
     problems = [
         Problem("a cell model is of an unknown population", "table cell_models", name)
         for name in sorted(set(cell_models["population"]) - set(row_of))
@@ -108,14 +115,15 @@ def write_components(folder: Path, models: pd.DataFrame, ports: Receptors) -> No
     for row, model in enumerate(models.to_dict("records")):
         membrane: dict[str, NDArray[np.float64]] = {
             name: np.array([model[f"{name}_0"], model[f"{name}_1"]], dtype=np.float64)
-            if name in _PER_CURRENT
-            else np.asarray(model[name], dtype=np.float64)
-            for name in GLIF_UNITS
+            for name in _PER_CURRENT
         }
+        membrane |= {name: np.asarray(model[name], dtype=np.float64) for name in _PER_CELL}
+        membrane |= {name: np.zeros(()) for name in THRESHOLD_PARAMETERS}
         receptors = {
             "tau_syn_fast": ports.tau_fast[row],
             "tau_syn_slow": ports.tau_slow[row],
             "amp_slow": ports.amp_slow[row],
+            "psc_shape": np.full(ports.tau_fast[row].shape, PSC_ALPHA),
         }
         parameters = cell_model_parameters(CellModel(membrane, receptors))
         sonata.write_cell_model(folder, parameters_file(model["node_type_id"]), parameters)

@@ -51,11 +51,15 @@ class EdgePopulation:
         source_index: [e] position of the source in its population.
         target_index: [e] position of the target in its population.
         edge_type_id: [e] ids as in the file.
-        weight: [e] pA, syn_weight * nsyns, negative for inhibitory sources.
+        weight: [e] pA (mV at a port of shape delta), effect of the first spike after a long rest:
+            syn_weight * nsyns, times U where the edge has short-term plasticity. Negative for
+            inhibitory sources.
         nsyns: [e] number of synapses the edge stands for.
         delay: [e] ms.
         receptor: [e] receptor index from 0 (file: receptor_type from 1).
         types: the types table, indexed by edge_type_id.
+        plasticity: short-term plasticity (`schema.names.PLASTICITY_UNITS`), one row per synapse
+            model; `group_of` [e] is -1 where an edge is static. None when all edges are.
     """
 
     name: str
@@ -69,6 +73,7 @@ class EdgePopulation:
     delay: NDArray[np.float32]
     receptor: NDArray[np.int16]
     types: pd.DataFrame
+    plasticity: "GroupedValues | None" = None
 
     def __len__(self) -> int:
         return len(self.source_index)
@@ -76,7 +81,7 @@ class EdgePopulation:
 
 @dataclass(frozen=True)
 class GroupedValues:
-    """Parameters as one row of values per group and an index from cells to rows.
+    """Parameters as one row of values per group and an index from cells (or edges) to rows.
 
     Attributes:
         values: by parameter name, [n_groups] or [n_groups, k] (k after-spike currents or
@@ -86,7 +91,7 @@ class GroupedValues:
     """
 
     values: dict[str, NDArray[np.float64]]
-    group_of: NDArray[np.int64]
+    group_of: NDArray[np.integer]
     labels: tuple[str, ...]
 
     def per_cell(self, name: str) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from v1builder.load.groups import group_cells
 from v1builder.load.network import Network
-from v1builder.model.glif import GlifParameters
+from v1builder.model.glif import GlifParameters, ThresholdParameters
 from v1builder.model.parameters import (
     FREE,
     POSITIVE,
@@ -25,7 +25,12 @@ from v1builder.model.parameters import (
     group_mean,
 )
 from v1builder.schema.errors import NetworkError, Problem, raise_if_any
-from v1builder.schema.names import GLIF_UNITS, RECEPTOR_UNITS
+from v1builder.schema.names import (
+    GLIF_UNITS,
+    PSC_ALPHA,
+    RECEPTOR_UNITS,
+    THRESHOLD_PARAMETERS,
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,12 @@ KINDS: Final[dict[str, _Kind]] = {
     "tau_syn_fast": _Kind(POSITIVE, log_mean=True),
     "tau_syn_slow": _Kind(POSITIVE, log_mean=True),
     "amp_slow": _Kind(POSITIVE, log_mean=False, zero_allowed=True),
+    # Linear means, because a cell without the mechanism has 0.
+    "th_spike_add": _Kind(FREE, log_mean=False),
+    "th_spike_decay": _Kind(POSITIVE, log_mean=False, zero_allowed=True),
+    "voltage_reset_fraction": _Kind(FREE, log_mean=False),
+    "th_voltage_index": _Kind(FREE, log_mean=False),
+    "th_voltage_decay": _Kind(POSITIVE, log_mean=False, zero_allowed=True),
 }
 
 CELL_PARAMETERS: Final[tuple[str, ...]] = tuple(KINDS)
@@ -87,6 +98,9 @@ def check_cells(network: Network) -> None:
             if fault:
                 problems.append(Problem(f"{shown} {fault}", f"cell model {label}", str(row)))
     too_high = relative_rows(network, "V_reset") >= relative_rows(network, "V_th")
+    # Levels 2, 4 and 5 raise the threshold with the spike and scale the voltage.
+    fixed = network.membrane.values["voltage_reset_fraction"] == 0
+    too_high &= fixed & (network.membrane.values["th_spike_add"] == 0)
     problems += [
         Problem(
             "V_reset must lie below V_th",
@@ -105,8 +119,10 @@ class Cells(nn.Module):
 
     Attributes:
         C_m, g, V_th, V_reset, t_ref, asc_amps, asc_decay, asc_r, tau_syn_fast, tau_syn_slow,
-        amp_slow: the parameters; calling one gives its value per cell.
+        amp_slow, th_spike_add, th_spike_decay, voltage_reset_fraction, th_voltage_index,
+        th_voltage_decay: the parameters; calling one gives its value per cell.
         E_L: [n] mV, the zero of the voltages.
+        psc_shape: [n, r] code of the shape of each port's current, or None when all are alpha.
     """
 
     C_m: GroupedParameter
@@ -120,7 +136,13 @@ class Cells(nn.Module):
     tau_syn_fast: GroupedParameter
     tau_syn_slow: GroupedParameter
     amp_slow: GroupedParameter
+    th_spike_add: GroupedParameter
+    th_spike_decay: GroupedParameter
+    voltage_reset_fraction: GroupedParameter
+    th_voltage_index: GroupedParameter
+    th_voltage_decay: GroupedParameter
     E_L: Tensor
+    psc_shape: Tensor | None
 
     def __init__(
         self,
@@ -159,7 +181,25 @@ class Cells(nn.Module):
             self.add_module(name, parameter)
         E_L = torch.tensor(network.membrane.per_cell("E_L"), dtype=dtype)
         self.register_buffer("E_L", E_L, persistent=False)
+        self._threshold_moves = any(
+            name in trainable or np.any(network.membrane.values[name])
+            for name in THRESHOLD_PARAMETERS
+        )
+        shape = network.receptors.per_cell("psc_shape")
+        alpha = bool(np.all(shape == PSC_ALPHA))
+        self.register_buffer(
+            "psc_shape", None if alpha else torch.tensor(shape, dtype=torch.int8), persistent=False
+        )
 
     def forward(self) -> GlifParameters:
         """The parameters of every cell."""
-        return GlifParameters(**{name: getattr(self, name)() for name in CELL_PARAMETERS})
+        threshold = None
+        if self._threshold_moves:
+            threshold = ThresholdParameters(
+                **{name: getattr(self, name)() for name in THRESHOLD_PARAMETERS}
+            )
+        return GlifParameters(
+            **{name: getattr(self, name)() for name in KINDS if name not in THRESHOLD_PARAMETERS},
+            threshold=threshold,
+            psc_shape=self.psc_shape,
+        )

@@ -4,8 +4,12 @@ The weight of an edge is base * exp(log_scale), log_scale starting at 0. So its 
 (Dale's law by construction), an edge of weight 0 stays 0 and gets no gradient, and a step of an
 optimiser is a relative change. log_scale is one number per edge, or one per edge type, which then
 scales all edges of the type together and leaves their relative strengths alone.
+
+Edges with short-term plasticity come from *sites* (see `plasticity`): one for every source and synapse
+model that occur together. U, tau_rec and tau_fac are one value per synapse model, learned if asked for.
 """
 
+from collections.abc import Collection
 from typing import Final, Literal, get_args
 
 import numpy as np
@@ -14,10 +18,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from v1builder.load.network import EdgePopulation
-from v1builder.model.rollout import Projection
+from v1builder.model import plasticity
+from v1builder.model.parameters import POSITIVE, Bounds, GroupedParameter
+from v1builder.model.rollout import Plasticity, Projection
 
 EdgeGrouping = Literal["edge", "edge_type"]
 EDGE_GROUPINGS: Final[tuple[EdgeGrouping, ...]] = get_args(EdgeGrouping)
+
+#: Learnable parameters of short-term plasticity and their ranges.
+PLASTICITY_BOUNDS: Final[dict[str, Bounds]] = {
+    "U": Bounds("interval", 0, 1),
+    "tau_rec": POSITIVE,
+    "tau_fac": POSITIVE,
+}
 
 
 def delay_in_steps(delay: NDArray[np.floating], dt: float) -> NDArray[np.int32]:
@@ -38,6 +51,9 @@ class Edges(nn.Module):
         base: [e] pA, weights of the network the model was made from.
         log_scale: [e] or [n_types] learned, or None when the weights are frozen.
         group_of: [e] row of log_scale, or None when every edge has its own.
+        U, tau_rec, tau_fac: parameters of short-term plasticity, one value per synapse model, spread
+            over the sites; only where there are sites.
+        initial_u, initial_x: [k] state of each site at time 0.
     """
 
     base: Tensor
@@ -47,6 +63,12 @@ class Edges(nn.Module):
     delay_steps: Tensor
     log_scale: nn.Parameter | None
     group_of: Tensor | None
+    site_source: Tensor
+    initial_u: Tensor
+    initial_x: Tensor
+    U: GroupedParameter
+    tau_rec: GroupedParameter
+    tau_fac: GroupedParameter
 
     def __init__(
         self,
@@ -55,15 +77,30 @@ class Edges(nn.Module):
         n_source: int,
         dt: float,
         *,
-        trainable: bool,
+        trainable: Collection[str],
         grouping: str,
+        first_site: int,
         dtype: torch.dtype,
     ):
+        """Take the edges of one population.
+
+        Args:
+            edges: the population; its indices already count along the simulated cells.
+            source: name of the input, or None when the simulated cells are the source.
+            n_source: number of source units.
+            dt: ms.
+            trainable: what is learned, of "weight" and `PLASTICITY_BOUNDS`.
+            grouping: of the weights, see `EDGE_GROUPINGS`.
+            first_site: number of sites of the populations before this one.
+            dtype: of the values.
+        """
         super().__init__()
         self.source = source
         self.n_source = n_source
+        self.first_site = first_site
+        source_index = self._make_sites(edges, trainable, dtype)
         arrays = {
-            "source_index": edges.source_index,
+            "source_index": source_index,
             "target_index": edges.target_index,
             "receptor": edges.receptor,
             "delay_steps": delay_in_steps(edges.delay, dt),
@@ -73,15 +110,53 @@ class Edges(nn.Module):
             self.register_buffer(name, buffer, persistent=False)
         self.register_buffer("base", torch.tensor(edges.weight, dtype=dtype), persistent=False)
         group_of, log_scale = None, None
-        if trainable and grouping == "edge_type":
+        if "weight" in trainable and grouping == "edge_type":
             types, index = np.unique(edges.edge_type_id, return_inverse=True)
             group_of = torch.tensor(index, dtype=torch.int64)
             log_scale = nn.Parameter(torch.zeros(len(types), dtype=dtype))
-        elif trainable:
+        elif "weight" in trainable:
             log_scale = nn.Parameter(torch.zeros(len(edges), dtype=dtype))
         self.register_buffer("group_of", group_of, persistent=False)
         self.register_parameter("log_scale", log_scale)
         self.projection = self._projection()
+
+    def _make_sites(
+        self, edges: EdgePopulation, trainable: Collection[str], dtype: torch.dtype
+    ) -> NDArray[np.int32]:
+        """Make the sites; returns the source row of every edge, a unit or n_source + its site."""
+        site_source, model = np.empty(0, np.int64), np.empty(0, np.int64)
+        rows, table = edges.source_index, edges.plasticity
+        u, x = np.empty(0), np.empty(0)
+        if table is not None:
+            plastic = np.flatnonzero(table.group_of >= 0)
+            n_models = len(table.labels)
+            key = rows[plastic].astype(np.int64) * n_models + table.group_of[plastic]
+            sites, site_of = np.unique(key, return_inverse=True)
+            site_source, model = sites // n_models, sites % n_models
+            rows = rows.copy()
+            rows[plastic] = self.n_source + site_of
+            for name, bounds in PLASTICITY_BOUNDS.items():
+                parameter = GroupedParameter(
+                    table.values[name], model, bounds, trainable=name in trainable, dtype=dtype,
+                    grouping="synapse_model", labels=table.labels,
+                )  # fmt: skip
+                self.add_module(name, parameter)
+            u, x = table.values["u"][model], table.values["x"][model]
+        # NEST counts from a spike at time 0: u stays, and of x what it released is gone.
+        for name, values in (("initial_u", u), ("initial_x", x - x * u)):
+            self.register_buffer(name, torch.tensor(values, dtype=dtype), persistent=False)
+        source = torch.tensor(site_source, dtype=torch.int32)
+        self.register_buffer("site_source", source, persistent=False)
+        return rows
+
+    @property
+    def n_sites(self) -> int:
+        """Number of sites of short-term plasticity."""
+        return len(self.site_source)
+
+    def plasticity(self, dt: float) -> Plasticity:
+        """Coefficients of its sites."""
+        return plasticity.coefficients(self.U(), self.tau_rec(), self.tau_fac(), dt)
 
     def _projection(self) -> Projection:
         return Projection(
@@ -91,6 +166,8 @@ class Edges(nn.Module):
             self.target_index,
             self.receptor,
             self.delay_steps,
+            self.site_source,
+            self.first_site,
         )
 
     def _apply(self, fn, recurse=True):

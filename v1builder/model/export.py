@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from v1builder.load.network import GroupedValues, Network
 from v1builder.model.cells import CELL_PARAMETERS, table_of
-from v1builder.model.edges import Edges
+from v1builder.model.edges import PLASTICITY_BOUNDS, Edges
 from v1builder.schema.errors import NetworkError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def exported(model: V1Network, network: Network) -> Network:
         module = cast(Edges, model.edges[name])
         if module.log_scale is not None:
             population = replace(population, weight=module().detach().double().cpu().numpy())
-        edges[name] = population
+        edges[name] = replace(population, plasticity=_plasticity(module, population.plasticity))
     return replace(
         network,
         edges=edges,
@@ -51,6 +51,19 @@ def exported(model: V1Network, network: Network) -> Network:
         receptors=_table(model, network, network.receptors),
         bias_current=model.bias_current.double().cpu().numpy(),
     )
+
+
+def _plasticity(module: Edges, table: GroupedValues | None) -> GroupedValues | None:
+    """The parameters of short-term plasticity with the model's values."""
+    if table is None:
+        return None
+    learned = {
+        name: parameter.values().detach().double().cpu().numpy()
+        for name in PLASTICITY_BOUNDS
+        for parameter in [getattr(module, name)]
+        if parameter.trainable
+    }
+    return replace(table, values=table.values | learned)
 
 
 def _table(model: V1Network, network: Network, table: GroupedValues) -> GroupedValues:

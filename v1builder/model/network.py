@@ -1,6 +1,7 @@
 """A network as a torch module: parameters and time; what happens in a step is in `glif`."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,10 +12,10 @@ from torch.utils.checkpoint import checkpoint
 from v1builder.load import LEVELS, Network, load_network
 from v1builder.model.backends import BackendName, get_backend
 from v1builder.model.cells import CELL_PARAMETERS, TRAINABLE_CELL_PARAMETERS, Cells, check_cells
-from v1builder.model.edges import EDGE_GROUPINGS, Edges
+from v1builder.model.edges import EDGE_GROUPINGS, PLASTICITY_BOUNDS, Edges
 from v1builder.model.export import exported
 from v1builder.model.glif import propagators
-from v1builder.model.rollout import Rollout, State
+from v1builder.model.rollout import Plasticity, Rollout, State
 from v1builder.model.surrogate import Surrogate
 from v1builder.schema.errors import ConfigError, Problem, raise_if_any, unknown_name
 
@@ -33,6 +34,7 @@ class V1Network(nn.Module):
         edges: weights by edge population.
         bias_current: [n] pA, constant current into each cell.
         n_cells: number of simulated cells.
+        n_sites: number of sites of short-term plasticity.
         input_sizes: number of units of each input, by name.
     """
 
@@ -60,7 +62,8 @@ class V1Network(nn.Module):
             group_by: which cells share a value (`load.groups.LEVELS`), for all cell parameters or
                 by parameter name; and for "<edges>.weight", what shares a factor
                 (`edges.EDGE_GROUPINGS`). Unless said otherwise "cell_model" and "edge".
-            trainable: names of what is learned: cell parameters, and "<edges>.weight". None trains
+            trainable: names of what is learned: cell parameters, "<edges>.weight", and where edges
+                have short-term plasticity "<edges>.U", ".tau_rec" and ".tau_fac". None trains
                 the weights of all edges, which is what the published model trains.
             surrogate: derivative of a spike; triangular unless given.
             backend: what computes the rollout.
@@ -75,7 +78,13 @@ class V1Network(nn.Module):
         super().__init__()
         names = [*CELL_PARAMETERS, *(f"{name}.weight" for name in network.edges)]
         grouping = _groupings(group_by, names)
-        learned = _trainable(trainable, names)
+        plastic = [
+            f"{name}.{parameter}"
+            for name, edges in network.edges.items()
+            if edges.plasticity is not None
+            for parameter in PLASTICITY_BOUNDS
+        ]
+        learned = _trainable(trainable, names, plastic)
         _check_numbers(dt, dtype, checkpoint_steps)
         check_cells(network)
         self.dt = dt
@@ -87,20 +96,27 @@ class V1Network(nn.Module):
         self.cells = Cells(network, grouping, learned, dtype)
         self.edges = nn.ModuleDict()
         self.input_sizes: dict[str, int] = {}
+        n_sites = 0
         for name, edges in network.edges.items():
             source = None if edges.source == network.simulated else edges.source
             n_source = len(network.nodes[edges.source])
             if source is not None:
                 self.input_sizes[source] = n_source
-            self.edges[name] = Edges(
+            module = Edges(
                 edges,
                 source,
                 n_source,
                 dt,
-                trainable=f"{name}.weight" in learned,
+                trainable={
+                    key.removeprefix(f"{name}.") for key in learned if key.startswith(f"{name}.")
+                },
                 grouping=grouping.get(f"{name}.weight", "edge"),
+                first_site=n_sites,
                 dtype=dtype,
             )
+            self.edges[name] = module
+            n_sites += module.n_sites
+        self.n_sites = n_sites
         self.register_buffer("bias_current", torch.tensor(network.bias_current, dtype=dtype))
 
     def _edges(self) -> Iterator[Edges]:
@@ -119,6 +135,11 @@ class V1Network(nn.Module):
         def at_rest() -> Tensor:
             return like.new_zeros(batch, n, n_receptors)
 
+        def of_sites(name: str) -> Tensor:
+            parts = [getattr(edges, name) for edges in self._edges()]
+            values = torch.cat([*parts, like.new_zeros(0)])
+            return values.expand(batch, -1).clone()
+
         return State(
             U=like.new_zeros(batch, n),
             asc=like.new_zeros(batch, n, self.cells.asc_amps().shape[1]),
@@ -129,6 +150,10 @@ class V1Network(nn.Module):
             y2_slow=at_rest(),
             current=like.expand(batch, n).clone(),
             pending=like.new_zeros(longest, batch, n, n_receptors),
+            th_spike=like.new_zeros(batch, n),
+            th_voltage=like.new_zeros(batch, n),
+            u=of_sites("initial_u"),
+            x=of_sites("initial_x"),
         )
 
     def forward(
@@ -167,6 +192,7 @@ class V1Network(nn.Module):
         coefficients = propagators(self.cells(), self.dt)
         projections = [edges.projection for edges in self._edges()]
         weights = [edges() for edges in self._edges()]
+        plasticity = self._plasticity()
 
         def run(start: int, stop: int, state: State) -> Rollout:
             part = slice(start, stop)
@@ -178,6 +204,7 @@ class V1Network(nn.Module):
                 current if current is None or current.shape[1] == 1 else current[:, part],
                 state,
                 stop - start,
+                plasticity=plasticity,
                 surrogate=self.surrogate,
                 detach_reset=self.detach_reset,
                 record_voltage=record_voltage,
@@ -196,6 +223,18 @@ class V1Network(nn.Module):
             parts.append(done)
             state = parts[-1].state
         return _joined(parts)
+
+    def _plasticity(self) -> Plasticity | None:
+        """Coefficients of the sites of all edges, or None when there are none."""
+        parts = [edges.plasticity(self.dt) for edges in self._edges() if edges.n_sites]
+        if not parts:
+            return None
+        return Plasticity(
+            **{
+                field.name: torch.cat([getattr(part, field.name) for part in parts])
+                for field in fields(Plasticity)
+            }
+        )
 
     def export(self, network: Network) -> Network:
         """`network`, which this module was made from, with what was learned since; see `export`."""
@@ -303,12 +342,14 @@ def _groupings(group_by: str | Mapping[str, str], names: Sequence[str]) -> dict[
     return dict(group_by)
 
 
-def _trainable(trainable: Sequence[str] | None, names: Sequence[str]) -> set[str]:
+def _trainable(
+    trainable: Sequence[str] | None, names: Sequence[str], plastic: Sequence[str]
+) -> set[str]:
     """Names of what is learned, checked."""
     weights = [name for name in names if name.endswith(".weight")]
     if trainable is None:
         return set(weights)
-    allowed = [*TRAINABLE_CELL_PARAMETERS, *weights]
+    allowed = [*TRAINABLE_CELL_PARAMETERS, *weights, *plastic]
     problems = []
     for name in trainable:
         if name in ("t_ref", "E_L"):

@@ -82,7 +82,7 @@ class GroupedParameter(nn.Module):
     def __init__(
         self,
         values: NDArray[np.float64],
-        group_of: NDArray[np.int64],
+        group_of: NDArray[np.integer],
         bounds: Bounds = FREE,
         *,
         trainable: bool = False,

@@ -9,30 +9,62 @@ current):
         asc   <- asc * asc_decay
         U     <- U * P33 + (I + I_asc) * P30
                  + sum_r P31_fast*y1_fast + P32_fast*y2_fast + P31_slow*y1_slow + P32_slow*y2_slow
-        z      = 1 if U > V_th else 0                    # surrogate derivative in the backward pass
+        z      = 1 if U > threshold else 0               # surrogate derivative in the backward pass
         where z: asc <- asc_amps + asc * asc_refractory;  U <- V_reset;  refractory <- t_ref_steps
     else:
         z = 0;  refractory <- refractory - 1              # U and asc are held
     y2 <- P21*y1 + P11*y2;  y1 <- P11*y1 + y1_init * arriving[b,n,r]      # for fast and slow
     I  <- current[b,n,t]                                  # acts from the next step on
 
-`arriving` at step t is the sum of weight over every spike emitted in step t - delay_steps
-(delay_steps >= 1), of recurrent and input sources alike. A spike emitted in step t carries the time
-stamp (t+1)*dt; an input spike with time stamp s is therefore in row round(s/dt) - 1 of an input.
+threshold is V_th, and moves where `ThresholdDynamics` are given (see there). `arriving` at step t is
+the sum of weight over every spike emitted in step t - delay_steps (delay_steps >= 1), of recurrent and
+input sources alike. A spike emitted in step t carries the time stamp (t+1)*dt; an input spike with time
+stamp s is therefore in row round(s/dt) - 1 of an input.
+
+An edge with short-term plasticity delivers weight * release instead of weight; `release` belongs to a
+site, that is a source with all its edges of one synapse model (see `v1builder.model.plasticity`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from v1builder.model.surrogate import Surrogate
 
 
 @dataclass(frozen=True)
+class ThresholdDynamics:
+    """What GLIF levels 2, 4 and 5 add: a reset that depends on the voltage, a threshold that moves.
+
+    In a step in which the cell is not refractory, with U and I + I_asc as before the step,
+
+        th_spike   <- th_spike * th_spike_decay
+        th_voltage <- th_voltage * th_voltage_decay + U * th_voltage_per_mV + (I + I_asc) * th_voltage_per_pA
+        threshold   = V_th + th_spike + th_voltage
+        where z: U <- U before the step * voltage_reset_fraction + V_reset
+                 th_spike <- th_spike * th_spike_refractory + th_spike_add
+    """
+
+    voltage_reset_fraction: Tensor  # [n]
+    th_spike_add: Tensor  # [n] mV
+    th_spike_decay: Tensor  # [n] factor per step
+    th_spike_refractory: Tensor  # [n] factor per refractory period
+    th_voltage_decay: Tensor  # [n] factor per step
+    th_voltage_per_mV: Tensor  # noqa: N815  [n]
+    th_voltage_per_pA: Tensor  # noqa: N815  [n] mV/pA
+
+
+@dataclass(frozen=True)
 class Propagators:
-    """Exact one-step coefficients of every cell, differentiable unless noted; n cell, r port."""
+    """Exact one-step coefficients of every cell, differentiable unless noted; n cell, r port.
+
+    The last three are None when no cell has what they describe, as in a network of GLIF levels 1
+    and 3. A spike that arrives adds y2_init_fast to y2_fast (exponential currents), or U_jump to U
+    in the step of its arrival (delta synapses; lost while the cell is refractory).
+    """
 
     P33: Tensor  # [n] membrane decay exp(-dt g/C_m)
     P30: Tensor  # [n] mV/pA, constant current to voltage
@@ -53,6 +85,18 @@ class Propagators:
     P32_slow: Tensor  # [n, r]
     y1_init_slow: Tensor  # [n, r] amp_slow*e/tau_slow (1/ms)
     t_ref_steps: Tensor  # [n] int32, not differentiable
+    threshold: ThresholdDynamics | None = None
+    y2_init_fast: Tensor | None = None  # [n, r]
+    U_jump: Tensor | None = None  # [n, r] mV
+
+
+@dataclass(frozen=True)
+class Plasticity:
+    """Short-term plasticity of every site of every projection; s site. Differentiable."""
+
+    U: Tensor  # [s] release from rest, in (0, 1]
+    P_rec: Tensor  # [s] exp(-dt/tau_rec)
+    P_fac: Tensor  # [s] exp(-dt/tau_fac)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +106,12 @@ class Projection:
     Attributes:
         source: name of the input, or None when the simulated cells themselves are the source.
         n_source: number of source units.
-        source_index, target_index: [e] int32.
+        source_index, target_index: [e] int32. The source of an edge with short-term plasticity is
+            n_source + the position of its site in `site_source`.
         receptor: [e] int32, from 0.
         delay_steps: [e] int32, >= 1.
+        site_source: [k] int32, source unit of each site.
+        first_site: position of the first of them among the sites of all projections.
     """
 
     source: str | None
@@ -73,6 +120,13 @@ class Projection:
     target_index: Tensor
     receptor: Tensor
     delay_steps: Tensor
+    site_source: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int32))
+    first_site: int = 0
+
+    @property
+    def sites(self) -> slice:
+        """Where its sites lie among the sites of all projections."""
+        return slice(self.first_site, self.first_site + len(self.site_source))
 
 
 @dataclass(frozen=True)
@@ -87,6 +141,8 @@ class State:
         y2_fast, y2_slow: [b, n, r] pA.
         current: [b, n] pA, injected current that acts in the next step.
         pending: [d, b, n, r] pA; pending[k] arrives k steps from now (d = longest delay).
+        th_spike, th_voltage: [b, n] mV, moving parts of the threshold.
+        u, x: [b, s] utilisation and resources of every site of short-term plasticity.
     """
 
     U: Tensor
@@ -98,6 +154,10 @@ class State:
     y2_slow: Tensor
     current: Tensor
     pending: Tensor
+    th_spike: Tensor
+    th_voltage: Tensor
+    u: Tensor
+    x: Tensor
 
 
 @dataclass(frozen=True)
@@ -130,6 +190,7 @@ class Backend(Protocol):
         state: State,
         n_steps: int,
         *,
+        plasticity: Plasticity | None = None,
         surrogate: Surrogate,
         detach_reset: bool,
         record_voltage: bool,
@@ -145,7 +206,8 @@ class Backend(Protocol):
             current: [b or 1, t or 1, n] pA injected, or None.
             state: state before the first step.
             n_steps: number of steps.
-            surrogate: derivative of the spike with respect to (U - V_th)/(V_th).
+            plasticity: coefficients of the sites; None when there are none.
+            surrogate: derivative of the spike with respect to (U - threshold)/V_th.
             detach_reset: when True, no gradient flows through reset and after-spike jumps.
             record_voltage: keep `voltage` and `drive`.
         """

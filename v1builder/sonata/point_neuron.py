@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v1builder.schema.errors import NetworkError, Problem, nearest, raise_if_any, unknown_name
-from v1builder.schema.names import GLIF_TEMPLATE
+from v1builder.schema.names import GLIF_TEMPLATE, PSC_ALPHA, THRESHOLD_PARAMETERS
 
 TEMPLATES: Final = (GLIF_TEMPLATE, "nest:glif_psc")
 
@@ -60,12 +60,13 @@ def read_cell_model(parameters: Mapping[str, Any], template: str, where: object)
         if "asc_decay" in parameters:
             membrane["asc_decay"] = array("asc_decay")
     membrane["asc_r"] = array("asc_r") if "asc_r" in parameters else np.ones(n_asc)
+    membrane |= {name: np.zeros(()) for name in THRESHOLD_PARAMETERS}
     fast = array("tau_syn_fast" if "tau_syn_fast" in parameters else "tau_syn")
     if template == GLIF_TEMPLATE:
         receptors = {"tau_syn_slow": array("tau_syn_slow"), "amp_slow": array("amp_slow")}
     else:
         receptors = {"tau_syn_slow": fast.copy(), "amp_slow": np.zeros_like(fast)}
-    receptors = {"tau_syn_fast": fast, **receptors}
+    receptors = {"tau_syn_fast": fast, **receptors, "psc_shape": np.full(fast.shape, PSC_ALPHA)}
     return CellModel(membrane, receptors)
 
 
@@ -77,6 +78,7 @@ def cell_model_parameters(model: CellModel) -> dict[str, Any]:
     membrane = {
         name: value.tolist() if value.ndim else float(value)
         for name, value in model.membrane.items()
+        if name not in THRESHOLD_PARAMETERS
     }
     return {
         **membrane,
@@ -85,7 +87,7 @@ def cell_model_parameters(model: CellModel) -> dict[str, Any]:
         "spike_dependent_threshold": False,
         "after_spike_currents": True,
         "adapting_threshold": False,
-        **{name: value.tolist() for name, value in model.receptors.items()},
+        **{name: value.tolist() for name, value in model.receptors.items() if name != "psc_shape"},
     }
 
 

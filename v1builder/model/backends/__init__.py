@@ -2,18 +2,23 @@
 
 A backend is asked for by name. One that cannot run is an error, never replaced in silence; "auto"
 is the one choice left to the program: the fused backend where it can run (numba installed, tensors
-on the CPU), else the reference.
+on the CPU, a model it can compute), else the reference. What it took and why is logged once.
 """
 
+import logging
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
-from v1builder.model.rollout import Backend, Propagators, Rollout
+from v1builder.model.rollout import Backend, Plasticity, Propagators, Rollout
 from v1builder.schema.errors import ConfigError, unknown_name
 
 BackendName = Literal["auto", "reference", "fused"]
 BACKEND_NAMES: tuple[BackendName, ...] = get_args(BackendName)
+
+
+_log = logging.getLogger(__name__)
+_said: set[str] = set()
 
 
 def get_backend(name: BackendName | str = "auto") -> Backend:
@@ -38,10 +43,20 @@ def get_backend(name: BackendName | str = "auto") -> Backend:
     return import_module(f"v1builder.model.backends.{name}").rollout
 
 
-def _auto(propagators: Propagators, *args: Any, **kwargs: Any) -> Rollout:
-    """The fused backend for tensors on the CPU, the reference for others."""
-    on_cpu = propagators.P33.device.type == "cpu"
-    return get_backend("fused" if on_cpu else "reference")(propagators, *args, **kwargs)
+def _auto(
+    propagators: Propagators, *args: Any, plasticity: Plasticity | None = None, **kwargs: Any
+) -> Rollout:
+    """The fused backend for what it can compute, the reference for the rest."""
+    reason = import_module("v1builder.model.backends.fused").why_unsupported(
+        propagators, plasticity
+    )
+    if propagators.P33.device.type != "cpu":
+        reason = f"tensors on {propagators.P33.device.type}"
+    if reason is not None and reason not in _said:
+        _said.add(reason)
+        _log.warning("the reference backend computes this model, slower than fused: %s", reason)
+    chosen = get_backend("fused" if reason is None else "reference")
+    return chosen(propagators, *args, plasticity=plasticity, **kwargs)
 
 
 def _why_not_fused() -> str | None:

@@ -8,7 +8,7 @@ cells and synapses cost time and memory only when one of them is asked for.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isqrt
 from typing import Any, Final
 
@@ -30,7 +30,7 @@ from v1builder.model.backends._kernels_layout import (
     as_steps,
     samples_last,
 )
-from v1builder.model.rollout import Projection, Propagators, Rollout, State
+from v1builder.model.rollout import Plasticity, Projection, Propagators, Rollout, State
 from v1builder.model.surrogate import Surrogate
 from v1builder.schema.errors import ConfigError
 
@@ -79,6 +79,17 @@ class _Snapshot:
     ring: Array
 
 
+def why_unsupported(propagators: Propagators, plasticity: Plasticity | None) -> str | None:
+    """What of a model these kernels cannot compute, or None."""
+    if propagators.threshold is not None:
+        return "cells of GLIF level 2, 4 or 5"
+    if propagators.y2_init_fast is not None or propagators.U_jump is not None:
+        return "exponential or delta synapses"
+    if plasticity is not None:
+        return "short-term plasticity"
+    return None
+
+
 def rollout(
     propagators: Propagators,
     projections: Sequence[Projection],
@@ -88,6 +99,7 @@ def rollout(
     state: State,
     n_steps: int,
     *,
+    plasticity: Plasticity | None = None,
     surrogate: Surrogate,
     detach_reset: bool,
     record_voltage: bool,
@@ -95,9 +107,17 @@ def rollout(
     """Run `n_steps` steps. See `v1builder.model.rollout.Backend` for the arguments.
 
     Raises:
-        ConfigError: the tensors are not all float32 or all float64 on the CPU, or their shapes do
-            not fit together.
+        ConfigError: the model has what these kernels cannot compute (`why_unsupported`), the
+            tensors are not all float32 or all float64 on the CPU, or their shapes do not fit.
     """
+    reason = why_unsupported(propagators, plasticity)
+    if reason is not None:
+        raise ConfigError.of(
+            "the fused backend cannot compute this model",
+            "backend 'fused'",
+            reason,
+            "use backend 'reference' or 'auto'",
+        )
     coefficients = [getattr(propagators, name) for name in COEFFICIENTS]
     start = [getattr(state, name) for name in STATE]
     _check_tensors([*coefficients, *start, *weights, *([] if current is None else [current])])
@@ -133,7 +153,7 @@ def rollout(
             *weights,
             *(inputs[name] for name in differentiable),
         )
-    end_state = State(refractory=refractory, **dict(zip(STATE, end, strict=True)))
+    end_state = replace(state, refractory=refractory, **dict(zip(STATE, end, strict=True)))
     return Rollout(spikes=spikes, voltage=voltage, drive=drive, state=end_state)
 
 

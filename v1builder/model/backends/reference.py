@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from v1builder.model import glif
-from v1builder.model.rollout import Projection, Propagators, Rollout, State
+from v1builder.model import plasticity as stp
+from v1builder.model.rollout import Plasticity, Projection, Propagators, Rollout, State
 from v1builder.model.surrogate import Surrogate
 
 
@@ -25,9 +26,9 @@ class _Fanout:
     Attributes:
         delay: steps.
         edge: [k] position in the projection (and its weight).
-        source: [k] source of each.
+        source: [k] source of each, a unit or a site.
         slot: [k] target * n_receptors + receptor.
-        start, degree: [n_source] first of the k edges of each source, and how many it has.
+        start, degree: [sources] first of the k edges of each source, and how many it has.
     """
 
     delay: int
@@ -69,7 +70,8 @@ def _fanout(projection: Projection, delay: int, n_receptors: int) -> _Fanout:
     edge = (projection.delay_steps == delay).nonzero().flatten()
     edge = edge[torch.argsort(projection.source_index[edge], stable=True)]
     source = projection.source_index[edge].long()
-    degree = torch.bincount(source, minlength=projection.n_source)
+    n_sources = projection.n_source + len(projection.site_source)
+    degree = torch.bincount(source, minlength=n_sources)
     slot = projection.target_index[edge].long() * n_receptors + projection.receptor[edge].long()
     return _Fanout(delay, edge, source, slot, degree.cumsum(0) - degree, degree)
 
@@ -105,6 +107,21 @@ class _Deliver(torch.autograd.Function):
         return grad_spikes, grad_weight, None, None
 
 
+def _release(
+    projections: Sequence[Projection],
+    emissions: Sequence[Tensor],
+    plasticity: Plasticity,
+    state: State,
+) -> tuple[Tensor, State]:
+    """What every site releases in a step [b, s], and the state after it."""
+    of_sites = [
+        emitted[:, projection.site_source.long()]
+        for projection, emitted in zip(projections, emissions, strict=True)
+    ]
+    released, u, x = stp.step(state.u, state.x, torch.cat(of_sites, dim=1), plasticity)
+    return released, replace(state, u=u, x=x)
+
+
 def rollout(
     propagators: Propagators,
     projections: Sequence[Projection],
@@ -114,6 +131,7 @@ def rollout(
     state: State,
     n_steps: int,
     *,
+    plasticity: Plasticity | None = None,
     surrogate: Surrogate,
     detach_reset: bool,
     record_voltage: bool,
@@ -133,9 +151,16 @@ def rollout(
         z, before_spike, state = glif.step(
             state, arriving, injected, propagators, surrogate, detach_reset
         )
-        for projection, weight in zip(projections, weights, strict=True):
-            name = projection.source
-            emitted = z if name is None else inputs[name][:, t].to(dtype)
+        emissions = [
+            z if p.source is None else inputs[p.source][:, t].to(dtype) for p in projections
+        ]
+        if plasticity is not None:
+            released, state = _release(projections, emissions, plasticity, state)
+            emissions = [
+                torch.cat([emitted, released[:, projection.sites]], dim=1)
+                for projection, emitted in zip(projections, emissions, strict=True)
+            ]
+        for projection, weight, emitted in zip(projections, weights, emissions, strict=True):
             if not emitted.requires_grad and not emitted.any():
                 continue
             for fanout in _fanouts(projection, n_receptors):
