@@ -9,6 +9,7 @@ from v1builder.experiments.ablations import ABLATIONS, parse_ablation, usage
 from v1builder.experiments.ablations.theta import ASPECTS
 from v1builder.load.groups import LEVELS, group_cells
 from v1builder.schema.errors import NetworkError
+from v1builder.schema.names import THRESHOLD_PARAMETERS
 
 PARAMETERS = ("C_m", "g", "E_L", "V_th", "V_reset", "t_ref", "asc_amps", "asc_decay", "asc_r")
 
@@ -309,10 +310,10 @@ def test_same_seed_same_cells_and_draws_do_not_depend_on_company(network):
 
 
 def test_networks_the_space_has_no_rule_for_are_refused(network):
-    network.membrane.values["th_spike_add"] = np.ones(7)
-    with pytest.raises(NetworkError, match="no rule for the membrane parameter 'th_spike_add'"):
+    network.membrane.values["gap_junctions"] = np.ones(7)
+    with pytest.raises(NetworkError, match="no rule for the membrane parameter 'gap_junctions'"):
         parse_ablation("mean(ei)")(network)
-    del network.membrane.values["th_spike_add"]
+    del network.membrane.values["gap_junctions"]
     network.membrane.values["V_th"][2] = network.membrane.values["E_L"][2] - 1
     with pytest.raises(NetworkError, match="V_th - E_L must be positive"):
         parse_ablation("mean(ei)")(network)
@@ -323,3 +324,16 @@ def test_cells_without_after_spike_currents(network):
         network.membrane.values[name] = np.zeros((7, 0))
     ablated = parse_ablation("mean(ei) | no_asc")(network)
     assert ablated.membrane.values["asc_amps"].shape == (2, 0)
+
+
+def test_what_moves_the_threshold_is_averaged_linearly(network):
+    rng = np.random.default_rng(0)
+    moving = {name: rng.uniform(0.1, 1, 7) for name in THRESHOLD_PARAMETERS}
+    network.membrane.values.update(moving)
+    before = {name: network.membrane.per_cell(name) for name in moving}
+    ablated = parse_ablation("mean(global)")(network)
+    for name, values in before.items():
+        assert np.allclose(ablated.membrane.per_cell(name), values.mean(), rtol=1e-12)
+    only = parse_ablation("only(reset, global)")(network).membrane
+    assert np.ptp(only.per_cell("voltage_reset_fraction")) < 1e-12
+    assert np.array_equal(only.per_cell("th_spike_add"), before["th_spike_add"])

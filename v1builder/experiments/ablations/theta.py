@@ -1,8 +1,9 @@
 """Cells as points: GLIF parameters to a matrix in which means and differences make sense, and back.
 
-theta = (log C_m, log g, log(V_th - E_L), V_reset - E_L, t_ref, log k, a, r, E_L)
+theta = (log C_m, log g, log(V_th - E_L), V_reset - E_L, t_ref, log k, a, r, what moves the threshold, E_L)
 
-k are the rates, a the amplitudes and r the reset fractions of the after-spike currents.
+k are the rates, a the amplitudes and r the reset fractions of the after-spike currents. What moves the
+threshold of GLIF levels 2, 4 and 5, and their reset, is linear, because cells without it have zeros.
 Capacitances, conductances, distances to threshold and rates are positive and skewed, so they are
 averaged as logarithms, which also keeps log tau = log C_m - log g consistent; the others linearly.
 E_L itself has no influence on the spikes (synapses inject currents, so a cell only knows voltages
@@ -17,13 +18,14 @@ from numpy.typing import NDArray
 
 from v1builder.load.network import GroupedValues
 from v1builder.schema.errors import NetworkError, Problem, raise_if_any
+from v1builder.schema.names import THRESHOLD_PARAMETERS
 
 Matrix = NDArray[np.float64]
 Values = dict[str, NDArray[np.float64]]
 
 _LOGARITHMIC: Final = ("C_m", "g", "V_th", "asc_decay")
 _FROM_REST: Final = ("V_th", "V_reset")
-_SCALAR: Final = ("C_m", "g", "V_th", "V_reset", "t_ref", "E_L")
+_SCALAR: Final = ("C_m", "g", "V_th", "V_reset", "t_ref", "E_L", *THRESHOLD_PARAMETERS)
 _PER_CURRENT: Final = ("asc_decay", "asc_amps", "asc_r")
 
 #: Smallest refractory period, ms, of an ablated cell; simulators refuse 0.
@@ -35,8 +37,14 @@ _ROUNDING: Final = 1e-9
 #: Parameters that belong together when one aspect of a cell is ablated.
 ASPECTS: Final[dict[str, tuple[str, ...]]] = {
     "tau_m": ("C_m", "g"),
-    "threshold": ("V_th",),
-    "reset": ("V_reset",),
+    "threshold": (
+        "V_th",
+        "th_spike_add",
+        "th_spike_decay",
+        "th_voltage_index",
+        "th_voltage_decay",
+    ),
+    "reset": ("V_reset", "voltage_reset_fraction"),
     "t_ref": ("t_ref",),
     "asc_amps": ("asc_amps", "asc_r"),
     "asc_decay": ("asc_decay",),
@@ -80,7 +88,7 @@ def to_theta(membrane: GroupedValues) -> tuple[Matrix, Space]:
             f"ablations have no rule for the membrane parameter '{name}'",
             "network membrane",
             name,
-            "ablate a network of GLIF1 or GLIF3 cells",
+            "ablate a network of GLIF cells",
         )
         for name in values
         if name not in (*_SCALAR, *_PER_CURRENT)
@@ -116,8 +124,8 @@ def from_theta(theta: Matrix, space: Space) -> tuple[Values, dict[str, NDArray[n
     """GLIF parameters of points, and which rows had to be brought back into the physical range.
 
     Extrapolation (dose above 1) and independent resampling can leave that range in the linear
-    parameters: t_ref <= 0 becomes `T_REF_MIN`, V_reset >= V_th becomes V_th - `RESET_GAP_MIN`, and
-    r is brought into [0, 1].
+    parameters: t_ref <= 0 becomes `T_REF_MIN`, V_reset >= V_th becomes V_th - `RESET_GAP_MIN` where no
+    spike raises the threshold, r is brought into [0, 1], and negative rates become 0.
 
     Returns:
         values: [n] or [n, number of after-spike currents] by parameter.
@@ -131,10 +139,13 @@ def from_theta(theta: Matrix, space: Space) -> tuple[Values, dict[str, NDArray[n
     for name in _FROM_REST:
         values[name] = values[name] + values["E_L"]
     V_th, V_reset, t_ref = values["V_th"], values["V_reset"], values["t_ref"]
+    moves = (values["voltage_reset_fraction"] != 0) | (values["th_spike_add"] != 0)
     limited = {
         "t_ref": np.where(t_ref > 0, t_ref, T_REF_MIN),
-        "V_reset": np.where(V_reset < V_th, V_reset, V_th - RESET_GAP_MIN),
+        "V_reset": np.where((V_reset < V_th) | moves, V_reset, V_th - RESET_GAP_MIN),
         "asc_r": np.clip(values["asc_r"], 0.0, 1.0),
+        "th_spike_decay": values["th_spike_decay"].clip(min=0),
+        "th_voltage_decay": values["th_voltage_decay"].clip(min=0),
     }
     clipped = {}
     for name, within in limited.items():
