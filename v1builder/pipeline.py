@@ -49,7 +49,7 @@ def build(
     tables = curate.read_store(store)
     folder = build_network(
         tables,
-        curate.cell_models(tables),
+        curate.cell_models(tables, recipe.selection),
         recipe,
         radius,
         seed,

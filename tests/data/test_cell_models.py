@@ -210,10 +210,32 @@ def test_missing_parameter_names_the_model(store: Store) -> None:
     assert "asc_decay_1" in str(caught.value)
 
 
-def test_other_levels_select_but_make_no_models(store: Store) -> None:
-    assert len(select_cell_models(store, SelectionRule(glif_level=4))) > 0
-    with pytest.raises(ConfigError, match="this level cannot be made"):
-        cell_models(store, SelectionRule(glif_level=4))
+@pytest.mark.parametrize("level", [1, 4, 5])
+def test_models_of_other_levels(store: Store, level: int) -> None:
+    """Each with the mechanisms of its level and no other, rates per ms, the reset from E_L."""
+    models = cell_models(store, SelectionRule(glif_level=level))
+    assert models["population"].nunique() == 22
+    has_currents, has_reset, follows = level > 1, level > 1, level == 5
+    assert (models[["asc_amps_0", "asc_amps_1"]].any(axis=None)) == has_currents
+    assert (models["th_spike_add"] > 0).all() == has_reset
+    assert (models["th_voltage_decay"] > 0).all() == follows
+    assert models["voltage_reset_fraction"].between(0, 1).all()
+    model = models.iloc[0]
+    glif = store.glif_models
+    row = glif[(glif["specimen_id"] == model["specimen_id"]) & (glif["glif_level"] == level)]
+    fact = row.iloc[0]
+    if has_reset:
+        assert model["V_reset"] == fact["E_L_mV"] + fact["v_reset_add_mV"]
+        assert model["th_spike_decay"] == fact["th_spike_decay_per_s"] / 1000
+    else:
+        assert model["V_reset"] == fact["V_reset_mV"]
+    assert model["th_voltage_index"] == (fact["th_voltage_index_per_s"] / 1000 if follows else 0)
+
+
+def test_a_level_with_too_few_models_says_which_populations(store: Store) -> None:
+    with pytest.raises(DataError) as caught:
+        cell_models(store, SelectionRule(glif_level=2))
+    assert "population 'i23Vip' has no cell model" in str(caught.value)
 
 
 def test_population_without_models(store: Store) -> None:

@@ -19,7 +19,6 @@ from v1builder.schema.names import (
     GLIF_UNITS,
     PSC_ALPHA,
     SYNAPSE_CLASSES,
-    THRESHOLD_PARAMETERS,
 )
 from v1builder.sonata.point_neuron import CellModel, cell_model_parameters
 
@@ -27,7 +26,7 @@ from v1builder.sonata.point_neuron import CellModel, cell_model_parameters
 #: trainers hold node_type_id in so many.
 _BORROWED_FIRST = 2_000_000_000
 _PER_CURRENT = ("asc_amps", "asc_decay", "asc_r")
-_PER_CELL = tuple(p for p in GLIF_UNITS if p not in (*_PER_CURRENT, *THRESHOLD_PARAMETERS))
+_PER_CELL = tuple(p for p in GLIF_UNITS if p not in _PER_CURRENT)
 
 
 def build_models(cell_models: pd.DataFrame, populations: pd.DataFrame) -> pd.DataFrame:
@@ -118,7 +117,6 @@ def write_components(folder: Path, models: pd.DataFrame, ports: Receptors) -> No
             for name in _PER_CURRENT
         }
         membrane |= {name: np.asarray(model[name], dtype=np.float64) for name in _PER_CELL}
-        membrane |= {name: np.zeros(()) for name in THRESHOLD_PARAMETERS}
         receptors = {
             "tau_syn_fast": ports.tau_fast[row],
             "tau_syn_slow": ports.tau_slow[row],

@@ -2,8 +2,9 @@
 
 from v1builder.curate.cell_models import cell_models
 from v1builder.curate.citations import Citation, citations
-from v1builder.curate.selection import SelectionRule, select_cell_models
+from v1builder.curate.selection import select_cell_models
 from v1builder.curate.store import Store, read_store
+from v1builder.schema.recipe import SelectionRule
 
 __all__ = [
     "Citation",

@@ -8,20 +8,27 @@ borrowing populations belong to specimens without GLIF parameters in the snapsho
 import numpy as np
 import pandas as pd
 
-from v1builder.curate.selection import SelectionRule, select_cell_models
+from v1builder.curate.selection import select_cell_models
 from v1builder.curate.store import Store
 from v1builder.schema.errors import ConfigError, DataError, Problem, raise_if_any, unknown_name
-from v1builder.schema.names import GLIF_UNITS
+from v1builder.schema.names import GLIF_UNITS, THRESHOLD_PARAMETERS
+from v1builder.schema.recipe import SelectionRule
 
-_GLIF3 = 3
 _PARAMETERS = ("C_m", "g", "E_L", "V_th", "V_reset", "t_ref")
 _AFTER_SPIKE = ("asc_amps_0", "asc_amps_1", "asc_decay_0", "asc_decay_1", "asc_r_0", "asc_r_1")
+#: Levels with after-spike currents, with reset rules and a spike-dependent threshold, and with a
+#: voltage-dependent threshold (Teeter et al. 2018, Nat. Commun. 9:709).
+_WITH_CURRENTS = (3, 4, 5)
+_WITH_RESET_RULES = (2, 4, 5)
+_WITH_VOLTAGE_THRESHOLD = (5,)
+_MS_PER_S = 1000.0
 COLUMNS = (
     "population",
     "specimen_id",
     "borrowed_from",
     *_PARAMETERS,
     *_AFTER_SPIKE,
+    *THRESHOLD_PARAMETERS,
     "bkg_weight",
     "bkg_weight_source",
 )
@@ -37,31 +44,28 @@ def cell_models(store: Store, rule: SelectionRule | None = None) -> pd.DataFrame
     Returns:
         Columns population; specimen_id; borrowed_from (population, or "" for its own models);
         C_m (pF), g (nS), E_L, V_th, V_reset (mV), t_ref (ms); asc_amps_0/1 (pA), asc_decay_0/1
-        (rates, 1/ms), asc_r_0/1 (1); bkg_weight (pA) and bkg_weight_source: "published",
-        "borrowed from <population>" (the specimen's published weight there), or "median of
-        <population>" for a specimen that the published model does not have. Rows are in the order of
-        the populations table, then in that of the populations borrowed from, then by specimen.
+        (rates, 1/ms), asc_r_0/1 (1); the `THRESHOLD_PARAMETERS`; bkg_weight (pA) and
+        bkg_weight_source: "published", "borrowed from <population>" (the specimen's published weight
+        there), or "median of <population>" for a specimen that the published model does not have.
+        Rows are in the order of the populations table, then in that of the populations borrowed from,
+        then by specimen.
 
     Raises:
-        ConfigError: the rule asks for another level than GLIF3.
+        ConfigError: the rule names an unknown population.
         DataError: a population has no cell model, or a model lacks a parameter.
     """
     rule = SelectionRule() if rule is None else rule
-    if rule.glif_level != _GLIF3:
-        raise ConfigError.of(
-            "cell models of this level cannot be made",
-            "selection rule, glif_level",
-            rule.glif_level,
-            "use level 3; select_cell_models takes any level",
-        )
     models = _borrow(select_cell_models(store, rule), store, rule)
-    models = models.merge(_glif3_parameters(store), on="specimen_id", how="left", validate="m:1")
+    models = models.merge(
+        _glif_parameters(store, rule.glif_level), on="specimen_id", how="left", validate="m:1"
+    )
     models = _with_background_weight(models, store)
-    needed = (*_PARAMETERS, *_AFTER_SPIKE, "bkg_weight")
+    needed = (*_PARAMETERS, *_AFTER_SPIKE, *THRESHOLD_PARAMETERS, "bkg_weight")
     problems = [
         Problem(
             "a cell model lacks a value",
-            f"population {row['population']}, specimen {row['specimen_id']}, GLIF level {_GLIF3}",
+            f"population {row['population']}, specimen {row['specimen_id']}, "
+            f"GLIF level {rule.glif_level}",
             ", ".join(name for name in needed if pd.isna(row[name])),
             "complete the tables glif_models and population_cell_models",
         )
@@ -103,15 +107,28 @@ def _borrow(selected: pd.DataFrame, store: Store, rule: SelectionRule) -> pd.Dat
     return models
 
 
-def _glif3_parameters(store: Store) -> pd.DataFrame:
-    """Parameters of every GLIF3 model under the names that NEST and the SONATA files use."""
-    table = store.glif_models[store.glif_models["glif_level"] == _GLIF3]
+def _glif_parameters(store: Store, level: int) -> pd.DataFrame:
+    """Parameters of every model of a level under the names that NEST and the SONATA files use.
+
+    What the level lacks is zero, or without effect; what it should have and the table lacks is NaN.
+    """
+    table = store.glif_models[store.glif_models["glif_level"] == level]
     columns = {"specimen_id": table["specimen_id"]}
     columns |= {name: table[f"{name}_{GLIF_UNITS[name]}"] for name in _PARAMETERS}
+    has_currents = level in _WITH_CURRENTS
     for k in (0, 1):
-        columns[f"asc_amps_{k}"] = table[f"asc_amp_{k}_pA"]
-        columns[f"asc_decay_{k}"] = 1 / table[f"asc_tau_{k}_ms"]
-        columns[f"asc_r_{k}"] = table[f"asc_r_{k}"]
+        columns[f"asc_amps_{k}"] = table[f"asc_amp_{k}_pA"] if has_currents else 0.0
+        columns[f"asc_decay_{k}"] = 1 / table[f"asc_tau_{k}_ms"] if has_currents else 1.0
+        columns[f"asc_r_{k}"] = table[f"asc_r_{k}"] if has_currents else 1.0
+    columns |= dict.fromkeys(THRESHOLD_PARAMETERS, 0.0)
+    if level in _WITH_RESET_RULES:
+        columns["V_reset"] = table["E_L_mV"] + table["v_reset_add_mV"]
+        columns["voltage_reset_fraction"] = table["v_reset_fraction"]
+        columns["th_spike_add"] = table["th_spike_add_mV"]
+        columns["th_spike_decay"] = table["th_spike_decay_per_s"] / _MS_PER_S
+    if level in _WITH_VOLTAGE_THRESHOLD:
+        columns["th_voltage_index"] = table["th_voltage_index_per_s"] / _MS_PER_S
+        columns["th_voltage_decay"] = table["th_voltage_decay_per_s"] / _MS_PER_S
     return pd.DataFrame(columns)
 
 

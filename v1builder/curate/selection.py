@@ -6,47 +6,11 @@ stimulus that the fit did not see. On the snapshot this gives the 165 published 
 the snapshot has the GLIF parameters.
 """
 
-from typing import Annotated
-
 import pandas as pd
-from pydantic import Field
 
 from v1builder.curate.store import Store
-from v1builder.schema.config import Settings
 from v1builder.schema.errors import DataError, Problem, raise_if_any
-
-_LAYERS: dict[str, tuple[str, ...]] = {
-    "VisL1": ("1",),
-    "VisL23": ("2/3",),
-    "VisL4": ("4",),
-    "VisL5": ("5",),
-    "VisL6": ("6a",),
-}
-_BORROW: dict[str, tuple[str, ...]] = {
-    "e4other": ("e4Nr5a1", "e4Rorb", "e4Scnn1a"),
-    "i5Vip": ("i23Vip", "i4Vip"),
-    "i6Vip": ("i23Vip", "i4Vip"),
-}
-
-
-class SelectionRule(Settings):
-    """Thresholds and names of the selection rule. The defaults are the published model.
-
-    Attributes:
-        area: cortical area of the specimens.
-        explained_variance_min: least explained variance of the second noise stimulus, exclusive.
-        glif_level: level of the GLIF model that must explain it.
-        layers: layers of the specimens for each `location` of a population. Layer 6b is left out:
-            all 37 published cell models of layer 6 come from 6a, and the one specimen of 6b that
-            would pass the other criteria (522147522) is not among the published ones.
-        borrow: for a population that selects nothing, the populations whose models it uses.
-    """
-
-    area: str = "VISp"
-    explained_variance_min: Annotated[float, Field(le=1)] = 0.7
-    glif_level: Annotated[int, Field(ge=1, le=5)] = 3
-    layers: dict[str, tuple[str, ...]] = _LAYERS
-    borrow: dict[str, tuple[str, ...]] = _BORROW
+from v1builder.schema.recipe import SelectionRule
 
 
 def _words(cell: str | None) -> list[str]:
@@ -78,6 +42,8 @@ def select_cell_models(store: Store, rule: SelectionRule | None = None) -> pd.Da
     rule = SelectionRule() if rule is None else rule
     glif = store.glif_models
     level = glif["glif_level"] == rule.glif_level
+    # NaN where the level has no such term.
+    level &= ~((glif["v_reset_fraction"] < 0) | (glif["v_reset_fraction"] > 1))
     explained = pd.Series(
         glif.set_index("specimen_id")["explained_variance_noise2"][level.to_numpy()]
     )
