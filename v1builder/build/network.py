@@ -1,7 +1,7 @@
 """Tables + recipe -> a SONATA network folder.
 
 The folder holds circuit_config.json, provenance.json, network/ (nodes, edges and their types),
-components/ (cell and synapse models) and reference/ (in vivo recordings to compare with). It gets
+components/ (cell and synapse models) and reference/ (what to compare it with). It gets
 its name only when it is complete. Edges are drawn, weighted and written block of targets by block,
 so memory does not grow with their number; the same seed gives the same bytes whatever the number of
 threads.
@@ -43,6 +43,14 @@ from v1builder.schema.recipe import BuildRecipe
 #: Called as progress(stage, done, total); `done` and `total` count V1 cells.
 Progress = Callable[[str, int, int], None]
 
+#: Tables that the recurrent edges are drawn from.
+_DRAWN_FROM = (
+    "populations",
+    "connection_probability",
+    "distance_orientation_rule",
+    "psp_lookup",
+    "psp_amplitude",
+)
 _EDGE_COLUMNS = {"syn_weight": np.float32, "nsyns": np.int32}
 _CELL_COLUMNS = ("x", "y", "z", "tuning_angle", "target_sizes")
 
@@ -53,6 +61,8 @@ class Tables(Protocol):
     Columns are those of the curated tables; units are in their names.
     """
 
+    @property
+    def specimens(self) -> pd.DataFrame: ...  # noqa: D102
     @property
     def populations(self) -> pd.DataFrame: ...  # noqa: D102
     @property
@@ -141,10 +151,7 @@ def build_network(
             "bkg_to_v1": _write_background(folder, plan, report),
         }
         _write_circuit(folder)
-        # Training pulls firing rates towards the living animal's, so the recordings travel along.
-        write_text(
-            folder / "reference" / "in_vivo.csv", tables.neuropixels_reference.to_csv(index=False)
-        )
+        _write_reference(folder, plan)
         write_json(folder / "provenance.json", _provenance(plan, radius, n_edges))
     return Path(out)
 
@@ -287,6 +294,31 @@ def _write_circuit(folder: Path) -> None:
         for name in (V1, LGN, BKG)
     ]
     sonata.write_circuit_config(folder, nodes, edges)
+
+
+def _write_reference(folder: Path, plan: _Plan) -> None:
+    """What a network is compared with travels along, so that it can be checked on its own.
+
+    Recordings (training pulls firing rates towards them), the tables it was drawn from, measured
+    features of the specimens behind its cells, and the PSP per pA its weights were divided by.
+    """
+    tables, models = plan.tables, plan.models
+    n_ports = plan.ports.unit_psp.shape[1]
+    measured = ["specimen_id", "rheobase_pA", "f_i_slope_Hz_per_pA"]
+    used = tables.specimens["specimen_id"].isin(models["specimen_id"])
+    unit_psp = {
+        "node_type_id": np.repeat(models["node_type_id"].to_numpy(), n_ports),
+        "receptor_type": np.tile(np.arange(1, n_ports + 1), len(models)),
+        "unit_psp_mV_per_pA": plan.ports.unit_psp.ravel(),
+    }
+    written = {
+        "in_vivo": tables.neuropixels_reference,
+        "specimens": tables.specimens.loc[used, measured],
+        "unit_psp": pd.DataFrame(unit_psp),
+    }
+    written |= {name: getattr(tables, name) for name in _DRAWN_FROM}
+    for name, table in written.items():
+        write_text(folder / "reference" / f"{name}.csv", table.to_csv(index=False))
 
 
 def _provenance(plan: _Plan, radius: float, n_edges: dict[str, int]) -> dict[str, Any]:

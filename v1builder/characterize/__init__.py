@@ -1,0 +1,1 @@
+"""Derived quantities of a network: what its cells, synapses and connections amount to."""
