@@ -1,8 +1,9 @@
 """SONATA membrane reports of point neurons: one element per cell.
 
-Layout: /report/<population>/data [time, cell] with attribute `units`, and mapping/{node_ids,
-index_pointers, element_ids, element_pos, time = (start, stop, step) in ms}. The older
-name `index_pointer`, which BMTK reads and writes, is a link to the same dataset.
+Layout: /report/<population>/data [time, cell] with attributes `units` and `variable` (without which
+BMTK's plots fail), and mapping/{node_ids, index_pointers, element_ids, element_pos, time = (start,
+stop, step) in ms}. The older name `index_pointer`, which BMTK reads and writes, is a link to the same
+dataset.
 """
 
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ def write_report(
     start: float,
     step: float,
     units: str,
+    variable: str = "V_m",
 ) -> None:
     """Write one population's report as float32.
 
@@ -62,6 +64,7 @@ def write_report(
         start: ms, time of the first row.
         step: ms between rows.
         units: unit of the values, for example "mV".
+        variable: what they are.
 
     Raises:
         NetworkError: the shapes disagree.
@@ -78,7 +81,7 @@ def write_report(
         )
     with open_to_write(path) as file:
         group = file.create_group(f"report/{population}")
-        write_dataset(group, "data", values).attrs["units"] = units
+        write_dataset(group, "data", values).attrs.update(units=units, variable=variable)
         mapping = group.create_group("mapping")
         write_dataset(mapping, "node_ids", ids.astype(np.uint64)).attrs["sorted"] = np.uint8(
             bool(np.all(ids[1:] > ids[:-1]))

@@ -6,7 +6,7 @@ allensdk is no dependency of this project. Its environment (Python 3.11):
     pip install allensdk==2.16.2 numpy==1.23.5 pandas==1.5.3 scipy==1.10.1
 
 Every cell and level gets two stimuli, given in units of the cell's rheobase g (V_th - E_L), as pieces
-of 5 ms: steps and noise. It runs at the 50 us of the published fits, and at half and a quarter of it,
+of 5 ms: steps and noise. It runs at the 50 us of the published fits, and at half and a fifth of it,
 so that what changes with the step can be told from what does not.
 
 OUT holds: specimen [m], level [m] of each model; relative_current [2, pieces]; piece_ms; for every
@@ -16,7 +16,6 @@ asked for where allensdk stopped because a reset ended above the threshold; and 
 threshold [m, 2, samples] in mV above E_L at the ends of the steps sample_step, NaN in the refractory
 period.
 """
-# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 
 import sys
 
@@ -26,7 +25,7 @@ from allensdk.model.glif.glif_neuron import GlifNeuron
 
 N_SPECIMENS = 24
 DURATION_MS, PIECE_MS, SAMPLE_MS = 1000.0, 5.0, 5.0
-DT_US = (50.0, 25.0, 12.5)
+DT_US = (50.0, 25.0, 10.0)
 
 
 def chosen_models(table):
@@ -105,11 +104,13 @@ def neuron_of(row, dt):
     return GlifNeuron.from_dict(config)
 
 
-def steps_run(output):
+def steps_run(output, cut_length):
     """Steps until allensdk stopped; it leaves the rest NaN, as it does within a spike."""
-    known = np.flatnonzero(~np.isnan(output["voltage"]))
-    last = max([*known[-1:], *output["spike_time_steps"][-1:]])
-    return int(last) + 1
+    n_steps = len(output["voltage"])
+    known = np.flatnonzero(~np.isnan(output["voltage"]))[-1] + 1
+    spikes = output["spike_time_steps"]
+    within_a_spike = len(spikes) > 0 and spikes[-1] + cut_length >= n_steps
+    return n_steps if within_a_spike else int(known)
 
 
 def main(table_path, out_path):
@@ -140,7 +141,7 @@ def main(table_path, out_path):
                 output = neuron.run(current)
                 steps = output["spike_time_steps"].astype(np.int32)
                 spikes.append(np.stack([steps, np.full_like(steps, i), np.full_like(steps, kind)]))
-                completed[i, kind] = steps_run(output)
+                completed[i, kind] = steps_run(output, neuron.spike_cut_length)
                 voltage[i, kind] = output["voltage"][sample_step] * 1e3
                 threshold[i, kind] = output["threshold"][sample_step] * 1e3
         key = f"{dt_us:g}"

@@ -5,7 +5,6 @@ Usage: python nest_network.py FOLDER
 Reads FOLDER/in.json and FOLDER/in.npz, writes FOLDER/out.npz. What they hold is said in
 `v1builder.verify.nest_process`.
 """
-# pyright: reportAttributeAccessIssue=false, reportPossiblyUnboundVariable=false
 
 import json
 import sys
