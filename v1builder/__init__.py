@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from v1builder.calibrate import calibrate
     from v1builder.experiments import compare
     from v1builder.fetch import fetch
     from v1builder.load import load_network
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _HOME = {
     "V1Network": "v1builder.model",
     "build": "v1builder.pipeline",
+    "calibrate": "v1builder.calibrate",
     "compare": "v1builder.experiments",
     "fetch": "v1builder.fetch",
     "load": "v1builder.model",
@@ -42,6 +44,7 @@ _HOME = {
 __all__ = [
     "V1Network",
     "build",
+    "calibrate",
     "compare",
     "fetch",
     "load",

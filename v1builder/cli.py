@@ -189,6 +189,49 @@ def simulate(
 
 
 @app.command()
+def calibrate(
+    net: Net,
+    out: Out,
+    seed: Annotated[int, typer.Option(help="Of all spike trains. Same seed, same bytes.")] = 1,
+    targets: Annotated[
+        Path | None, typer.Option(help="CSV: population, target_median_rate_Hz; else NET's own.")
+    ] = None,
+    fraction: Annotated[
+        float, typer.Option(help="Of the targets. The published weights correspond to 0.27.")
+    ] = 1.0,
+    tolerance: Annotated[float, typer.Option(help="Relative, of each median rate.")] = 0.01,
+    seconds: Annotated[
+        float | None, typer.Option(help="Simulated time per cell; else by number and rate.")
+    ] = None,
+    trials: Annotated[int, typer.Option(help="Gratings per direction, recurrence on.")] = 10,
+    overwrite: Overwrite = False,
+) -> None:
+    """Tune background weights to spontaneous rates; compare the network with recordings."""
+    import json
+
+    from v1builder.calibrate import calibrate as run
+    from v1builder.report.operating_point import sentences
+
+    with _Bars() as progress:
+        run(
+            net,
+            out,
+            seed=seed,
+            targets=targets,
+            fraction=fraction,
+            tolerance=tolerance,
+            seconds=seconds,
+            trials=trials,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    page = out / "calibration" / "index.html"
+    for sentence in sentences(json.loads(page.with_name("calibration.json").read_text())):
+        console.print(f"  - {escape(sentence)}", highlight=False)
+    console.print(f"network: {out}\npage: {page}")
+
+
+@app.command()
 def train(experiment: ExperimentFile, out: Out, resume: Resume = False) -> None:
     """Train the experiment's intact network with its first seed."""
     from v1builder.train import load_experiment

@@ -82,6 +82,8 @@ class Tables(Protocol):
     @property
     def neuropixels_reference(self) -> pd.DataFrame: ...  # noqa: D102
     @property
+    def background_target_rate(self) -> pd.DataFrame: ...  # noqa: D102
+    @property
     def provenance(self) -> dict[str, Any]: ...  # noqa: D102
 
 
@@ -313,6 +315,7 @@ def _write_reference(folder: Path, plan: _Plan) -> None:
     }
     written = {
         "in_vivo": tables.neuropixels_reference,
+        "background_target_rate": tables.background_target_rate,
         "specimens": tables.specimens.loc[used, measured],
         "unit_psp": pd.DataFrame(unit_psp),
     }

@@ -1,0 +1,122 @@
+"""The tuned network with recurrence on: spontaneous rates, and responses to drifting gratings.
+
+The gratings are those of task grating_tuning: 8 directions, 2 Hz, 0.04 cycles/degree, contrast 0.8,
+0.5 s of gray and 2 s of grating, of which the 2 s count. Preferred rate, OSI and DSI are of each
+cell's mean over trials; with few trials a cell that hardly fires looks selective by chance.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from v1builder.analysis.tuning import dsi_vector, osi_vector
+from v1builder.calibrate.spontaneous import (
+    N_TRIALS,
+    WARM_UP_MS,
+    count_spikes,
+    gray_rates,
+    poisson_trains,
+    segment_steps,
+)
+from v1builder.lgn import LGN
+from v1builder.load import Network
+from v1builder.model import V1Network
+from v1builder.schema.names import BKG
+from v1builder.schema.names import LGN as LGN_POPULATION
+from v1builder.tasks import GratingTuning, Trials, make_task
+
+Array = NDArray[np.float64]
+Progress = Callable[[str, int, int], None]
+
+#: Seconds of gray screen per cell, all trials together.
+GRAY_SECONDS: Final = 40.0
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What the recurrent network does.
+
+    Attributes:
+        spontaneous: [n_cells] Hz on a gray screen.
+        directions: [d] degrees.
+        evoked: [d, n_cells] Hz, mean over trials; None for a network without LGN.
+    """
+
+    spontaneous: Array
+    directions: Array
+    evoked: Array | None
+
+    def measured(self) -> dict[str, Array]:
+        """[n_cells] by metric of the recordings, see `analysis.invivo.compare_with_recordings`."""
+        found = {"spontaneous_rate_Hz": self.spontaneous}
+        if self.evoked is not None:
+            found["mean_rate_Hz"] = self.evoked.mean(axis=0)
+            found["preferred_rate_Hz"] = self.evoked.max(axis=0)
+            found["osi"] = osi_vector(self.evoked, self.directions)
+            found["dsi"] = dsi_vector(self.evoked, self.directions)
+        return found
+
+
+def operating_point(
+    network: Network,
+    *,
+    seed: int,
+    trials: int = 10,
+    dt: float = 1.0,
+    backend: str = "auto",
+    progress: Progress | None = None,
+) -> OperatingPoint:
+    """Run the whole network, recurrence included.
+
+    Args:
+        network: with LGN and background.
+        seed: of the spike trains.
+        trials: of every direction.
+        dt: ms.
+        backend: of the model.
+        progress: told of every run.
+    """
+    report = progress or (lambda _stage, _done, _total: None)
+    model = V1Network(network, dt=dt, trainable=(), backend=backend)
+    rates = gray_rates(network, dt)
+    streams = np.random.SeedSequence([seed, 0]).generate_state(2)
+    segment = segment_steps(network.n_cells)
+    warm_up = round(WARM_UP_MS / dt)
+    n_steps = warm_up + round(GRAY_SECONDS * 1000 / dt / N_TRIALS)
+    report("gray screen, recurrent", 0, 1)
+    trains = poisson_trains(rates, N_TRIALS, n_steps, dt, int(streams[0]), segment)
+    spontaneous = count_spikes(model, trains, warm_up).sum(axis=0) / GRAY_SECONDS
+    report("gray screen, recurrent", 1, 1)
+    if LGN_POPULATION not in rates or BKG not in rates:
+        return OperatingPoint(spontaneous, np.empty(0), None)
+    settings = GratingTuning(background_rate=float(rates[BKG].mean()))
+    used = np.unique(
+        np.concatenate(
+            [e.source_index for e in network.edges.values() if e.source == LGN_POPULATION]
+        )
+    )
+    filters = LGN(network.nodes[LGN_POPULATION], dt=dt, active=used.astype(np.int64))
+    task = make_task(settings, filters, dt=dt, n_background=len(rates[BKG]))
+    generator = torch.Generator().manual_seed(int(streams[1]))
+    n = task.n_classes
+    each = Trials("test", torch.arange(n), torch.arange(n))
+    total = np.zeros((n, network.n_cells))
+    for done in range(trials):
+        report("gratings, recurrent", done, trials)
+        shown = _segments(task.inputs(each, generator), segment)
+        total += count_spikes(model, shown, task.response.start)
+    report("gratings, recurrent", trials, trials)
+    seconds = trials * (task.response.stop - task.response.start) * dt / 1000
+    directions = np.array([grating.direction for grating in task.stimuli["test"].gratings])
+    return OperatingPoint(spontaneous, directions, total / seconds)
+
+
+def _segments(inputs: dict[str, Tensor], steps: int) -> Iterator[dict[str, Tensor]]:
+    parts = [spikes.split(steps, dim=1) for spikes in inputs.values()]
+    for segment in zip(*parts, strict=True):
+        yield dict(zip(inputs, segment, strict=True))

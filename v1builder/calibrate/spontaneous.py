@@ -1,0 +1,256 @@
+"""Cells on a gray screen, without one another: LGN units at their spontaneous rates and background.
+
+With recurrence off every cell is independent, so any of them can be simulated without the rest and
+for as long as its rate needs. The trials of a batch are virtual replicas of each cell: the same
+synapses, other spike trains. A measurement with the same `seed` uses the same spike trains whatever
+the weights (common random numbers), so that rates at two weights differ by the weights alone.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Final, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from v1builder.lgn import LGN
+from v1builder.load import Network, NodePopulation
+from v1builder.model import V1Network
+from v1builder.model.edges import Edges
+from v1builder.schema.errors import NetworkError
+from v1builder.schema.names import BKG
+from v1builder.schema.names import LGN as LGN_POPULATION
+
+Array = NDArray[np.float64]
+
+#: Replicas of a cell; their scatter gives the error of a rate.
+N_TRIALS: Final = 8
+#: Discarded at the start of a trial; the slowest after-spike current of the published models has 333 ms.
+WARM_UP_MS: Final = 1000.0
+_SEGMENT_VALUES = 1 << 24  # spikes of a segment, cells x steps x trials: 64 MiB
+_SEGMENT_STEPS = 250
+
+
+def gray_rates(network: Network, dt: float) -> dict[str, Array]:
+    """Rates of the units of every input while the screen is gray, [n_units] Hz.
+
+    The background's are the column `rate_Hz` of its nodes; the LGN's are what its filters give.
+
+    Raises:
+        NetworkError: an input is neither LGN nor background, or the background has no `rate_Hz`.
+    """
+    rates = {}
+    for name in dict.fromkeys(edges.source for edges in network.edges.values()):
+        if name == network.simulated:
+            continue
+        nodes = network.nodes[name]
+        if name == LGN_POPULATION:
+            # Nothing else changes on a gray screen, so one step says it all.
+            filters = LGN(nodes, dt=dt, dtype=torch.float64)
+            gray = torch.zeros(1, *filters.raster.shape, dtype=torch.float64)
+            rates[name] = filters.rates(gray)[0].numpy()
+        elif "rate_Hz" in nodes.attributes:
+            rates[name] = nodes.attributes["rate_Hz"].astype(np.float64)
+        else:
+            raise NetworkError.of(
+                "the rate of an input on a gray screen is not known",
+                f"node population {name}",
+                ", ".join(sorted(nodes.attributes)),
+                "add the column rate_Hz to its node types table",
+            )
+    return rates
+
+
+def without_recurrence(network: Network) -> Network:
+    """The network with the edges among its simulated cells removed."""
+    inputs = {name: e for name, e in network.edges.items() if e.source != network.simulated}
+    return replace(network, edges=inputs)
+
+
+def only_cells(network: Network, cells: NDArray[np.int64], *, all_inputs: bool = False) -> Network:
+    """Some of the cells with their inputs.
+
+    Args:
+        network: without recurrence.
+        cells: [k] positions, ascending.
+        all_inputs: keep the input units that reach none of the cells too.
+
+    Returns:
+        The network; `nodes[input].node_id` says which units are left.
+    """
+    new_position = np.full(network.n_cells, -1, np.int32)
+    new_position[cells] = np.arange(len(cells))
+    nodes = dict(network.nodes)
+    nodes[network.simulated] = _part(network.cells, cells)
+    kept = {name: new_position[e.target_index] >= 0 for name, e in network.edges.items()}
+    units: dict[str, NDArray[np.int64]] = {}
+    for name, population in network.edges.items():
+        reaching = population.source_index[kept[name]].astype(np.int64)
+        if all_inputs:
+            reaching = np.arange(len(network.nodes[population.source]))
+        units[population.source] = np.union1d(units.get(population.source, reaching), reaching)
+    for source, positions in units.items():
+        nodes[source] = _part(network.nodes[source], positions)
+    edges = {}
+    for name, population in network.edges.items():
+        here = kept[name]
+        source = np.searchsorted(units[population.source], population.source_index[here])
+        columns = {
+            key: getattr(population, key)[here]
+            for key in ("edge_type_id", "weight", "nsyns", "delay", "receptor")
+        }
+        plasticity = population.plasticity
+        if plasticity is not None:
+            columns["plasticity"] = replace(plasticity, group_of=plasticity.group_of[here])
+        edges[name] = replace(
+            population,
+            source_index=source.astype(np.int32),
+            target_index=new_position[population.target_index[here]],
+            **columns,
+        )
+    return replace(
+        network,
+        nodes=nodes,
+        edges=edges,
+        membrane=replace(network.membrane, group_of=network.membrane.group_of[cells]),
+        receptors=replace(network.receptors, group_of=network.receptors.group_of[cells]),
+        bias_current=network.bias_current[cells],
+    )
+
+
+def _part(nodes: NodePopulation, positions: NDArray[np.integer]) -> NodePopulation:
+    return replace(
+        nodes,
+        node_id=nodes.node_id[positions],
+        node_type_id=nodes.node_type_id[positions],
+        attributes={name: values[positions] for name, values in nodes.attributes.items()},
+    )
+
+
+def poisson_trains(
+    rates: dict[str, Array], n_trials: int, n_steps: int, dt: float, seed: int, segment: int
+) -> Iterator[dict[str, Tensor]]:
+    """Spike counts of units that each fire at a constant rate, in consecutive segments.
+
+    The number of spikes of a segment is drawn first; each then falls on a unit in proportion to its
+    rate and on any trial and step alike, which is exact and costs one draw per spike.
+
+    Args:
+        rates: [n_units] Hz by name.
+        n_trials: independent trials.
+        n_steps: length of all segments together.
+        dt: ms.
+        seed: same seed and segment, same trains.
+        segment: steps at a time.
+
+    Yields:
+        [n_trials, steps, n_units] uint8 by name.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    cumulative = {name: torch.from_numpy(values).cumsum(0) for name, values in rates.items()}
+    for start in range(0, n_steps, segment):
+        steps = min(segment, n_steps - start)
+        trains = {}
+        for name, total in cumulative.items():
+            n_units = len(total)
+            counts = torch.zeros(n_trials * steps * n_units, dtype=torch.uint8)
+            if n_units and total[-1] > 0:
+                mean = total[-1] * (n_trials * steps * dt / 1000)
+                n = int(torch.poisson(mean, generator=generator))
+                drawn = torch.rand(n, dtype=torch.float64, generator=generator) * total[-1]
+                unit = torch.searchsorted(total, drawn, right=True).clamp_(max=n_units - 1)
+                place = torch.randint(n_trials * steps, (n,), generator=generator)
+                ones = torch.ones(n, dtype=torch.uint8)
+                counts.scatter_add_(0, place * n_units + unit, ones)
+            trains[name] = counts.view(n_trials, steps, n_units)
+        yield trains
+
+
+class IndependentCells:
+    """Some cells of a network without recurrence, ready to be measured at any background weight.
+
+    Attributes:
+        n_cells: number of them, k.
+    """
+
+    def __init__(
+        self, network: Network, rates: dict[str, Array], *, dt: float, backend: str = "auto"
+    ):
+        """Make the model.
+
+        Args:
+            network: of `only_cells`, with background edges.
+            rates: of the inputs, [n_units] Hz by name.
+            dt: ms.
+            backend: of the model.
+        """
+        self.n_cells = network.n_cells
+        self._network, self._rates, self._dt, self._backend = network, rates, dt, backend
+        background = network.edges[background_edges(network)]
+        self._nsyns = torch.from_numpy(background.nsyns.astype(np.float64))
+        self._target = torch.from_numpy(background.target_index.astype(np.int64))
+        self._model = V1Network(network, dt=dt, trainable=(), backend=backend)
+        self._edges = cast(Edges, self._model.edges[background.name])
+
+    def part(self, cells: NDArray[np.int64]) -> "IndependentCells":
+        """Some of these cells, which get the same spike trains as here for the same seed."""
+        network = only_cells(self._network, cells, all_inputs=True)
+        return IndependentCells(network, self._rates, dt=self._dt, backend=self._backend)
+
+    def counts(self, weight: Array, seconds: float, seed: int) -> Array:
+        """Spikes of every cell in every trial.
+
+        Args:
+            weight: [k] pA of one background synapse of each cell.
+            seconds: measured time per cell, all trials together.
+            seed: of the spike trains.
+
+        Returns:
+            [N_TRIALS, k] spikes within `seconds` / N_TRIALS each.
+        """
+        self._edges.base.copy_(torch.from_numpy(weight)[self._target] * self._nsyns)
+        warm_up = round(WARM_UP_MS / self._dt)
+        n_steps = warm_up + round(seconds * 1000 / self._dt / N_TRIALS)
+        inputs = poisson_trains(
+            self._rates, N_TRIALS, n_steps, self._dt, seed, segment_steps(self.n_cells)
+        )
+        return count_spikes(self._model, inputs, warm_up)
+
+
+def segment_steps(n_cells: int) -> int:
+    """Steps whose spikes fit into 64 MiB."""
+    return max(1, min(_SEGMENT_STEPS, _SEGMENT_VALUES // (N_TRIALS * max(n_cells, 1))))
+
+
+def count_spikes(model: V1Network, inputs: Iterable[dict[str, Tensor]], skip: int) -> Array:
+    """[trial, n_cells] spikes from step `skip` on, of consecutive segments of input."""
+    total: Array | None = None
+    state, start = None, 0
+    with torch.no_grad():
+        for segment in inputs:
+            rollout = model(segment, state=state)
+            state = rollout.state
+            counts = rollout.spikes[:, max(0, skip - start) :].sum(dim=1, dtype=torch.float64)
+            total = counts.numpy() if total is None else total + counts.numpy()
+            start += rollout.spikes.shape[1]
+    assert total is not None
+    return total
+
+
+def background_edges(network: Network) -> str:
+    """Name of the edge population from the background.
+
+    Raises:
+        NetworkError: there is none, or more than one.
+    """
+    names = [name for name, edges in network.edges.items() if edges.source == BKG]
+    if len(names) != 1:
+        raise NetworkError.of(
+            "a network to calibrate needs one edge population from its background",
+            "edge populations",
+            ", ".join(f"{name} from {edges.source}" for name, edges in network.edges.items()),
+            f"name the node population of the background '{BKG}'",
+        )
+    return names[0]
