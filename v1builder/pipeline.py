@@ -47,6 +47,7 @@ def build(
     elif not isinstance(recipe, BuildRecipe):
         recipe = load_settings(recipe, BuildRecipe)
     tables = curate.read_store(store)
+    stp = recipe.synapses.dynamics == "stp"
     folder = build_network(
         tables,
         curate.cell_models(tables, recipe.selection),
@@ -54,6 +55,7 @@ def build(
         radius,
         seed,
         out,
+        plasticity=curate.short_term_plasticity(tables.synaptic_physiology) if stp else None,
         progress=progress,
         overwrite=overwrite,
         threads=threads,

@@ -1,6 +1,6 @@
 """SONATA edge types: one per (source population, target cell model), with delay and receptor."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -8,25 +8,79 @@ from numpy.typing import NDArray
 
 from v1builder.build.node_types import synapse_file
 from v1builder.build.weights import Receptors
+from v1builder.schema.errors import DataError, Problem, raise_if_any
 from v1builder.schema.names import SYNAPSE_CLASSES
 
 #: Synapse class of sources outside V1.
 _OUTSIDE = "exc"
+#: Subclass of the Synaptic Physiology data by synapse class of V1. Excitatory cells of all layers and
+#: projections are one subclass there; i1Htr3a has the class vip.
+SUBCLASS_OF: Final[dict[str, str]] = {
+    "e23": "pyr",
+    "e4": "pyr",
+    "e5et": "pyr",
+    "e5it": "pyr",
+    "e5np": "pyr",
+    "e6": "pyr",
+    "pv": "pvalb",
+    "sst": "sst",
+    "vip": "vip",
+}
 
 
 def recurrent_edge_types(
-    populations: pd.DataFrame, models: pd.DataFrame, ports: Receptors
+    populations: pd.DataFrame,
+    models: pd.DataFrame,
+    ports: Receptors,
+    template: str = "static_synapse",
 ) -> pd.DataFrame:
     """V1 -> V1. The id of a type is source population * number of models + target model.
 
-    Delays are published by pair of synapse classes.
+    Delays are published by pair of synapse classes. `template` is NEST's synapse model.
     """
     source = np.repeat(np.arange(len(populations)), len(models))
     target = np.tile(np.arange(len(models)), len(populations))
     pre = populations["synapse_class"].to_numpy()[source]
     pop_name = populations["population"].to_numpy()[source]
     port = np.array([SYNAPSE_CLASSES.index(name) for name in pre])
-    return _types(models, target, pre, port, pop_name, ports.delay[target, port])
+    types = _types(models, target, pre, port, pop_name, ports.delay[target, port])
+    return types.assign(model_template=template)
+
+
+def plasticity_of_classes(plasticity: pd.DataFrame) -> dict[tuple[str, str], dict[str, float]]:
+    """Tsodyks-Markram parameters of every pair of V1's synapse classes, under NEST's names.
+
+    NEST starts a synapse with u = 0.5; u = 0 and x = 1 is one at rest.
+
+    Args:
+        plasticity: one row per pair of subclasses, with columns pre, post, U, tau_rec_ms, tau_fac_ms.
+
+    Raises:
+        DataError: a pair of subclasses is missing.
+    """
+    rows = {(row["pre"], row["post"]): row for row in plasticity.to_dict("records")}
+    subclasses = dict.fromkeys(SUBCLASS_OF.values())
+    raise_if_any(
+        [
+            Problem("short-term plasticity of a pair is missing", "table", f"{pre} -> {post}")
+            for pre in subclasses
+            for post in subclasses
+            if (pre, post) not in rows
+        ],
+        DataError,
+    )
+    found = {}
+    for pre, pre_subclass in SUBCLASS_OF.items():
+        for post, post_subclass in SUBCLASS_OF.items():
+            row = rows[pre_subclass, post_subclass]
+            found[pre, post] = {
+                "U": float(row["U"]),
+                "tau_rec": float(row["tau_rec_ms"]),
+                "tau_fac": float(row["tau_fac_ms"]),
+                "u": 0.0,
+                "x": 1.0,
+            }
+    return found
 
 
 def external_edge_types(models: pd.DataFrame, location: str, delay_ms: float) -> pd.DataFrame:

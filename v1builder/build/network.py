@@ -22,7 +22,11 @@ from v1builder.build.background import background_edges, background_types
 from v1builder.build.blocks import in_order
 from v1builder.build.cells import Cells, check_radius, place_cells
 from v1builder.build.connectivity import PairRule, RecurrentSampler, pair_rule
-from v1builder.build.edge_types import external_edge_types, recurrent_edge_types
+from v1builder.build.edge_types import (
+    external_edge_types,
+    plasticity_of_classes,
+    recurrent_edge_types,
+)
 from v1builder.build.lgn_edges import LGNSampler, lgn_weights
 from v1builder.build.lgn_units import LGNUnits, place_lgn_units
 from v1builder.build.node_types import build_models, v1_node_types, write_components
@@ -39,6 +43,7 @@ from v1builder.schema.files import atomic_folder, write_json, write_text
 from v1builder.schema.names import BKG, LGN, V1
 from v1builder.schema.provenance import provenance
 from v1builder.schema.recipe import BuildRecipe
+from v1builder.sonata.synapse_models import STATIC, TSODYKS
 
 #: Called as progress(stage, done, total); `done` and `total` count V1 cells.
 Progress = Callable[[str, int, int], None]
@@ -52,6 +57,7 @@ _DRAWN_FROM = (
     "psp_amplitude",
 )
 _EDGE_COLUMNS = {"syn_weight": np.float32, "nsyns": np.int32}
+_PLASTICITY_FILE = "reference/short_term_plasticity.csv"
 _CELL_COLUMNS = ("x", "y", "z", "tuning_angle", "target_sizes")
 
 
@@ -100,6 +106,15 @@ class _Plan:
     units: LGNUnits
     pairs: PairRule
     weights: WeightRule
+    plasticity: dict[tuple[str, str], dict[str, float]] | None
+
+    def resting_release(self) -> NDArray[np.float64]:
+        """[p, m] release u x of a spike from rest: U, or 1 where synapses are static."""
+        pre = self.tables.populations["synapse_class"]
+        post = self.models["synapse_class"]
+        if self.plasticity is None:
+            return np.ones((len(pre), len(post)))
+        return np.array([[self.plasticity[a, b]["U"] for b in post] for a in pre])
 
 
 def build_network(
@@ -110,6 +125,7 @@ def build_network(
     seed: int,
     out: Path | str,
     *,
+    plasticity: pd.DataFrame | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
     threads: int | None = None,
@@ -123,6 +139,8 @@ def build_network(
         radius: of the column, um, from 30 to 700.
         seed: a whole number >= 0. Same seed, same bytes.
         out: folder to create.
+        plasticity: short-term plasticity by pair of subclasses (`curate.short_term_plasticity`);
+            needed when the recipe's synapses have it.
         progress: told how far the build is.
         overwrite: replace an existing folder.
         threads: how many to use; all (or NUMBA_NUM_THREADS) unless given.
@@ -138,15 +156,22 @@ def build_network(
     check_radius(radius)
     if seed < 0:
         raise ConfigError.of("the seed is negative", "seed", seed, "choose a whole number >= 0")
+    if (plasticity is not None) != (recipe.synapses.dynamics == "stp"):
+        raise ConfigError.of(
+            "the recipe and the table of short-term plasticity do not fit together",
+            "recipe, synapses.dynamics",
+            f"{recipe.synapses.dynamics}, {'no table' if plasticity is None else 'a table'}",
+            'give a table if and only if dynamics is "stp"',
+        )
     report = progress or (lambda _stage, _done, _total: None)
     n_threads = threads or numba.config.NUMBA_NUM_THREADS  # pyright: ignore[reportAttributeAccessIssue]
     with atomic_folder(out, overwrite=overwrite) as folder:
         report("cells", 0, 1)
-        plan = _plan(tables, cell_models, recipe, radius, seed)
+        plan = _plan(tables, cell_models, recipe, radius, seed, plasticity)
         n_cells = len(plan.cells)
         report("cells", n_cells, n_cells)
         _write_nodes(folder, plan)
-        write_components(folder, plan.models, plan.ports)
+        write_components(folder, plan.models, plan.ports, plan.plasticity)
         n_edges = {
             "v1_to_v1": _write_recurrent(folder, plan, report, n_threads),
             "lgn_to_v1": _write_lgn(folder, plan, report, n_threads),
@@ -154,12 +179,19 @@ def build_network(
         }
         _write_circuit(folder)
         _write_reference(folder, plan)
-        write_json(folder / "provenance.json", _provenance(plan, radius, n_edges))
+        if plasticity is not None:
+            write_text(folder / _PLASTICITY_FILE, plasticity.to_csv(index=False))
+        write_json(folder / "provenance.json", _provenance(plan, radius, n_edges, plasticity))
     return Path(out)
 
 
 def _plan(
-    tables: Tables, cell_models: pd.DataFrame, recipe: BuildRecipe, radius: float, seed: int
+    tables: Tables,
+    cell_models: pd.DataFrame,
+    recipe: BuildRecipe,
+    radius: float,
+    seed: int,
+    plasticity: pd.DataFrame | None,
 ) -> _Plan:
     populations = tables.populations
     models = build_models(cell_models, populations)
@@ -176,6 +208,7 @@ def _plan(
             populations, tables.connection_probability, tables.distance_orientation_rule
         ),
         weights=weight_rule(populations, models, tables.psp_lookup, tables.psp_amplitude, ports),
+        plasticity=None if plasticity is None else plasticity_of_classes(plasticity),
     )
 
 
@@ -212,24 +245,23 @@ def _write_recurrent(folder: Path, plan: _Plan, report: Progress, threads: int) 
     recurrent = plan.recipe.recurrent
     key = stream_key(plan.seed, Purpose.RECURRENT)
     sampler = RecurrentSampler(cells, plan.pairs, recurrent, key)
+    release = plan.resting_release()
 
     def work(first: int, last: int) -> tuple[NDArray[Any], ...]:
         edges = sampler.sample(first, last)
         weight = recurrent_weights(edges, cells, plan.pairs, plan.weights, recurrent.weight_tuning)
-        pre = cells.population_index[edges.source]
-        return (
-            edges.source,
-            edges.target,
-            pre * len(plan.models) + cells.type_index[edges.target],
-            weight,
-        )
+        pre, kind = cells.population_index[edges.source], cells.type_index[edges.target]
+        # NEST multiplies the weight by u x, so that this one gives the static weight at rest.
+        weight = (weight / release[pre, kind]).astype(np.float32)
+        return edges.source, edges.target, pre * len(plan.models) + kind, weight
 
     with _edge_writer(folder, V1, n, n) as writer:
         for done, (source, target, types, weight) in in_order(work, n, threads):
             ones = np.ones(len(source), dtype=np.int32)
             writer.write(source, target, types, syn_weight=weight, nsyns=ones)
             report("edges v1 -> v1", done, n)
-    types = recurrent_edge_types(plan.tables.populations, plan.models, plan.ports)
+    template = STATIC if plan.plasticity is None else TSODYKS
+    types = recurrent_edge_types(plan.tables.populations, plan.models, plan.ports, template)
     _write_edge_types(folder, V1, types)
     return writer.n_edges
 
@@ -324,8 +356,11 @@ def _write_reference(folder: Path, plan: _Plan) -> None:
         write_text(folder / "reference" / f"{name}.csv", table.to_csv(index=False))
 
 
-def _provenance(plan: _Plan, radius: float, n_edges: dict[str, int]) -> dict[str, Any]:
+def _provenance(
+    plan: _Plan, radius: float, n_edges: dict[str, int], plasticity: pd.DataFrame | None
+) -> dict[str, Any]:
     models = plan.models
+    extra = {} if plasticity is None else {"short_term_plasticity": _fit_record(plan, plasticity)}
 
     def rows(of: NDArray[np.bool_], columns: list[str]) -> list[dict[str, Any]]:
         return pd.DataFrame(models.loc[of, columns]).to_dict("records")
@@ -348,4 +383,21 @@ def _provenance(plan: _Plan, radius: float, n_edges: dict[str, int]) -> dict[str
             fallback, ["population", "specimen_id", "bkg_weight", "bkg_weight_source"]
         ),
         data=plan.tables.provenance,
+        **extra,
     )
+
+
+def _fit_record(plan: _Plan, plasticity: pd.DataFrame) -> dict[str, Any]:
+    """Where the parameters of short-term plasticity come from."""
+    table = "synaptic_physiology"
+    sources = [s for s in plan.tables.provenance.get("sources", ()) if table in s["tables"]]
+    fitted = plasticity["source"] == "fitted"
+    rows = pd.DataFrame(plasticity.loc[~fitted, ["pre", "post", "n_pairs", "source"]])
+    return {
+        "file": _PLASTICITY_FILE,
+        "table": table,
+        "references": [key for s in sources for key in s["tables"][table]["references"]],
+        "model": "Tsodyks-Markram (Markram, Wang & Tsodyks 1998, PNAS 95:5323)",
+        "n_fitted": int(np.count_nonzero(fitted)),
+        "pooled": rows.to_dict("records"),
+    }

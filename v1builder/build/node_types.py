@@ -5,6 +5,7 @@ another population borrows gets the id number_of_population * 1e9 + specimen id,
 unique and the specimen stays readable.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -109,8 +110,20 @@ def v1_node_types(models: pd.DataFrame) -> pd.DataFrame:
     ).set_index("node_type_id")
 
 
-def write_components(folder: Path, models: pd.DataFrame, ports: Receptors) -> None:
-    """Write the parameters of every cell model and the receptor port of every synapse model."""
+def write_components(
+    folder: Path,
+    models: pd.DataFrame,
+    ports: Receptors,
+    plasticity: Mapping[tuple[str, str], Mapping[str, float]] | None = None,
+) -> None:
+    """Write the parameters of every cell model and of every synapse model.
+
+    Args:
+        folder: of the network.
+        models: cell models.
+        ports: of `models`.
+        plasticity: what a synapse model has besides its port, by pair of synapse classes.
+    """
     for row, model in enumerate(models.to_dict("records")):
         membrane: dict[str, NDArray[np.float64]] = {
             name: np.array([model[f"{name}_0"], model[f"{name}_1"]], dtype=np.float64)
@@ -127,4 +140,6 @@ def write_components(folder: Path, models: pd.DataFrame, ports: Receptors) -> No
         sonata.write_cell_model(folder, parameters_file(model["node_type_id"]), parameters)
     for post in sorted(set(models["synapse_class"])):
         for port, pre in enumerate(SYNAPSE_CLASSES, start=1):
-            sonata.write_synaptic_model(folder, synapse_file(pre, post), {"receptor_type": port})
+            own = (plasticity or {}).get((pre, post), {})
+            parameters = {"receptor_type": port, **own}
+            sonata.write_synaptic_model(folder, synapse_file(pre, post), parameters)

@@ -2,6 +2,7 @@
 
 from v1builder.curate.cell_models import cell_models
 from v1builder.curate.citations import Citation, citations
+from v1builder.curate.plasticity import short_term_plasticity
 from v1builder.curate.selection import select_cell_models
 from v1builder.curate.store import Store, read_store
 from v1builder.schema.recipe import SelectionRule
@@ -14,4 +15,5 @@ __all__ = [
     "citations",
     "read_store",
     "select_cell_models",
+    "short_term_plasticity",
 ]

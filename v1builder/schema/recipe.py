@@ -80,6 +80,17 @@ class RecurrentRecipe(Settings):
     core_radius_um: NotNegative = 400.0
 
 
+class SynapseRecipe(Settings):
+    """Synapses from V1 to V1. Those of the LGN and the background are static: nobody measured them.
+
+    Attributes:
+        dynamics: "static", or "stp": short-term plasticity (Tsodyks-Markram) fitted to the Allen
+            Synaptic Physiology data. A spike after a long rest has the same effect in both.
+    """
+
+    dynamics: Literal["static", "stp"] = "static"
+
+
 class LGNRecipe(Settings):
     """LGN units and their edges to V1. Angles and visual distances are in degrees.
 
@@ -138,5 +149,6 @@ class BuildRecipe(Settings):
     selection: SelectionRule = SelectionRule()
     cells: CellRecipe = CellRecipe()
     recurrent: RecurrentRecipe = RecurrentRecipe()
+    synapses: SynapseRecipe = SynapseRecipe()
     lgn: LGNRecipe = LGNRecipe()
     background: BackgroundRecipe = BackgroundRecipe()

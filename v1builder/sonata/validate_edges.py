@@ -22,6 +22,7 @@ from v1builder.sonata.join import (
     type_rows,
     with_synapse_models,
 )
+from v1builder.sonata.synapse_models import synapse_problems
 from v1builder.sonata.types import read_types
 
 _CHUNK = 1 << 22
@@ -155,6 +156,7 @@ class EdgeCheck:
         except NetworkError as error:
             self.problems += error.problems
             return None
+        self.problems += synapse_problems(types, self.part.types_file)
         return types.assign(receptor_type=receptor_of_type(types))
 
     def _ends_known(self, chunk: EdgeTable) -> bool:

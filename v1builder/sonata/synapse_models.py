@@ -1,0 +1,119 @@
+"""Synapse models of edge types: static, or with the short-term plasticity of Tsodyks and Markram.
+
+The column `model_template` of the edge types says which (static where it says nothing), and the
+synaptic model's file has the parameters under NEST's names. What a file leaves out has the default of
+NEST's `tsodyks2_synapse` (3.10); note that the default of u is 0.5 whatever U is, so a synapse that
+starts at rest has "u": 0 in its file. NEST also takes U = 0 (a synapse that never releases) and any
+x; here U must be positive and x from 0 to 1, as they are fractions of resources.
+"""
+
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from v1builder.schema.errors import Problem
+from v1builder.schema.names import PLASTICITY_UNITS
+from v1builder.sonata.join import SYNAPSE_PARAMETER, is_absent, numbers
+
+STATIC: Final = "static_synapse"
+TSODYKS: Final = "tsodyks2_synapse"
+
+#: NEST's values of what a file leaves out.
+TSODYKS_DEFAULTS: Final[dict[str, float]] = {
+    "U": 0.5,
+    "tau_rec": 800.0,
+    "tau_fac": 0.0,
+    "u": 0.5,
+    "x": 1.0,
+}
+
+
+def templates(types: pd.DataFrame) -> NDArray[np.object_]:
+    """[types] name of each type's synapse model, without "nest:"."""
+    if "model_template" not in types:
+        return np.full(len(types), STATIC, dtype=object)
+    names = types["model_template"].to_numpy()
+    plain = [STATIC if pd.isna(name) else str(name).removeprefix("nest:") for name in names]
+    return np.array(plain, dtype=object)
+
+
+def model_names(types: pd.DataFrame) -> NDArray[np.object_]:
+    """[types] name of each type's synaptic model file without ".json"; its id where it has none."""
+    none = pd.Series(index=types.index, dtype=object)
+    own = types["dynamics_params"] if "dynamics_params" in types else none  # noqa: SIM401
+    names = [
+        f"edge_type_{key}" if pd.isna(name) else str(name).removesuffix(".json")
+        for key, name in zip(types.index, own, strict=True)
+    ]
+    return np.array(names, dtype=object)
+
+
+def tsodyks_parameters(types: pd.DataFrame) -> pd.DataFrame:
+    """Parameters of the types with short-term plasticity.
+
+    Args:
+        types: with the contents of the files (`join.with_synapse_models`).
+
+    Returns:
+        One row per plastic type, under its id, one column per entry of `PLASTICITY_UNITS`; NaN for
+        what is not a number.
+    """
+    plastic = types.loc[templates(types) == TSODYKS]
+    columns = {}
+    for name in PLASTICITY_UNITS:
+        values = np.full(len(plastic), TSODYKS_DEFAULTS[name])
+        key = SYNAPSE_PARAMETER + name
+        if key in plastic:
+            given = plastic[key].to_numpy()
+            absent = np.array([is_absent(value) for value in given], dtype=bool)
+            values = np.where(absent, values, numbers(given))
+        columns[name] = values
+    return pd.DataFrame(columns, index=plastic.index)
+
+
+def synapse_problems(types: pd.DataFrame, where: object) -> list[Problem]:
+    """What is wrong with the synapse models of an edge types table, one problem per model.
+
+    Args:
+        types: with the contents of the files (`join.with_synapse_models`).
+        where: the table, for messages.
+    """
+    problems = {
+        f"template {name}": Problem(
+            f"unknown synapse model '{name}'",
+            f"{where}, column model_template",
+            name,
+            f"choose one of: {STATIC}, {TSODYKS}",
+        )
+        for name in dict.fromkeys(templates(types))
+        if name not in (STATIC, TSODYKS)
+    }
+    parameters = tsodyks_parameters(types)
+    names = model_names(types.loc[parameters.index])
+    for name, row in zip(names, parameters.to_dict("records"), strict=True):
+        for key, value in row.items():
+            rule = _broken_rule(str(key), value)
+            if rule:
+                problems[f"{name} {key}"] = Problem(
+                    f"'{key}' of a {TSODYKS} {rule}",
+                    f"{where}, synaptic model {name}, parameter {key}",
+                    f"{value:g}",
+                    "correct the file",
+                )
+    return list(problems.values())
+
+
+def _broken_rule(name: str, value: float) -> str:
+    if not np.isfinite(value):
+        return "is not a number"
+    if name == "U" and not 0 < value <= 1:
+        return "must be above 0 and at most 1"
+    if name in ("u", "x") and not 0 <= value <= 1:
+        return "must be from 0 to 1"
+    if name == "tau_rec" and value <= 0:
+        return "must be positive"
+    if name == "tau_fac" and value < 0:
+        return "must not be negative"
+    return ""
