@@ -249,13 +249,17 @@ def train(experiment: ExperimentFile, out: Out, resume: Resume = False) -> None:
 
 
 @app.command()
-def compare(experiment: ExperimentFile, out: Out) -> None:
+def compare(
+    experiment: ExperimentFile,
+    out: Out,
+    engine: Annotated[str, typer.Option(help="local, or ray (see docs/cluster.md).")] = "local",
+) -> None:
     """Train and test every ablated network with every seed; finished ones are not run again."""
     from v1builder.experiments import compare as run
     from v1builder.train import load_experiment
 
     with _Bars() as progress:
-        run(load_experiment(experiment), out, progress=progress)
+        run(load_experiment(experiment), out, engine=engine, progress=progress)
     console.print(f"comparison: {out / 'comparison.json'}")
 
 

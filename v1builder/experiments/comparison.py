@@ -3,13 +3,16 @@
 A (protocol, ablation, seed) is a cell of the comparison and has a folder of its own, RUN/cells/...; its
 result is written when it is complete, so the same command goes on where it was stopped. A result made
 by other settings, another network or other code versions is not used but made again.
+
+Cells are run one after another, or by Ray on as many machines as there are; only files connect them, so
+both ways give the same results and either goes on where the other stopped.
 """
 
 import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,11 +25,12 @@ from numpy.typing import NDArray
 
 from v1builder.analysis.invivo import reference_type
 from v1builder.experiments.ablations import Ablation, parse_ablation
+from v1builder.experiments.engines import ENGINES, run_on_ray
 from v1builder.experiments.matching import MatchResult, match_rates, rheobase, with_bias
 from v1builder.experiments.summary import summarise
 from v1builder.load import Network
 from v1builder.load.groups import group_cells
-from v1builder.schema.errors import StorageError
+from v1builder.schema.errors import ConfigError, StorageError, unknown_name
 from v1builder.schema.files import atomic_file, write_json
 from v1builder.schema.provenance import provenance, software_versions
 from v1builder.train.checkpoint import load_checkpoint
@@ -65,21 +69,34 @@ class Cell:
 
 
 def compare(
-    experiment: Experiment, out: Path | str, *, progress: Progress | None = None
+    experiment: Experiment,
+    out: Path | str,
+    *,
+    engine: str = "local",
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Run what is missing of a comparison and write RUN/comparison.json.
 
     Args:
         experiment: networks, task, seeds, ablations.
-        out: run folder; finished cells in it are kept.
+        out: run folder; finished cells in it are kept. For Ray on several machines, a folder that all
+            of them see under the same name; so are the networks.
+        engine: what runs the cells, see `ENGINES`.
         progress: called with (stage, done, total).
 
     Returns:
         What comparison.json holds: cells, summary, differences, rates, sources, provenance.
+
+    Raises:
+        ConfigError: the engine is unknown or not installed, or the experiment is not valid.
     """
-    out = Path(out)
+    if engine not in ENGINES:
+        raise ConfigError([unknown_name("engine", engine, ENGINES, "compare")])
+    out = Path(out).absolute()
     ablations = [parse_ablation(name) for name in experiment.compare.ablations]
     show = progress or (lambda _stage, _done, _total: None)
+    if engine == "ray":
+        run_on_ray(*_jobs(experiment, out, ablations), show)
     results: list[dict[str, Any]] = []
     subjects = []
     for seed in experiment.seeds:
@@ -101,6 +118,42 @@ def compare(
     }
     write_json(out / "comparison.json", comparison)
     return comparison
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Makes the result of one cell wherever it is called; all it needs is in files."""
+
+    experiment: Experiment
+    out: Path
+    protocol: str
+    ablation: str
+    seed: int
+
+    def __call__(self) -> None:
+        run = _SeedRun(self.experiment, prepare(self.experiment, self.seed), self.out, _silent)
+        run.result(self.protocol, parse_ablation(self.ablation))
+
+
+def _silent(_stage: str, _done: int, _total: int) -> None:
+    pass
+
+
+def _jobs(
+    experiment: Experiment, out: Path, ablations: Sequence[Ablation]
+) -> tuple[list[_Job], list[list[_Job]]]:
+    """By seed: the intact baseline, and what may run when it is there."""
+    names = [ablation.name for ablation in ablations]
+    baselines = [_Job(experiment, out, "retrain", names[0], seed) for seed in experiment.seeds]
+    others = [
+        [
+            _Job(experiment, out, protocol, name, seed)
+            for protocol in experiment.compare.protocols
+            for name in names[1:]
+        ]
+        for seed in experiment.seeds
+    ]
+    return baselines, others
 
 
 def _about(subject: Subject) -> dict[str, Any]:
@@ -132,13 +185,17 @@ class _SeedRun:
     def run(self, ablations: list[Ablation]) -> list[dict[str, Any]]:
         """Results of every protocol and ablation, made or found."""
         intact, *others = ablations
-        baseline = self._result(Cell("retrain", intact, self.subject.seed), self._retrain)
+        baseline = self.result("retrain", intact)
         results = []
         for protocol in self.experiment.compare.protocols:
-            make = {"retrain": self._retrain, "frozen": self._freeze}[protocol]
             results.append({**baseline, "protocol": protocol})
-            results += [self._result(Cell(protocol, a, self.subject.seed), make) for a in others]
+            results += [self.result(protocol, ablation) for ablation in others]
         return results
+
+    def result(self, protocol: str, ablation: Ablation) -> dict[str, Any]:
+        """The result of one cell, stored or new."""
+        make = {"retrain": self._retrain, "frozen": self._freeze}[protocol]
+        return self._result(Cell(protocol, ablation, self.subject.seed), make)
 
     def _result(self, cell: Cell, make: Callable[[Cell], dict[str, Any]]) -> dict[str, Any]:
         """The result of a cell, stored or new. Whatever other inputs left in its folder is removed."""
@@ -185,7 +242,8 @@ class _SeedRun:
         )
         result = {**scores, "matching": matching}
         if cell.ablation.name == "intact":
-            self._save_example(classifier)
+            if cell.seed == self.experiment.seeds[0]:
+                self._save_example(classifier)
             result["population_rates_Hz"] = {
                 "population": list(self.groups.labels),
                 "untrained": self._by_population(self._untrained_rates)[:, 1].tolist(),

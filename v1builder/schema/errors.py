@@ -41,6 +41,10 @@ class V1BuilderError(Exception):
         self.problems: list[Problem] = list(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
+    def __reduce__(self) -> tuple[type[Self], tuple[list[Problem]]]:
+        """Errors that come from another process keep their problems."""
+        return type(self), (self.problems,)
+
     @classmethod
     def of(cls, what: str, where: object, got: object = "", fix: str = "") -> Self:
         """The error with a single problem."""
@@ -53,6 +57,10 @@ class ConfigError(V1BuilderError):
 
 class DataError(V1BuilderError):
     """A table of published data is missing, damaged, or not what its manifest says."""
+
+
+class FetchError(V1BuilderError):
+    """Something could not be downloaded, or is not what it was or should be."""
 
 
 class NetworkError(V1BuilderError):
