@@ -185,25 +185,39 @@ def break_types(folder: Path, file: str, kind: str, **columns: object) -> None:
     write_types(folder / file, types)
 
 
+def drop_weights(folder: Path) -> None:
+    with h5py.File(folder / V1_EDGES, "r+") as file:
+        del file["edges/v1_to_v1/0/syn_weight"]
+
+
 NODE_TYPES = "network/v1_node_types.csv"
 BROKEN = {
     "an edge names a node that does not exist": lambda f: break_edges(f, "source_node_id", 99),
     "an edge has a type": lambda f: break_edges(f, "edge_type_id", 5),
     "'syn_weight' is missing, NaN": lambda f: break_edges(f, "0/syn_weight", np.nan),
     "a delay is not positive": lambda f: break_types(f, V1_TYPES, "edge_type_id", delay=-1.0),
-    "have 'delay'": lambda f: break_types(f, V1_TYPES, "edge_type_id", delay=None),
+    "have 'syn_weight'": lambda f: drop_weights(f),
     "receptor port does not exist": lambda f: break_types(
         f, V1_TYPES, "edge_type_id", receptor_type=0
     ),
     "choose one of: nest:glif_psc_double_alpha, nest:glif_psc": lambda f: break_types(
-        f, NODE_TYPES, "node_type_id", model_template="nest:iaf_psc_alpha"
+        f, NODE_TYPES, "node_type_id", model_template="nest:iaf_cond_alpha"
     ),
     "have no 'model_type'": lambda f: break_types(f, NODE_TYPES, "node_type_id", model_type=None),
-    "exactly one simulated": lambda f: break_types(
-        f, "network/lgn_node_types.csv", "node_type_id", model_type="point_neuron"
+    "needs a simulated node population": lambda f: break_types(
+        f, NODE_TYPES, "node_type_id", model_type="virtual"
+    ),
+    "mixes virtual and simulated nodes": lambda f: break_types(
+        f, NODE_TYPES, "node_type_id", model_type=["virtual", "point_neuron", "point_neuron"]
+    ),
+    "unknown model processing 'mine'": lambda f: break_types(
+        f, NODE_TYPES, "node_type_id", model_processing="mine"
+    ),
+    "unknown weight function 'gaussianLL'": lambda f: break_types(
+        f, V1_TYPES, "edge_type_id", weight_function="gaussianLL"
     ),
     "must be positive": lambda f: edit_cell(f, 100, C_m=-1.0),
-    "number of receptor ports": lambda f: edit_cell(
+    "the target cell has ports 1 to 1": lambda f: edit_cell(
         f, 100, tau_syn_fast=[1.0], tau_syn_slow=[1.0], amp_slow=[0.0]
     ),
     "a file is missing": lambda f: (f / V1_TYPES).unlink(),

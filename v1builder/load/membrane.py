@@ -1,7 +1,9 @@
 """Parameters of the simulated cells: gathered from component files into values per group."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +13,9 @@ from v1builder.schema.errors import NetworkError
 from v1builder.schema.names import GLIF_UNITS, RECEPTOR_UNITS
 from v1builder.sonata.circuit import Circuit
 from v1builder.sonata.components import read_json
+from v1builder.sonata.integrate_fire import SHAPE_OF, is_iaf
 from v1builder.sonata.join import numbers
-from v1builder.sonata.point_neuron import CellModel, read_cell_model
+from v1builder.sonata.point_neuron import CellModel, plain_template, read_cell_model
 
 #: Columns that name the rows of `membrane` and of `receptors`, the first that is there.
 MEMBRANE_LABELS = ("membrane_label", "model_name", "dynamics_params")
@@ -24,22 +27,41 @@ E_L_WITHOUT_BIAS = "E_L_without_bias"
 
 _OVERRIDE = "dynamics_params/"
 
+_ASC_FILL: Final = {"asc_amps": 0.0, "asc_decay": 1.0, "asc_r": 1.0}
+#: A port that nothing ever reaches.
+PORT_FILL: Final = {"tau_syn_fast": 1.0, "tau_syn_slow": 1.0, "amp_slow": 0.0, "psc_shape": 0.0}
 
-def read_cells(
-    cells: NodePopulation, circuit: Circuit
-) -> tuple[GroupedValues, GroupedValues, NDArray[np.float64]]:
+
+@dataclass(frozen=True)
+class CellParameters:
+    """What the component files say of the simulated cells.
+
+    Attributes:
+        membrane, receptors: see `Network`. Cells with fewer ports than others have silent ports
+            after their own: tau 1 ms, amp_slow 0, no edge may name them.
+        bias_current: [n_cells] pA.
+        initial_voltage: [n_cells] mV above E_L at time 0.
+        n_ports: [n_cells] number of the cell's own ports; 0 where the sign of a weight chooses
+            the port, as in integrate-and-fire cells.
+    """
+
+    membrane: GroupedValues
+    receptors: GroupedValues
+    bias_current: NDArray[np.float64]
+    initial_voltage: NDArray[np.float64]
+    n_ports: NDArray[np.int64]
+
+
+def read_cells(cells: NodePopulation, circuit: Circuit) -> CellParameters:
     """Membrane and receptor parameters and the bias current of the simulated cells.
 
     A cell's model is its component file, with its own overrides (the SONATA subgroup
     `dynamics_params` of its node group) on top. Cells whose parameters and label are equal share
     a row; rows are in the order of the types table.
 
-    Returns:
-        membrane, receptors, bias current [n_cells] in pA.
-
     Raises:
         NetworkError: a template that is not supported, a file that is missing, or parameters that
-            are wrong; also models that differ in the number of receptor ports.
+            are wrong.
     """
     for column in ("model_template", "dynamics_params"):
         if column not in cells.attributes:
@@ -58,6 +80,34 @@ def read_cells(
             "add components.point_neuron_models_dir",
         )
     first, kind_of = _kinds(cells)
+    models = _read_models(cells, first, folder)
+    bias = _take_bias(cells, first, models, circuit)
+    membrane = _group(
+        [_padded(model.membrane, _ASC_FILL, models) for model in models],
+        GLIF_UNITS,
+        _labels(cells, first, MEMBRANE_LABELS),
+    )
+    receptors = _group(
+        [_padded(model.receptors, PORT_FILL, models) for model in models],
+        RECEPTOR_UNITS,
+        _labels(cells, first, RECEPTOR_LABELS),
+    )
+    above_rest = [
+        0.0 if model.V_m is None else model.V_m - float(model.membrane["E_L"]) for model in models
+    ]
+    ports = [
+        0 if model.template in SHAPE_OF else len(model.receptors["psc_shape"]) for model in models
+    ]
+    return CellParameters(
+        _spread(membrane, kind_of),
+        _spread(receptors, kind_of),
+        bias[kind_of],
+        np.array(above_rest)[kind_of],
+        np.array(ports, dtype=np.int64)[kind_of],
+    )
+
+
+def _read_models(cells: NodePopulation, first: NDArray[np.intp], folder: Path) -> list[CellModel]:
     files: dict[str, dict[str, Any]] = {}
     models = []
     for cell in first:
@@ -71,26 +121,7 @@ def read_cells(
         }
         template = str(cells.attributes["model_template"][cell])
         models.append(read_cell_model({**files[name], **own}, template, folder / name))
-    bias = _take_bias(cells, first, models, circuit)
-    membrane = _group(
-        [_padded(model, models) for model in models],
-        GLIF_UNITS,
-        _labels(cells, first, MEMBRANE_LABELS),
-    )
-    ports = {len(model.receptors["tau_syn_fast"]) for model in models}
-    if len(ports) > 1:
-        raise NetworkError.of(
-            "cell models differ in the number of receptor ports",
-            folder,
-            ", ".join(map(str, sorted(ports))),
-            "give every cell model the same ports",
-        )
-    receptors = _group(
-        [model.receptors for model in models],
-        RECEPTOR_UNITS,
-        _labels(cells, first, RECEPTOR_LABELS),
-    )
-    return _spread(membrane, kind_of), _spread(receptors, kind_of), bias[kind_of]
+    return models
 
 
 def with_bias(E_L: float, g: float, bias_current: float) -> float:
@@ -102,16 +133,46 @@ def with_bias(E_L: float, g: float, bias_current: float) -> float:
     return E_L + bias_current / g
 
 
+def with_shifted_rest(model: CellModel, where: object) -> CellModel:
+    """A GLIF cell whose E_L carries its bias current; other cells have a parameter for it.
+
+    Raises:
+        NetworkError: the threshold depends on the voltage, measured from E_L: then no shift of E_L is
+            the same as a current.
+    """
+    current, own = model.bias_current, model.membrane
+    plain = plain_template(model.template)
+    if current == 0 or (plain in SHAPE_OF and is_iaf(model, plain)):
+        return model
+    if own["th_voltage_index"] != 0:
+        raise NetworkError.of(
+            "a bias current into a cell with a voltage-dependent threshold cannot be written",
+            where,
+            f"{current:g} pA",
+            "inject it with a current clamp of the simulation configuration instead",
+        )
+    g = float(own["g"])
+    shifted = {
+        "E_L": np.asarray(with_bias(float(own["E_L"]), g, current)),
+        "V_reset": own["V_reset"] + own["voltage_reset_fraction"] * current / g,
+    }
+    return replace(model, membrane={**own, **shifted}, bias_current=0.0)
+
+
 def _take_bias(
     cells: NodePopulation, first: NDArray[np.intp], models: Sequence[CellModel], circuit: Circuit
 ) -> NDArray[np.float64]:
-    """The bias current of each model, taken out of its E_L again."""
+    """The bias current of each model, taken out of its E_L again where it is there."""
+    bias = np.array([model.bias_current for model in models])
     if BIAS_CURRENT not in cells.attributes or E_L_WITHOUT_BIAS not in cells.attributes:
-        return np.zeros(len(models))
-    bias = numbers(cells.attributes[BIAS_CURRENT][first])
+        return bias
+    shifts = numbers(cells.attributes[BIAS_CURRENT][first])
     rest = numbers(cells.attributes[E_L_WITHOUT_BIAS][first])
-    for model, current, E_L in zip(models, bias, rest, strict=True):
-        in_file, g = float(model.membrane["E_L"]), float(model.membrane["g"])
+    for row, (model, current, E_L) in enumerate(zip(models, shifts, rest, strict=True)):
+        if np.isnan(current) or model.template in SHAPE_OF:
+            continue  # integrate-and-fire cells have a parameter for it
+        membrane = model.membrane
+        in_file, g = float(membrane["E_L"]), float(membrane["g"])
         if not np.isclose(with_bias(E_L, g, current), in_file, rtol=1e-9, atol=0):
             raise NetworkError.of(
                 f"'{BIAS_CURRENT}' and '{E_L_WITHOUT_BIAS}' disagree with the cell models",
@@ -119,7 +180,11 @@ def _take_bias(
                 f"{E_L:g} mV + {current:g} pA / {g:g} nS is not E_L = {in_file:g} mV",
                 "correct E_L in the cell model, or remove the two columns",
             )
-        model.membrane["E_L"] = np.asarray(E_L)
+        membrane["E_L"] = np.asarray(E_L)
+        if membrane["voltage_reset_fraction"] != 0:
+            shift = membrane["voltage_reset_fraction"] * current / g
+            membrane["V_reset"] = membrane["V_reset"] - shift
+        bias[row] = current
     return bias
 
 
@@ -143,14 +208,16 @@ def _labels(cells: NodePopulation, first: NDArray[np.intp], columns: Sequence[st
     return [str(cells.attributes[column][cell]).removesuffix(".json") for cell in first]
 
 
-def _padded(model: CellModel, models: Sequence[CellModel]) -> dict[str, NDArray[np.float64]]:
-    """The membrane, filled up with currents of amplitude 0 to as many as any model has."""
-    n = max(len(other.membrane["asc_amps"]) for other in models)
-    missing = n - len(model.membrane["asc_amps"])
-    fill = {"asc_amps": 0.0, "asc_decay": 1.0, "asc_r": 1.0}
+def _padded(
+    row: dict[str, NDArray[np.float64]], fill: Mapping[str, float], models: Sequence[CellModel]
+) -> dict[str, NDArray[np.float64]]:
+    """A row, its lists filled up to as many currents or ports as any model has."""
+    key = next(iter(fill))
+    lists = [{**model.membrane, **model.receptors}[key] for model in models]
+    n = max(len(values) for values in lists)
     return {
-        name: np.append(value, np.full(missing, fill[name])) if name in fill else value
-        for name, value in model.membrane.items()
+        name: np.append(value, np.full(n - len(value), fill[name])) if name in fill else value
+        for name, value in row.items()
     }
 
 

@@ -13,6 +13,28 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
+class Part:
+    """One of several simulated populations of the files, inside the one that stands for them all.
+
+    Attributes:
+        name: SONATA population name.
+        start, stop: its positions.
+        node_id: [stop - start] ids as in the file.
+        type_offset: node_type_id here minus that in the file.
+        columns: attributes that the population has.
+        type_columns: columns of its types table.
+    """
+
+    name: str
+    start: int
+    stop: int
+    node_id: NDArray[np.int64]
+    type_offset: int
+    columns: tuple[str, ...]
+    type_columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class NodePopulation:
     """One SONATA node population with its types table joined.
 
@@ -23,6 +45,8 @@ class NodePopulation:
         attributes: [n]-arrays by name: columns of the types table spread over the nodes, overridden
             by the node's own values. Always has `model_type`.
         types: the types table, indexed by node_type_id.
+        parts: the populations of the files, where this one stands for several (see
+            `load.populations`): node_id then counts along all of them.
     """
 
     name: str
@@ -30,6 +54,7 @@ class NodePopulation:
     node_type_id: NDArray[np.int64]
     attributes: dict[str, NDArray[Any]]
     types: pd.DataFrame
+    parts: tuple[Part, ...] = ()
 
     def __len__(self) -> int:
         return len(self.node_id)
@@ -115,6 +140,8 @@ class Network:
         bias_current: [n_cells] pA, constant current into each simulated cell (0 as built; rate
             matching of ablated networks sets it).
         provenance: what made the network.
+        initial_voltage: [n_cells] mV above E_L at time 0, as the component files say; None for
+            cells at rest. `simulate` starts there, training at rest.
     """
 
     nodes: dict[str, NodePopulation]
@@ -124,6 +151,7 @@ class Network:
     receptors: GroupedValues
     bias_current: NDArray[np.float64]
     provenance: dict[str, Any] = field(default_factory=dict)
+    initial_voltage: NDArray[np.float64] | None = None
 
     @property
     def cells(self) -> NodePopulation:

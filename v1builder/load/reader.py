@@ -1,26 +1,29 @@
 """SONATA folder -> `Network`: types joined, parameters gathered, ids turned into positions.
 
-Reads any point-neuron SONATA network of `glif_psc_double_alpha` or `glif_psc` cells with one
-simulated population, whoever wrote it.
+Reads any point-neuron SONATA network of the templates in `sonata.point_neuron`, whoever wrote it. What
+a simulator's default had to stand in for is told in `provenance["defaults"]`.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from v1builder.load.edge_values import EdgeValues
 from v1builder.load.membrane import read_cells
 from v1builder.load.network import EdgePopulation, Network, NodePopulation
-from v1builder.schema.errors import NetworkError
+from v1builder.load.plasticity import read_plasticity
+from v1builder.load.populations import merged
+from v1builder.schema.errors import NetworkError, unknown_name
 from v1builder.sonata.circuit import Circuit, PopulationFile, read_circuit
 from v1builder.sonata.components import read_json
 from v1builder.sonata.edges import edge_count, edge_populations, iterate_edges
 from v1builder.sonata.join import (
     joined,
-    numbers,
     receptor_of_type,
     type_rows,
     with_synapse_models,
@@ -30,6 +33,14 @@ from v1builder.sonata.types import read_types
 
 #: Edges joined at once.
 _CHUNK = 1 << 22
+
+#: What BMTK's BioNet does to morphologies; BMTK's PointNet has none of its own.
+MORPHOLOGY_PROCESSING: Final = (
+    "aibs_perisomatic",
+    "aibs_allactive",
+    "aibs_perisomatic_directed",
+    "aibs_allactive_directed",
+)
 
 Progress = Callable[[str, int, int], None]
 
@@ -58,16 +69,59 @@ def load_circuit(circuit: Circuit, progress: Progress | None = None) -> Network:
     for part in circuit.nodes:
         for name in [part.population] if part.population else node_populations(part.file):
             nodes[name] = _read_nodes(part, name)
-    simulated = _simulated(nodes, circuit.path)
-    membrane, receptors, bias = read_cells(nodes[simulated], circuit)
-    n_receptors = receptors.values["tau_syn_fast"].shape[1]
+    own = _simulated(nodes, circuit.path)
+    cells = merged([nodes[name] for name in own])
+    simulated = cells.name
+    starts = {part.name: part.start for part in cells.parts} or {simulated: 0}
+    found = read_cells(cells, circuit)
+    notes = _ignored(cells, circuit.path)
     edges: dict[str, EdgePopulation] = {}
     for part in circuit.edges:
         for name in [part.population] if part.population else edge_populations(part.file):
-            edges[name] = _read_edges(part, name, circuit, nodes, simulated, n_receptors, progress)
+            ends = _Ends(nodes, simulated, starts, found.n_ports)
+            population = _read_edges(part, name, circuit, ends, notes, progress)
+            edges[name] = population if name not in edges else _second(name, part)
     record = circuit.path.parent / "provenance.json"
     provenance = read_json(record) if record.is_file() else {}
-    return Network(nodes, edges, simulated, membrane, receptors, bias, provenance)
+    if notes:
+        provenance = {**provenance, "defaults": [*provenance.get("defaults", []), *notes]}
+    return Network(
+        {name: nodes[name] for name in nodes if name not in own} | {simulated: cells}
+        if cells.parts
+        else nodes,
+        edges,
+        simulated,
+        found.membrane,
+        found.receptors,
+        found.bias_current,
+        provenance,
+        found.initial_voltage,
+    )
+
+
+def _second(name: str, part: PopulationFile) -> EdgePopulation:
+    raise NetworkError.of(
+        "two edge populations have one name", f"{part.file}, population {name}", fix="rename one"
+    )
+
+
+def _ignored(cells: NodePopulation, path: Path) -> dict[str, None]:
+    """Notes on what has no effect on point neurons.
+
+    Raises:
+        NetworkError: a `model_processing` that is not one of BMTK's for morphologies: it may change
+            the cell in any way.
+    """
+    column = cells.attributes.get("model_processing")
+    names = [] if column is None else [str(name) for name in np.unique(column.astype(str))]
+    names = [name for name in names if name not in ("", "nan", "None")]
+    where = f"{path}, node population {cells.name}, column model_processing"
+    for name in names:
+        if name.partition(":")[0] not in MORPHOLOGY_PROCESSING:
+            raise NetworkError(
+                [unknown_name("model processing", name, MORPHOLOGY_PROCESSING, where)]
+            )
+    return {f"{where}: {name} concerns morphologies; without effect here": None for name in names}
 
 
 def _read_nodes(part: PopulationFile, name: str) -> NodePopulation:
@@ -107,18 +161,23 @@ def _known_rows(
     return rows
 
 
-def _simulated(nodes: dict[str, NodePopulation], path: Path) -> str:
+def _simulated(nodes: dict[str, NodePopulation], path: Path) -> list[str]:
     candidates = [name for name, population in nodes.items() if not population.is_virtual]
-    if len(candidates) != 1:
+    if not candidates:
         raise NetworkError.of(
-            "a network needs exactly one simulated node population",
+            "a network needs a simulated node population",
             path,
-            f"simulated: {', '.join(candidates) or 'none'}",
-            "merge the simulated populations into one"
-            if candidates
-            else "add a point_neuron population",
+            "simulated: none",
+            "add a point_neuron population",
         )
-    return candidates[0]
+    for name in candidates:
+        if np.any(nodes[name].attributes["model_type"] == "virtual"):
+            raise NetworkError.of(
+                "a node population mixes virtual and simulated nodes",
+                f"{path}, node population {name}",
+                fix="give the virtual nodes a population of their own",
+            )
+    return candidates
 
 
 def _positions(population: NodePopulation, ids: NDArray[Any], where: str) -> NDArray[np.int32]:
@@ -142,13 +201,56 @@ def _positions(population: NodePopulation, ids: NDArray[Any], where: str) -> NDA
     return positions.astype(np.int32)
 
 
+@dataclass(frozen=True)
+class _Ends:
+    """Where edges may begin and end.
+
+    Attributes:
+        nodes: populations of the files.
+        simulated: name of the simulated one, which stands for all in `starts`.
+        starts: first position along it, by name of the population in the files.
+        n_ports: [n_cells] see `membrane.CellParameters`.
+    """
+
+    nodes: dict[str, NodePopulation]
+    simulated: str
+    starts: dict[str, int]
+    n_ports: NDArray[np.int64]
+
+    def check(self, source: str, target: str, where: str) -> None:
+        """Raise NetworkError unless both are in the network and the target is simulated."""
+        for end, name in (("source", source), ("target", target)):
+            if name not in self.nodes:
+                raise NetworkError.of(
+                    f"the {end} population of the edges is not in the network",
+                    where,
+                    name or "no attribute node_population",
+                    f"the network has: {', '.join(self.nodes)}",
+                )
+        if target not in self.starts:
+            raise NetworkError.of(
+                "the target of the edges is not simulated",
+                where,
+                target,
+                f"only {', '.join(self.starts)} is simulated",
+            )
+
+    def positions(self, population: str, ids: NDArray[Any], where: str) -> NDArray[np.int32]:
+        """Positions along the axis of cells, or along the input."""
+        own = _positions(self.nodes[population], ids, where)
+        return own + np.int32(self.starts.get(population, 0))
+
+    def name_of(self, population: str) -> str:
+        """Name of the population that stands for one of the files."""
+        return self.simulated if population in self.starts else population
+
+
 def _read_edges(
     part: PopulationFile,
     name: str,
     circuit: Circuit,
-    nodes: dict[str, NodePopulation],
-    simulated: str,
-    n_receptors: int,
+    ends: _Ends,
+    notes: dict[str, None],
     progress: Progress | None,
 ) -> EdgePopulation:
     n = edge_count(part.file, name)
@@ -158,38 +260,35 @@ def _read_edges(
         else read_types(part.types_file, "edge_type_id")
     )
     types = with_synapse_models(types, circuit.components.get("synaptic_models_dir"))
-    with_ports = types.assign(receptor_type=receptor_of_type(types))
     source_index, target_index = np.empty(n, np.int32), np.empty(n, np.int32)
     type_id, weight = np.empty(n, np.int64), np.empty(n, np.float64)
+    of_type, plasticity = read_plasticity(types, part.types_file), np.empty(n, np.int16)
     nsyns, delay, receptor = np.empty(n, np.int32), np.empty(n, np.float32), np.empty(n, np.int16)
     where = f"{part.file}, population {name}"
+    values = EdgeValues(types.assign(receptor_type=receptor_of_type(types)), where, ends.n_ports)
     source = target = ""
     for chunk in iterate_edges(part.file, name, _CHUNK):
-        source, target = _ends(chunk.source, chunk.target, nodes, simulated, where)
+        source, target = chunk.source, chunk.target
+        ends.check(source, target, where)
         here = slice(chunk.start, chunk.start + len(chunk))
-        rows = _known_rows(chunk.edge_type_id, types, "edge", part)
-
-        def column(
-            key: str,
-            own: dict[str, NDArray[Any]] = chunk.attributes,
-            rows: NDArray[np.int64] = rows,
-            start: int = chunk.start,
-        ) -> NDArray[np.float64]:
-            return _column(key, joined(key, own, with_ports, rows), start, where)
-
-        source_index[here] = _positions(nodes[source], chunk.source_id, where)
-        target_index[here] = _positions(nodes[target], chunk.target_id, where)
+        rows, own = _known_rows(chunk.edge_type_id, types, "edge", part), chunk.attributes
+        values.check_weight_functions(own)
+        source_index[here] = ends.positions(source, chunk.source_id, where)
+        target_index[here] = ends.positions(target, chunk.target_id, where)
         type_id[here] = chunk.edge_type_id
-        nsyns[here] = column("nsyns")
-        weight[here] = column("syn_weight") * nsyns[here]
-        delay[here] = _positive(column("delay"), where)
-        receptor[here] = _receptor(column("receptor_type"), n_receptors, where)
+        nsyns[here] = values.number("nsyns", own, rows, chunk.start)
+        weight[here] = values.number("syn_weight", own, rows, chunk.start) * nsyns[here]
+        weight[here] *= of_type.resting(rows)
+        plasticity[here] = of_type.model_of_type[rows]
+        delay[here] = _positive(values.number("delay", own, rows, chunk.start), where)
+        receptor[here] = values.receptor(own, rows, target_index[here], weight[here], chunk.start)
         if progress is not None:
             progress(name, here.stop, n)
+    notes |= values.defaults
     return EdgePopulation(
         name,
-        source,
-        target,
+        ends.name_of(source),
+        ends.name_of(target),
         source_index,
         target_index,
         type_id,
@@ -198,45 +297,8 @@ def _read_edges(
         delay,
         receptor,
         types,
+        of_type.of_edges(plasticity),
     )
-
-
-def _ends(
-    source: str, target: str, nodes: dict[str, NodePopulation], simulated: str, where: str
-) -> tuple[str, str]:
-    for end, name in (("source", source), ("target", target)):
-        if name not in nodes:
-            raise NetworkError.of(
-                f"the {end} population of the edges is not in the network",
-                where,
-                name or "no attribute node_population",
-                f"the network has: {', '.join(nodes)}",
-            )
-    if target != simulated:
-        raise NetworkError.of(
-            "the target of the edges is not simulated",
-            where,
-            target,
-            f"only {simulated} is simulated",
-        )
-    return source, target
-
-
-def _column(key: str, values: NDArray[Any] | None, start: int, where: str) -> NDArray[np.float64]:
-    if values is None:
-        raise NetworkError.of(
-            f"neither the edges nor their types have '{key}'", where, fix=f"add the column '{key}'"
-        )
-    column = numbers(values)
-    wrong = ~np.isfinite(column)
-    if wrong.any():
-        raise NetworkError.of(
-            f"'{key}' is missing, NaN or infinite",
-            where,
-            f"edge {start + int(np.flatnonzero(wrong)[0])}",
-            "build the network again",
-        )
-    return column
 
 
 def _positive(delay: NDArray[np.float64], where: str) -> NDArray[np.float64]:
@@ -245,14 +307,3 @@ def _positive(delay: NDArray[np.float64], where: str) -> NDArray[np.float64]:
             "a delay is not positive", where, f"{delay.min():g} ms", "give every edge a delay > 0"
         )
     return delay
-
-
-def _receptor(port: NDArray[np.float64], n_receptors: int, where: str) -> NDArray[np.float64]:
-    if np.any((port < 1) | (port > n_receptors)):
-        raise NetworkError.of(
-            "a receptor port does not exist",
-            where,
-            f"ports {port.min():g} to {port.max():g}",
-            f"the cells have ports 1 to {n_receptors}",
-        )
-    return port - 1
