@@ -42,7 +42,8 @@ class _Kind:
     zero_allowed: bool = False
 
 
-# asc_r is 1 in every published model: the middle of its interval, so that it can move both ways.
+# asc_r is 1 in every published GLIF model: the middle of its interval, so that it can move both ways.
+# As asc_r - 1 it is the r_j of GLIFR, which is trained in (-1, 1): see `model.glifr`.
 KINDS: Final[dict[str, _Kind]] = {
     "C_m": _Kind(POSITIVE, log_mean=True),
     "g": _Kind(POSITIVE, log_mean=True),
@@ -150,6 +151,7 @@ class Cells(nn.Module):
         group_by: Mapping[str, str],
         trainable: Collection[str],
         dtype: torch.dtype,
+        bounds: Mapping[str, Bounds] | None = None,
     ):
         """Take the parameters of `network`'s cells.
 
@@ -158,6 +160,7 @@ class Cells(nn.Module):
             group_by: grouping by parameter name; "cell_model" where it says nothing.
             trainable: names of the parameters that are learned.
             dtype: of the values.
+            bounds: ranges by parameter name where they are narrower than those of `KINDS`.
         """
         super().__init__()
         for name, kind in KINDS.items():
@@ -172,7 +175,7 @@ class Cells(nn.Module):
             parameter = GroupedParameter(
                 values,
                 group_of,
-                kind.bounds,
+                (bounds or {}).get(name, kind.bounds),
                 trainable=name in trainable,
                 dtype=dtype,
                 grouping=grouping,

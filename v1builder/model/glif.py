@@ -222,6 +222,32 @@ class _Spike(torch.autograd.Function):
         return grad_outputs[0] * ctx.surrogate.derivative(x), None
 
 
+def synaptic_voltage(state: State, propagators: Propagators) -> Tensor:
+    """[b, n] mV that the synaptic currents add to the voltage in a step."""
+    p = propagators
+    return (
+        p.P31_fast * state.y1_fast
+        + p.P32_fast * state.y2_fast
+        + p.P31_slow * state.y1_slow
+        + p.P32_slow * state.y2_slow
+    ).sum(-1)
+
+
+def synapses_after(state: State, arriving: Tensor, propagators: Propagators) -> State:
+    """`state` with the synaptic currents after the step, in which `arriving` [b, n, r] pA arrived."""
+    p = propagators
+    y2_fast = p.P21_fast * state.y1_fast + p.P11_fast * state.y2_fast
+    if p.y2_init_fast is not None:
+        y2_fast = y2_fast + p.y2_init_fast * arriving
+    return replace(
+        state,
+        y2_fast=y2_fast,
+        y1_fast=p.P11_fast * state.y1_fast + p.y1_init_fast * arriving,
+        y2_slow=p.P21_slow * state.y1_slow + p.P11_slow * state.y2_slow,
+        y1_slow=p.P11_slow * state.y1_slow + p.y1_init_slow * arriving,
+    )
+
+
 def step(
     state: State,
     arriving: Tensor,
@@ -252,14 +278,8 @@ def step(
     active = state.refractory == 0
 
     asc_sum = (p.asc_mean * state.asc).sum(-1)
-    synaptic = (
-        p.P31_fast * state.y1_fast
-        + p.P32_fast * state.y2_fast
-        + p.P31_slow * state.y1_slow
-        + p.P32_slow * state.y2_slow
-    ).sum(-1)
     constant = state.current + asc_sum
-    U_free = state.U * p.P33 + constant * p.P30 + synaptic
+    U_free = state.U * p.P33 + constant * p.P30 + synaptic_voltage(state, p)
     if p.U_jump is not None:
         U_free = U_free + (p.U_jump * arriving).sum(-1)
     drive = torch.where(active, U_free, state.U)
@@ -289,21 +309,14 @@ def step(
     refractory = torch.where(
         spikes.detach() > 0, p.t_ref_steps, (state.refractory - 1).clamp(min=0)
     )
-    y2_fast = p.P21_fast * state.y1_fast + p.P11_fast * state.y2_fast
-    if p.y2_init_fast is not None:
-        y2_fast = y2_fast + p.y2_init_fast * arriving
     return (
         spikes,
         drive,
         replace(
-            state,
+            synapses_after(state, arriving, p),
             U=U,
             asc=asc,
             refractory=refractory,
-            y2_fast=y2_fast,
-            y1_fast=p.P11_fast * state.y1_fast + p.y1_init_fast * arriving,
-            y2_slow=p.P21_slow * state.y1_slow + p.P11_slow * state.y2_slow,
-            y1_slow=p.P11_slow * state.y1_slow + p.y1_init_slow * arriving,
             current=current.expand_as(U),
             th_spike=th_spike,
             th_voltage=th_voltage,

@@ -1,25 +1,27 @@
-"""A network as a torch module: parameters and time; what happens in a step is in `glif`."""
+"""A network as a torch module: parameters and time; what happens in a step is in `glif` or `glifr`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from v1builder.load import LEVELS, Network, load_network
-from v1builder.model.backends import BackendName, get_backend
+from v1builder.model import glif, glifr
+from v1builder.model.backends import GRADED, BackendName, get_backend
 from v1builder.model.cells import CELL_PARAMETERS, TRAINABLE_CELL_PARAMETERS, Cells, check_cells
 from v1builder.model.edges import EDGE_GROUPINGS, PLASTICITY_BOUNDS, Edges
 from v1builder.model.export import exported
-from v1builder.model.glif import propagators
-from v1builder.model.rollout import Plasticity, Rollout, State
+from v1builder.model.rollout import Plasticity, Propagators, Rollout, SmoothSpike, State
 from v1builder.model.surrogate import Surrogate
 from v1builder.schema.errors import ConfigError, Problem, raise_if_any, unknown_name
 
 DTYPES = (torch.float32, torch.float64)
+NeuronName = Literal["glif", "glifr"]
+NEURONS: Final[tuple[NeuronName, ...]] = get_args(NeuronName)
 
 
 class V1Network(nn.Module):
@@ -30,6 +32,8 @@ class V1Network(nn.Module):
 
     Attributes:
         dt: ms.
+        smooth: settings of a GLIFR neuron, or None; its sigma_V may be replaced between steps of an
+            optimiser, to sharpen the neuron as training goes on.
         cells: parameters of the cells under their NEST names.
         edges: weights by edge population.
         bias_current: [n] pA, constant current into each cell.
@@ -52,6 +56,9 @@ class V1Network(nn.Module):
         backend: BackendName | str = "auto",
         detach_reset: bool = False,
         checkpoint_steps: int | None = None,
+        neuron: NeuronName | str = "glif",
+        sigma_V: float | None = None,
+        tau: float | None = None,
     ):
         """Make the module.
 
@@ -65,11 +72,14 @@ class V1Network(nn.Module):
             trainable: names of what is learned: cell parameters, "<edges>.weight", and where edges
                 have short-term plasticity "<edges>.U", ".tau_rec" and ".tau_fac". None trains
                 the weights of all edges, which is what the published model trains.
-            surrogate: derivative of a spike; triangular unless given.
+            surrogate: derivative of a spike; triangular unless given. GLIFR has no use for it.
             backend: what computes the rollout.
             detach_reset: cut the gradient through resets.
             checkpoint_steps: recompute the backward pass in segments of so many steps, so that
                 memory grows with a segment and not with the length. None keeps everything.
+            neuron: "glif", or "glifr" for its smooth variant (`model.glifr`), computed by the reference.
+            sigma_V: mV, smoothness of a GLIFR neuron; 1 unless given.
+            tau: ms, shortest interval between spikes of a GLIFR neuron; dt unless given.
 
         Raises:
             ConfigError: an argument is not valid.
@@ -87,13 +97,15 @@ class V1Network(nn.Module):
         learned = _trainable(trainable, names, plastic)
         _check_numbers(dt, dtype, checkpoint_steps)
         check_cells(network)
+        self.smooth = _smooth(neuron, dt, sigma_V, tau, backend)
         self.dt = dt
         self.surrogate = surrogate or Surrogate()
         self.detach_reset = detach_reset
         self.checkpoint_steps = checkpoint_steps
         self.n_cells = network.n_cells
         self._rollout = get_backend(backend)
-        self.cells = Cells(network, grouping, learned, dtype)
+        bounds = None if self.smooth is None else {"asc_decay": glifr.decay_bounds(dt)}
+        self.cells = Cells(network, grouping, learned, dtype, bounds)
         self.edges = nn.ModuleDict()
         self.input_sizes: dict[str, int] = {}
         n_sites = 0
@@ -118,6 +130,9 @@ class V1Network(nn.Module):
             n_sites += module.n_sites
         self.n_sites = n_sites
         self.register_buffer("bias_current", torch.tensor(network.bias_current, dtype=dtype))
+        if self.smooth is not None:
+            glifr.check_step(self.cells(), dt)
+            glifr.warn_if_sharp(self.cells(), dt, self.smooth)
 
     def _edges(self) -> Iterator[Edges]:
         return cast(Iterator[Edges], iter(self.edges.values()))
@@ -189,7 +204,7 @@ class V1Network(nn.Module):
         elif self.bias_current.any():
             current = self.bias_current.expand(1, 1, -1)
         state = state if state is not None else self.initial_state(batch)
-        coefficients = propagators(self.cells(), self.dt)
+        coefficients = self._propagators()
         projections = [edges.projection for edges in self._edges()]
         weights = [edges() for edges in self._edges()]
         plasticity = self._plasticity()
@@ -223,6 +238,11 @@ class V1Network(nn.Module):
             parts.append(done)
             state = parts[-1].state
         return _joined(parts)
+
+    def _propagators(self) -> Propagators:
+        if self.smooth is None:
+            return glif.propagators(self.cells(), self.dt)
+        return glifr.propagators(self.cells(), self.dt, self.smooth)
 
     def _plasticity(self) -> Plasticity | None:
         """Coefficients of the sites of all edges, or None when there are none."""
@@ -361,6 +381,31 @@ def _trainable(
             problems.append(unknown_name("parameter", name, allowed, "V1Network, trainable"))
     raise_if_any(problems, ConfigError)
     return set(trainable)
+
+
+def _smooth(
+    neuron: str,
+    dt: float,
+    sigma_V: float | None,
+    tau: float | None,
+    backend: str,
+) -> SmoothSpike | None:
+    """The settings of a GLIFR neuron, or None for GLIF; checked."""
+    where = "V1Network"
+    if neuron not in NEURONS:
+        raise ConfigError([unknown_name("neuron", neuron, NEURONS, where)])
+    if neuron == "glifr":
+        if backend == "fused":
+            fix = "use backend 'reference' or 'auto'"
+            raise ConfigError.of("the fused backend cannot compute GLIFR", where, GRADED, fix)
+        return glifr.smooth_spike(dt, sigma_V, tau)
+    given = [
+        Problem(f"{name} belongs to neuron 'glifr'", where, str(value), "leave it out")
+        for name, value in (("sigma_V", sigma_V), ("tau", tau))
+        if value is not None
+    ]
+    raise_if_any(given, ConfigError)
+    return None
 
 
 def _check_numbers(dt: float, dtype: torch.dtype, checkpoint_steps: int | None) -> None:

@@ -23,6 +23,9 @@ stamp s is therefore in row round(s/dt) - 1 of an input.
 
 An edge with short-term plasticity delivers weight * release instead of weight; `release` belongs to a
 site, that is a source with all its edges of one synapse model (see `v1builder.model.plasticity`).
+
+Where the propagators have a `SmoothSpike` the cells are rate neurons: see `v1builder.model.glifr` for the
+step. What they send, and what stands for z everywhere else, is the number of spikes expected in a step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,12 +61,25 @@ class ThresholdDynamics:
 
 
 @dataclass(frozen=True)
+class SmoothSpike:
+    """The graded signal of a GLIFR cell, see `v1builder.model.glifr`."""
+
+    sigma_V: float  # mV  # noqa: N815
+    per_step: float  # dt/tau, in (0, 1]
+
+    def expected(self, U: Tensor, V_th: Tensor) -> Tensor:
+        """Spikes expected in the step that ended at U [b, n]: s dt/tau, in (0, 1)."""
+        return self.per_step * torch.sigmoid((U - V_th) / self.sigma_V)
+
+
+@dataclass(frozen=True)
 class Propagators:
     """Exact one-step coefficients of every cell, differentiable unless noted; n cell, r port.
 
-    The last three are None when no cell has what they describe, as in a network of GLIF levels 1
-    and 3. A spike that arrives adds y2_init_fast to y2_fast (exponential currents), or U_jump to U
-    in the step of its arrival (delta synapses; lost while the cell is refractory).
+    `threshold`, `y2_init_fast` and `U_jump` are None when no cell has what they describe, as in a
+    network of GLIF levels 1 and 3, and `smooth` unless the neuron is GLIFR. A spike that arrives adds
+    y2_init_fast to y2_fast (exponential currents), or U_jump to U in the step of its arrival (delta
+    synapses; lost while the cell is refractory).
     """
 
     P33: Tensor  # [n] membrane decay exp(-dt g/C_m)
@@ -88,6 +104,7 @@ class Propagators:
     threshold: ThresholdDynamics | None = None
     y2_init_fast: Tensor | None = None  # [n, r]
     U_jump: Tensor | None = None  # [n, r] mV
+    smooth: SmoothSpike | None = None
 
 
 @dataclass(frozen=True)
@@ -165,7 +182,8 @@ class Rollout:
     """Result of a rollout.
 
     Attributes:
-        spikes: [b, t, n] 0/1 in the model's dtype, differentiable through the surrogate.
+        spikes: [b, t, n] 0/1 in the model's dtype, differentiable through the surrogate; expected
+            number of spikes of a smooth neuron, in (0, 1).
         voltage: [b, t, n] mV above E_L at the end of each step (after a reset), or None.
         drive: [b, t, n] mV above E_L before the spike test (what the surrogate sees), or None.
         state: state after the last step, differentiable.

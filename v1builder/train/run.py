@@ -70,6 +70,9 @@ def make_classifier(experiment: Experiment, subject: Subject, network: Network) 
         backend=settings.backend,
         detach_reset=settings.detach_reset,
         checkpoint_steps=settings.checkpoint_steps,
+        neuron=settings.neuron,
+        sigma_V=settings.sigma_V,
+        tau=settings.tau,
     )
     readout = Readout(
         network,

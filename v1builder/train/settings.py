@@ -55,6 +55,10 @@ class ModelSettings(Settings):
         dt: ms.
         group_by: one grouping for all cell parameters, or one per parameter name.
         trainable: parameter names; everything else is frozen.
+        surrogate, detach_reset: how a gradient passes a spike; GLIFR has no use for a surrogate.
+        neuron: "glif", or "glifr" for the smooth neuron of `model.glifr`.
+        sigma_V: mV, smoothness of GLIFR; 1 unless given.
+        tau: ms, shortest interval between spikes of GLIFR; dt unless given.
     """
 
     dt: float = Field(default=1.0, gt=0)
@@ -65,6 +69,9 @@ class ModelSettings(Settings):
     surrogate: SurrogateSettings = SurrogateSettings()
     detach_reset: bool = False
     checkpoint_steps: int | None = Field(default=None, gt=0)
+    neuron: Literal["glif", "glifr"] = "glif"
+    sigma_V: float | None = Field(default=None, gt=0)  # noqa: N815
+    tau: float | None = Field(default=None, gt=0)
 
 
 class ReadoutSettings(Settings):

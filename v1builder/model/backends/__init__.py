@@ -8,7 +8,7 @@ on the CPU, a model it can compute), else the reference. What it took and why is
 import logging
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from v1builder.model.rollout import Backend, Plasticity, Propagators, Rollout
 from v1builder.schema.errors import ConfigError, unknown_name
@@ -16,6 +16,8 @@ from v1builder.schema.errors import ConfigError, unknown_name
 BackendName = Literal["auto", "reference", "fused"]
 BACKEND_NAMES: tuple[BackendName, ...] = get_args(BackendName)
 
+#: Why the fused backend does not compute GLIFR.
+GRADED: Final = "GLIFR cells send a graded signal in every step"
 
 _log = logging.getLogger(__name__)
 _said: set[str] = set()
@@ -50,6 +52,8 @@ def _auto(
     reason = import_module("v1builder.model.backends.fused").why_unsupported(
         propagators, plasticity
     )
+    if propagators.smooth is not None:
+        reason = GRADED
     if propagators.P33.device.type != "cpu":
         reason = f"tensors on {propagators.P33.device.type}"
     if reason is not None and reason not in _said:

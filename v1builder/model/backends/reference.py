@@ -3,7 +3,7 @@
 Every other backend must give these numbers, forward and gradient. Only the delivery of spikes has
 its own backward pass, because what autograd would keep for it grows with edges x steps: forward
 and weight gradient walk the edges of the sources that spiked, the gradient with respect to the
-spikes is the transposed product.
+spikes is the transposed product. GLIFR cells send in every step, over all edges: see `graded`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from v1builder.model import glif
+from v1builder.model import glif, glifr
 from v1builder.model import plasticity as stp
+from v1builder.model.backends import graded
 from v1builder.model.rollout import Plasticity, Projection, Propagators, Rollout, State
 from v1builder.model.surrogate import Surrogate
 
@@ -143,14 +144,26 @@ def rollout(
     nothing = torch.zeros_like(ring[0])
     no_current = torch.zeros_like(state.U)
 
+    routes = {
+        i: graded.routes(projection, nothing.shape[1], n_receptors)
+        for i, projection in enumerate(projections)
+        if propagators.smooth is not None and projection.source is None
+    }
+    sorted_weights = {i: route.sorted(weights[i]) for i, route in routes.items()}
+
     spikes, voltage, drive = [], [], []
     for t in range(n_steps):
         arriving = ring.pop(0).view(n_batch, n_cells, n_receptors)
         ring.append(nothing)
         injected = no_current if current is None else current[:, t if current.shape[1] > 1 else 0]
-        z, before_spike, state = glif.step(
-            state, arriving, injected, propagators, surrogate, detach_reset
-        )
+        if propagators.smooth is None:
+            z, before_spike, state = glif.step(
+                state, arriving, injected, propagators, surrogate, detach_reset
+            )
+        else:
+            z, before_spike, state = glifr.step(
+                state, arriving, injected, propagators, detach_reset
+            )
         emissions = [
             z if p.source is None else inputs[p.source][:, t].to(dtype) for p in projections
         ]
@@ -160,7 +173,13 @@ def rollout(
                 torch.cat([emitted, released[:, projection.sites]], dim=1)
                 for projection, emitted in zip(projections, emissions, strict=True)
             ]
-        for projection, weight, emitted in zip(projections, weights, emissions, strict=True):
+        for i, (projection, weight, emitted) in enumerate(
+            zip(projections, weights, emissions, strict=True)
+        ):
+            if i in routes:
+                for delay, delivered in routes[i].deliver(emitted, sorted_weights[i]):
+                    ring[delay - 1] = ring[delay - 1] + delivered
+                continue
             if not emitted.requires_grad and not emitted.any():
                 continue
             for fanout in _fanouts(projection, n_receptors):

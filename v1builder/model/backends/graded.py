@@ -1,0 +1,134 @@
+"""Delivery of graded signals, where every source sends in every step.
+
+A walk over the spikes pays for finding them; here all edges are fixed, so one step is a sparse product of
+the weights with the signals of all sources, and its backward pass the transposed product and, for the
+weights, one number per edge. Both products are weighted sums over bags of rows
+(`torch.nn.functional.embedding_bag`), which run on every device; nothing is ever dense.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+from v1builder.model.rollout import Projection
+
+# Edges whose rows are multiplied at a time for the gradient of the weights: what fits a level-2 cache.
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Routes:
+    """The edges of one projection sorted by (delay, target, receptor), and again by source. e edges.
+
+    Attributes:
+        delays: steps, ascending.
+        edge: [e] position in the projection.
+        row: [e] position of its delay * n_slots + target * n_receptors + receptor.
+        source: [e] a unit or a site.
+        row_start: [rows] first edge of each row.
+        by_source: [e] the same edges sorted by source; row_by_source their rows.
+        source_start: [sources] first of those of each source.
+    """
+
+    delays: tuple[int, ...]
+    edge: Tensor
+    row: Tensor
+    source: Tensor
+    row_start: Tensor
+    by_source: Tensor
+    row_by_source: Tensor
+    source_start: Tensor
+
+    def sorted(self, weight: Tensor) -> Tensor:
+        """Weights [e] of the projection in the order of `edge`; once per rollout."""
+        return weight[self.edge]
+
+    def deliver(self, sent: Tensor, weight: Tensor) -> list[tuple[int, Tensor]]:
+        """What arrives, by delay in steps.
+
+        Args:
+            sent: [b, sources] signal of every unit and site.
+            weight: [e] pA, `sorted`.
+
+        Returns:
+            Delays with what arrives after them, [b, n_slots] pA.
+        """
+        if not len(self.edge):
+            return []
+        arriving: Any = _Product.apply(sent, weight, self)
+        parts = arriving.chunk(len(self.delays), dim=1)
+        return list(zip(self.delays, parts, strict=True))
+
+
+_ROUTES: WeakKeyDictionary[Projection, dict[int, Routes]] = WeakKeyDictionary()
+
+
+def routes(projection: Projection, n_slots: int, n_receptors: int) -> Routes:
+    """The sorted edges of a projection; sorted once per projection."""
+    known = _ROUTES.setdefault(projection, {})
+    if n_receptors not in known:
+        known[n_receptors] = _routes(projection, n_slots, n_receptors)
+    return known[n_receptors]
+
+
+def _routes(projection: Projection, n_slots: int, n_receptors: int) -> Routes:
+    delays, late = torch.unique(projection.delay_steps, return_inverse=True)
+    slot = projection.target_index.long() * n_receptors + projection.receptor.long()
+    row = late.long() * n_slots + slot
+    edge = torch.argsort(row, stable=True)
+    row, source = row[edge], projection.source_index[edge].long()
+    by_source = torch.argsort(source, stable=True)
+    n_sources = projection.n_source + len(projection.site_source)
+    return Routes(
+        delays=tuple(int(delay) for delay in delays),
+        edge=edge,
+        row=row,
+        source=source,
+        row_start=_starts(row, len(delays) * n_slots),
+        by_source=by_source,
+        row_by_source=row[by_source],
+        source_start=_starts(source, n_sources),
+    )
+
+
+def _starts(key: Tensor, size: int) -> Tensor:
+    count = torch.bincount(key, minlength=size)
+    return count.cumsum(0) - count
+
+
+class _Product(torch.autograd.Function):
+    """out[b, row] = sum over the edges of a row of weight * sent[b, source]."""
+
+    @staticmethod
+    def forward(ctx, sent: Tensor, weight: Tensor, routes: Routes) -> Tensor:
+        signal = sent.T.contiguous()
+        ctx.save_for_backward(signal, weight)
+        ctx.routes = routes
+        return embedding_bag(
+            routes.source, signal, routes.row_start, mode="sum", per_sample_weights=weight
+        ).T.contiguous()
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        signal, weight = ctx.saved_tensors
+        routes: Routes = ctx.routes
+        grad = grad_outputs[0].T.contiguous()
+        grad_sent = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            grad_sent = embedding_bag(
+                routes.row_by_source,
+                grad,
+                routes.source_start,
+                mode="sum",
+                per_sample_weights=weight[routes.by_source],
+            ).T
+        if ctx.needs_input_grad[1]:
+            pairs = zip(routes.row.split(_CHUNK), routes.source.split(_CHUNK), strict=True)
+            grad_weight = torch.cat(
+                [torch.linalg.vecdot(grad[row], signal[source]) for row, source in pairs]
+            )
+        return grad_sent, grad_weight, None
