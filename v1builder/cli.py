@@ -232,6 +232,16 @@ def calibrate(
 
 
 @app.command()
+def characterize(net: Net, out: Out, overwrite: Overwrite = False) -> None:
+    """Measure rheobase, f-I curves, PSPs and connection statistics, against data and the rule."""
+    from v1builder.characterize import characterize as run
+
+    with _Bars() as progress:
+        page = run(net, out, overwrite=overwrite, progress=progress)
+    console.print(f"page: {page}")
+
+
+@app.command()
 def train(experiment: ExperimentFile, out: Out, resume: Resume = False) -> None:
     """Train the experiment's intact network with its first seed."""
     from v1builder.train import load_experiment
