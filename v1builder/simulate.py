@@ -12,7 +12,7 @@ memory, recorded voltages go to disk.
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +20,12 @@ import torch
 from numpy.typing import NDArray
 
 from v1builder.load import Network, NodePopulation, load_circuit
+from v1builder.load.populations import split
 from v1builder.model import V1Network
 from v1builder.schema.errors import ConfigError, unknown_name
 from v1builder.schema.files import atomic_file
 from v1builder.sonata.node_sets import resolve_node_set
-from v1builder.sonata.reports import write_report
+from v1builder.sonata.reports import write_reports
 from v1builder.sonata.simulation_config import Input, ReportSettings, Simulation, read_simulation
 from v1builder.sonata.spikes import Spikes, read_spikes, write_spikes
 
@@ -71,6 +72,10 @@ def simulate(
     with ExitStack() as stack, torch.no_grad():
         rows = {name: stack.enter_context(recording.on_disk()) for name, recording in recordings}
         state = model.initial_state()
+        if network.initial_voltage is not None:
+            state = replace(
+                state, U=state.U + torch.from_numpy(network.initial_voltage).to(state.U)
+            )
         for start in range(0, n_steps, SEGMENT_STEPS):
             stop = min(start + SEGMENT_STEPS, n_steps)
             rollout = model(
@@ -90,7 +95,7 @@ def simulate(
                 progress("simulating", stop, n_steps)
         _write(simulation, network, np.concatenate(emitted))
         for name, recording in recordings:
-            recording.write(rows[name], network.simulated, settings.dt)
+            recording.write(rows[name], network.cells, settings.dt)
     return simulation.output_dir
 
 
@@ -193,6 +198,21 @@ def _select(
     )
 
 
+def _select_cells(
+    node_set: object, cells: NodePopulation, simulation: Simulation, where: str
+) -> NDArray[np.int64]:
+    """Positions on the axis of cells. Of several populations a set need only fit one."""
+    found, errors = [], []
+    for here, population in split(cells):
+        try:
+            found.append(here.start + _select(node_set, population, simulation, where))
+        except ConfigError as error:
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    return np.concatenate(found)
+
+
 def _rows_of(
     spikes: Spikes, nodes: NodePopulation, chosen: NDArray[np.int64], dt: float, where: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -238,7 +258,7 @@ def _clamps(simulation: Simulation, network: Network) -> list[_Clamp]:
         if settings.input_type != "current_clamp" or not settings.enabled:
             continue
         where = f"{simulation.path}, inputs.{key}"
-        cells = _select(settings.node_set, network.cells, simulation, where)
+        cells = _select_cells(settings.node_set, network.cells, simulation, where)
         steps = sorted(settings.steps)
         onsets = [onset for onset, _, _ in steps[1:]] + [float("inf")]
         for (onset, duration, amplitude), next_onset in zip(steps, onsets, strict=True):
@@ -265,13 +285,11 @@ class _Recording:
 
     Attributes:
         path: file to write.
-        node_ids: [n] ids of the recorded cells.
-        cells: [n] their positions.
+        cells: [n] positions of the recorded cells, ascending.
         steps: [t] steps whose end is recorded.
     """
 
     path: Path
-    node_ids: NDArray[np.int64]
     cells: NDArray[np.int64]
     steps: NDArray[np.int64]
 
@@ -291,13 +309,17 @@ class _Recording:
         first, last = np.searchsorted(self.steps, [start, start + len(voltage)])
         rows[first:last] = voltage[self.steps[first:last] - start][:, self.cells]
 
-    def write(self, rows: NDArray[np.float32], population: str, dt: float) -> None:
-        """Write the SONATA report."""
+    def write(self, rows: NDArray[np.float32], cells: NodePopulation, dt: float) -> None:
+        """Write the SONATA report, by population of the files."""
         ends = (self.steps[:2] + 1) * dt
         step = float(ends[1] - ends[0]) if len(ends) > 1 else dt
-        write_report(
-            self.path, population, self.node_ids, rows, start=float(ends[0]), step=step, units="mV"
-        )
+        found = {}
+        for here, population in split(cells):
+            first, last = np.searchsorted(self.cells, [here.start, here.stop])
+            ids = population.node_id[self.cells[first:last] - here.start]
+            if len(ids) or not cells.parts:
+                found[population.name] = (ids, rows[:, first:last])
+        write_reports(self.path, found, start=float(ends[0]), step=step, units="mV")
 
 
 def _recordings(
@@ -312,10 +334,10 @@ def _recordings(
         for variable in settings.variables:
             if variable not in RECORDABLE:
                 raise ConfigError([unknown_name("variable", variable, RECORDABLE, where)])
-        cells = _select(settings.cells, network.cells, simulation, where)
+        cells = _select_cells(settings.cells, network.cells, simulation, where)
         path = simulation.output_path(settings.file_name or f"{name}.h5")
         steps = _recorded_steps(settings, simulation.config.run.dt, n_steps, where)
-        recordings.append((name, _Recording(path, network.cells.node_id[cells], cells, steps)))
+        recordings.append((name, _Recording(path, cells, steps)))
     return recordings
 
 
@@ -349,16 +371,20 @@ def _write(simulation: Simulation, network: Network, emitted: NDArray[np.int64])
     """Write the spikes, rows (step, cell)."""
     output, dt = simulation.config.output, simulation.config.run.dt
     times = np.round((emitted[:, 0] + 1) * dt, 6)
-    ids = network.cells.node_id[emitted[:, 1]]
+    trains = {}
+    for here, population in split(network.cells):
+        own = (emitted[:, 1] >= here.start) & (emitted[:, 1] < here.stop)
+        trains[population.name] = times[own], population.node_id[emitted[own, 1] - here.start]
     if output.spikes_file is not None:
-        path = simulation.output_path(output.spikes_file)
-        write_spikes(path, {network.simulated: (times, ids)})
+        write_spikes(simulation.output_path(output.spikes_file), trains)
     if output.spikes_file_csv is not None:
+        lines = [
+            (time, f"{time:.10g} {name} {node}\n")
+            for name, (of_part, ids) in trains.items()
+            for time, node in zip(of_part, ids, strict=True)
+        ]
         with atomic_file(simulation.output_path(output.spikes_file_csv)) as temporary:
             temporary.write_text(
                 "timestamps population node_ids\n"
-                + "".join(
-                    f"{time:.10g} {network.simulated} {node}\n"
-                    for time, node in zip(times, ids, strict=True)
-                )
+                + "".join(line for _, line in sorted(lines, key=lambda line: line[0]))
             )

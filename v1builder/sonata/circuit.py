@@ -22,8 +22,15 @@ CIRCUIT_KEYS = (
     "target_simulator",
     "metadata",
 )
-NODE_KEYS = ("nodes_file", "node_types_file", "populations", "node_set", "gid_mapping_file")
-EDGE_KEYS = ("edges_file", "edge_types_file", "populations", "target", "source")
+NODE_KEYS = (
+    "nodes_file",
+    "node_types_file",
+    "populations",
+    "node_set",
+    "gid_mapping_file",
+    "enabled",
+)
+EDGE_KEYS = ("edges_file", "edge_types_file", "populations", "target", "source", "enabled")
 
 
 @dataclass(frozen=True)
@@ -178,6 +185,8 @@ def _population_files(
                     "a required key is missing", f"{here}.{kind}s_file", fix="name the HDF5 file"
                 )
             )
+            continue
+        if not entry.get("enabled", True):  # BMTK leaves such files out
             continue
         types = entry.get(f"{kind}_types_file")
         populations = entry.get("populations") or {"": {}}

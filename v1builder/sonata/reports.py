@@ -6,6 +6,7 @@ stop, step) in ms}. The older name `index_pointer`, which BMTK reads and writes,
 dataset.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,29 +71,50 @@ def write_report(
         NetworkError: the shapes disagree.
         StorageError: the file system refused.
     """
-    ids, values = np.asarray(node_ids, dtype=np.int64), np.asarray(data, dtype=np.float32)
-    n = len(ids)
-    if values.ndim != 2 or values.shape[1] != n:
-        raise NetworkError.of(
-            "a report needs one column per cell",
-            f"{path}, population {population}",
-            f"shape {values.shape} for {n} cells",
-            "give an array [time, cell]",
-        )
+    parts = {population: (node_ids, data)}
+    write_reports(path, parts, start=start, step=step, units=units, variable=variable)
+
+
+def write_reports(
+    path: Path | str,
+    populations: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    *,
+    start: float,
+    step: float,
+    units: str,
+    variable: str = "V_m",
+) -> None:
+    """Write the report of several populations, (node ids [n], values [t, n]) by name, into one file.
+
+    Args and errors as `write_report`.
+    """
+    checked = {}
+    for population, (node_ids, data) in populations.items():
+        ids, values = np.asarray(node_ids, dtype=np.int64), np.asarray(data, dtype=np.float32)
+        if values.ndim != 2 or values.shape[1] != len(ids):
+            raise NetworkError.of(
+                "a report needs one column per cell",
+                f"{path}, population {population}",
+                f"shape {values.shape} for {len(ids)} cells",
+                "give an array [time, cell]",
+            )
+        checked[population] = ids, values
     with open_to_write(path) as file:
-        group = file.create_group(f"report/{population}")
-        write_dataset(group, "data", values).attrs.update(units=units, variable=variable)
-        mapping = group.create_group("mapping")
-        write_dataset(mapping, "node_ids", ids.astype(np.uint64)).attrs["sorted"] = np.uint8(
-            bool(np.all(ids[1:] > ids[:-1]))
-        )
-        write_dataset(mapping, "index_pointers", np.arange(n + 1, dtype=np.uint64))
-        mapping["index_pointer"] = mapping["index_pointers"]
-        write_dataset(mapping, "element_ids", np.zeros(n, dtype=np.uint32))
-        write_dataset(mapping, "element_pos", np.zeros(n, dtype=np.float32))
-        # SONATA: `stop` is the end of the recording, not the time of the last row.
-        times = np.array([start, start + step * len(values), step], dtype=np.float64)
-        write_dataset(mapping, "time", times).attrs["units"] = "ms"
+        for population, (ids, values) in checked.items():
+            n = len(ids)
+            group = file.create_group(f"report/{population}")
+            write_dataset(group, "data", values).attrs.update(units=units, variable=variable)
+            mapping = group.create_group("mapping")
+            write_dataset(mapping, "node_ids", ids.astype(np.uint64)).attrs["sorted"] = np.uint8(
+                bool(np.all(ids[1:] > ids[:-1]))
+            )
+            write_dataset(mapping, "index_pointers", np.arange(n + 1, dtype=np.uint64))
+            mapping["index_pointer"] = mapping["index_pointers"]
+            write_dataset(mapping, "element_ids", np.zeros(n, dtype=np.uint32))
+            write_dataset(mapping, "element_pos", np.zeros(n, dtype=np.float32))
+            # SONATA: `stop` is the end of the recording, not the time of the last row.
+            times = np.array([start, start + step * len(values), step], dtype=np.float64)
+            write_dataset(mapping, "time", times).attrs["units"] = "ms"
 
 
 def read_report(path: Path | str, population: str | None = None) -> Report:

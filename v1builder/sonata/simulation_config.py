@@ -117,9 +117,9 @@ class Input(Settings):
         if self.input_type == "spikes":
             if self.input_file is None:
                 raise ValueError("a spike input needs 'input_file'")
-            if self.module not in ("sonata", "h5", "hdf5", "synapse_replay"):
+            if self.module not in ("sonata", "h5", "hdf5", "synapse_replay", "csv"):
                 raise ValueError(
-                    f"spike module '{self.module}' is not supported: use 'sonata' and a SONATA file"
+                    f"spike module '{self.module}' is not supported: use 'sonata' and a SONATA file, or 'csv'"
                 )
             return self
         if self.module not in ("IClamp", "linear"):

@@ -2,6 +2,8 @@
 
 Layout: /spikes/<population>/{timestamps, node_ids}, times in ms; `sorting` says the order.
 The older layout, /spikes/{timestamps, gids}, has no population names; it is read as population "".
+CSV files, as BMTK writes them, have the columns timestamps (ms), node_ids (older: gids) and population,
+separated by spaces (older: commas).
 """
 
 from collections.abc import Mapping
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from v1builder.schema.errors import NetworkError
@@ -69,6 +72,8 @@ def read_spikes(path: Path | str) -> dict[str, Spikes]:
     Raises:
         NetworkError: the file is missing, damaged, or is not a SONATA spike file.
     """
+    if Path(path).suffix.lower() == ".csv":
+        return _read_csv(Path(path))
     found = {}
     with open_to_read(path) as file:
         root = file.get("spikes")
@@ -91,6 +96,34 @@ def read_spikes(path: Path | str) -> dict[str, Spikes]:
             _check(path, population, times, ids)
             order = np.argsort(times, kind="stable")
             found[population] = Spikes(times[order], ids[order])
+    return found
+
+
+def _read_csv(path: Path) -> dict[str, Spikes]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            comma = "," in file.readline()
+        table = pd.read_csv(path, sep="," if comma else " ")
+    except OSError as error:
+        raise NetworkError.of("a file is missing", path, error.strerror or error) from None
+    except (ValueError, pd.errors.ParserError) as error:
+        raise NetworkError.of("the file is not a table of spikes", path, error) from None
+    table = table.rename(columns={"gids": "node_ids"})
+    if not {"timestamps", "node_ids"} <= set(table):
+        raise NetworkError.of(
+            "a column is missing",
+            path,
+            ", ".join(map(str, table.columns)),
+            "a table of spikes has timestamps, population and node_ids, separated by spaces",
+        )
+    groups = table.groupby("population") if "population" in table else [("", table)]
+    found = {}
+    for population, rows in groups:
+        times = rows["timestamps"].to_numpy(np.float64)
+        ids = rows["node_ids"].to_numpy(np.int64)
+        _check(path, str(population), times, ids)
+        order = np.argsort(times, kind="stable")
+        found[str(population)] = Spikes(times[order], ids[order])
     return found
 
 
