@@ -54,7 +54,7 @@ def with_plasticity(network, seed=3):
             "U": np.array([0.5, 0.1]),
             "tau_rec": np.array([100.0, 20.0]),
             "tau_fac": np.array([0.0, 200.0]),
-            "u": np.zeros(2),
+            "u": np.array([0.5, 0.1]),
             "x": np.ones(2),
         },
         np.random.default_rng(seed).integers(-1, 2, len(edges)).astype(np.int16),

@@ -108,7 +108,7 @@ def plastic_network(glif_models, kinetics):
     table = GroupedValues(
         {
             **{name: np.array(values) for name, values in TABLE.items()},
-            "u": np.zeros(2),
+            "u": np.array(TABLE["U"]),
             "x": np.ones(2),
         },
         rng.integers(-1, 2, len(edges)).astype(np.int16),

@@ -50,7 +50,8 @@ def recurrent_edge_types(
 def plasticity_of_classes(plasticity: pd.DataFrame) -> dict[tuple[str, str], dict[str, float]]:
     """Tsodyks-Markram parameters of every pair of V1's synapse classes, under NEST's names.
 
-    NEST starts a synapse with u = 0.5; u = 0 and x = 1 is one at rest.
+    u and x are the release of the first spike in NEST, so that u = U and x = 1 is a synapse at rest
+    (NEST's default of u is 0.5 whatever U is).
 
     Args:
         plasticity: one row per pair of subclasses, with columns pre, post, U, tau_rec_ms, tau_fac_ms.
@@ -77,7 +78,7 @@ def plasticity_of_classes(plasticity: pd.DataFrame) -> dict[tuple[str, str], dic
                 "U": float(row["U"]),
                 "tau_rec": float(row["tau_rec_ms"]),
                 "tau_fac": float(row["tau_fac_ms"]),
-                "u": 0.0,
+                "u": float(row["U"]),
                 "x": 1.0,
             }
     return found

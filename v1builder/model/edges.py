@@ -141,9 +141,10 @@ class Edges(nn.Module):
                     grouping="synapse_model", labels=table.labels,
                 )  # fmt: skip
                 self.add_module(name, parameter)
-            u, x = table.values["u"][model], table.values["x"][model]
-        # NEST counts from a spike at time 0: u stays, and of x what it released is gone.
-        for name, values in (("initial_u", u), ("initial_x", x - x * u)):
+            U, u, x = (table.values[name][model] for name in ("U", "u", "x"))
+            # NEST's first spike releases u x as given; here every spike raises u before it releases.
+            u = np.where(U < 1, (u - U) / np.where(U < 1, 1 - U, 1), 0.0)
+        for name, values in (("initial_u", u), ("initial_x", x)):
             self.register_buffer(name, torch.tensor(values, dtype=dtype), persistent=False)
         source = torch.tensor(site_source, dtype=torch.int32)
         self.register_buffer("site_source", source, persistent=False)

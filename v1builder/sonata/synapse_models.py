@@ -2,8 +2,9 @@
 
 The column `model_template` of the edge types says which (static where it says nothing), and the
 synaptic model's file has the parameters under NEST's names. What a file leaves out has the default of
-NEST's `tsodyks2_synapse` (3.10); note that the default of u is 0.5 whatever U is, so a synapse that
-starts at rest has "u": 0 in its file. NEST also takes U = 0 (a synapse that never releases) and any
+NEST's `tsodyks2_synapse` (3.10). The first spike of a source, whenever it comes, has the effect weight
+u x with u and x as given, so a synapse that starts at rest has u = U and x = 1; note that the default of
+u is 0.5 whatever U is. NEST also takes U = 0 (a synapse that never releases) and any
 x; here U must be positive and x from 0 to 1, as they are fractions of resources.
 """
 
