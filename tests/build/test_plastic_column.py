@@ -1,0 +1,83 @@
+"""A column with short-term plasticity beside the static one, through file, loader and writer."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from v1builder import pipeline
+from v1builder.load import load_network, save_network
+from v1builder.schema.errors import NetworkError
+from v1builder.schema.files import hash_folder
+from v1builder.schema.recipe import BuildRecipe, SynapseRecipe
+from v1builder.sonata.validate import validate
+
+MODEL = "components/synaptic_models/e23_to_sst.json"
+
+
+@pytest.fixture(scope="module")
+def plastic(tmp_path_factory):
+    recipe = BuildRecipe(synapses=SynapseRecipe(dynamics="stp"))
+    folder = tmp_path_factory.mktemp("plastic") / "net"
+    return pipeline.build(folder, radius=30, seed=1, recipe=recipe)
+
+
+def test_only_synapses_differ_from_the_static_column(plastic, small_column):
+    static, own = hash_folder(small_column), hash_folder(plastic)
+    changed = {name for name in own if own[name] != static.get(name)}
+    synapses = {name for name in changed if name.startswith("components/synaptic_models/")}
+    assert changed - synapses == {
+        "network/v1_v1_edges.h5",
+        "network/v1_v1_edge_types.csv",
+        "provenance.json",
+        "reference/short_term_plasticity.csv",
+    }
+    assert not any("exc_to" in name for name in synapses)
+    a = load_network(small_column).edges["v1_to_v1"]
+    b = load_network(plastic).edges["v1_to_v1"]
+    for name in ("source_index", "target_index", "edge_type_id", "delay", "receptor", "nsyns"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    np.testing.assert_allclose(b.weight, a.weight, rtol=1.2e-7)
+    assert a.plasticity is None
+    assert b.plasticity is not None
+    assert (b.plasticity.group_of >= 0).all()
+
+
+def test_components_hold_the_fit(plastic):
+    fit = pd.read_csv(plastic / "reference/short_term_plasticity.csv").set_index(["pre", "post"])
+    row = fit.loc[("pyr", "sst")]
+    model = json.loads((plastic / MODEL).read_text())
+    assert (model["U"], model["u"], model["x"]) == (row["U"], row["U"], 1.0)
+    assert (model["tau_rec"], model["tau_fac"]) == (row["tau_rec_ms"], row["tau_fac_ms"])
+    record = json.loads((plastic / "provenance.json").read_text())["short_term_plasticity"]
+    assert "campagnola2022" in record["references"]
+
+
+def test_load_save_load(plastic, tmp_path):
+    once = load_network(plastic).edges["v1_to_v1"]
+    folder = save_network(load_network(plastic), tmp_path / "net")
+    again = load_network(folder).edges["v1_to_v1"]
+    assert validate(folder) == []
+    assert once.plasticity.labels == again.plasticity.labels
+    np.testing.assert_array_equal(once.weight, again.weight)
+    np.testing.assert_array_equal(once.plasticity.group_of, again.plasticity.group_of)
+    for name, values in once.plasticity.values.items():
+        np.testing.assert_array_equal(values, again.plasticity.values[name])
+
+
+def test_bad_synapse_models_are_all_named(plastic, tmp_path):
+    folder = tmp_path / "net"
+    shutil.copytree(plastic, folder)
+    values = json.loads((folder / MODEL).read_text())
+    (folder / MODEL).write_text(json.dumps(values | {"U": 1.5, "tau_rec": 0.0}))
+    types = folder / "network/lgn_v1_edge_types.csv"
+    types.write_text(types.read_text().replace("static_synapse", "stdp_synapse"))
+    text = "\n".join(map(str, validate(folder)))
+    assert "'U' of a tsodyks2_synapse must be above 0" in text
+    assert "'tau_rec' of a tsodyks2_synapse must be positive" in text
+    assert "unknown synapse model 'stdp_synapse'" in text
+    assert "static_synapse, tsodyks2_synapse" in text
+    with pytest.raises(NetworkError, match="tsodyks2_synapse"):
+        load_network(folder)
