@@ -63,6 +63,10 @@ def _plasticity(module: Edges, table: GroupedValues | None) -> GroupedValues | N
         for parameter in [getattr(module, name)]
         if parameter.trainable
     }
+    if "U" in learned:  # the state at the start is kept relative to rest, where u = U
+        old, new, u = table.values["U"], learned["U"], table.values["u"]
+        above_rest = np.where(old < 1, (u - old) / np.where(old < 1, 1 - old, 1), 0.0)
+        learned["u"] = new + above_rest * (1 - new)
     return replace(table, values=table.values | learned)
 
 
