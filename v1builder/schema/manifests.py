@@ -6,6 +6,8 @@ One TOML file per source. The embedded tables lie beside them in `tables/`.
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from v1builder.schema.config import Settings, load_settings
 from v1builder.schema.errors import DataError, Problem, raise_if_any
 from v1builder.schema.tables import TableSchema
@@ -51,6 +53,24 @@ class Reference(Settings):
         return f"@{'article' if self.journal else 'misc'}{{{self.key},\n{body}}}"
 
 
+class Download(Settings):
+    """A file that a live service offers.
+
+    Attributes:
+        file: its name in the store, relative to the folder `raw`.
+        url: where it is.
+        size: bytes; None where not known.
+        sha256: of its bytes; None where not known. A download of another size or hash is refused.
+        checked: who saw this size and hash.
+    """
+
+    file: str
+    url: str
+    size: int | None = None
+    sha256: str | None = None
+    checked: str | None = None
+
+
 class Manifest(Settings):
     """One source.
 
@@ -64,6 +84,8 @@ class Manifest(Settings):
         retrieved: day on which the tables were taken from the source, where that was recorded.
         references: what to cite.
         tables: by name.
+        service: address of the live query service, where there is one.
+        downloads: files of the live source, by name.
     """
 
     name: str
@@ -75,10 +97,12 @@ class Manifest(Settings):
     retrieved: str | None = None
     references: tuple[Reference, ...]
     tables: dict[str, TableSchema]
+    service: str | None = None
+    downloads: dict[str, Download] = Field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """The source as provenance: version, terms, citation, and the hash of every table."""
-        record = self.model_dump(exclude={"tables"}, exclude_none=True)
+        record = self.model_dump(exclude={"tables", "service", "downloads"}, exclude_none=True)
         record["citation"] = " | ".join(reference.text() for reference in self.references)
         record["references"] = [
             reference.model_dump(exclude_none=True) for reference in self.references

@@ -1,0 +1,222 @@
+"""Tables glif_models and specimens from the raw answers of the Allen Cell Types Database.
+
+What the service does not give is taken from the snapshot, by specimen: electrophysiological and
+morphological types (Gouwens et al. 2019, supplement) and the published model's exclusions. A specimen
+that the snapshot does not know has none of them, so it fits only populations that ask for none.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from v1builder.curate.glif_config import LEVEL_OF_TEMPLATE, convert_config
+from v1builder.schema.errors import DataError, Problem, raise_if_any
+from v1builder.schema.tables import TableSchema
+
+_MOUSE = "Mus musculus"
+#: Column of table specimens -> field of ApiCellTypesSpecimenDetail.
+_OF_CELL = {
+    "transgenic_line": "line_name",
+    "area": "structure_parent__acronym",
+    "layer": "structure__layer",
+    "dendrite_type": "tag__dendrite_type",
+    "apical_dendrite": "tag__apical",
+    "reporter_status": "cell_reporter_status",
+    "normalized_depth": "csl__normalized_depth",
+}
+#: Column of table specimens -> field of EphysFeature, which is in the unit of the column.
+_OF_FEATURES = {
+    "rheobase_pA": "threshold_i_long_square",
+    "f_i_slope_Hz_per_pA": "f_i_curve_slope",
+    "tau_ms": "tau",
+    "input_resistance_MOhm": "ri",
+    "v_rest_mV": "vrest",
+    "adaptation_index": "adaptation",
+    "mean_isi_ms": "avg_isi",
+    "upstroke_downstroke_ratio": "upstroke_downstroke_ratio_long_square",
+}
+_FROM_SNAPSHOT = ("e_type", "m_type", "me_type", "excluded_because")
+_NOT_SAID = ("", "NA", "None")
+
+
+@dataclass(frozen=True)
+class CellTypes:
+    """What the service gave, as tables.
+
+    Attributes:
+        glif_models: as table glif_models; explained_variance_noise1 is empty, because the service
+            gives one explained variance per model, that of the stimulus held out of the fit.
+        specimens: as table specimens.
+        left_out: specimen_id and reason of the mice that cannot be in the tables.
+    """
+
+    glif_models: pd.DataFrame
+    specimens: pd.DataFrame
+    left_out: pd.DataFrame
+
+
+def cell_type_tables(
+    raw: Path, snapshot_specimens: pd.DataFrame, schemas: Mapping[str, TableSchema]
+) -> CellTypes:
+    """Convert the answers in a folder.
+
+    Args:
+        raw: `raw/cell_types` of a store, complete.
+        snapshot_specimens: table specimens of the snapshot.
+        schemas: of the tables, by name.
+
+    Raises:
+        DataError: naming every model whose configuration cannot be converted, and every table that is
+            not as its manifest says.
+    """
+    cells = [cell for cell in _rows(raw, "cells") if cell.get("donor__species") == _MOUSE]
+    features = {int(row["specimen_id"]): row for row in _rows(raw, "ephys_features")}
+    models, n_models = _glif_models(raw)
+    specimens, left_out = _specimens(cells, features, n_models, snapshot_specimens, schemas)
+    kept = models["specimen_id"].isin(specimens["specimen_id"])
+    models = pd.DataFrame(models[kept]).reset_index(drop=True)
+    tables = {"glif_models": models, "specimens": specimens}
+    problems: list[Problem] = []
+    for name, frame in tables.items():
+        problems += schemas[name].problems(frame, f"{raw}, table {name}")
+    raise_if_any(problems, DataError)
+    return CellTypes(models, specimens, left_out)
+
+
+def _rows(raw: Path, name: str) -> list[dict[str, Any]]:
+    """All rows of a query, whatever number of pages it came in."""
+    pages = [raw / f"{name}.json", *sorted(raw.glob(f"{name}.page*.json"), key=_page)]
+    return [row for page in pages for row in json.loads(page.read_text(encoding="utf-8"))["msg"]]
+
+
+def _page(path: Path) -> int:
+    return int(path.name.rpartition(".page")[2].removesuffix(".json"))
+
+
+def _batches(raw: Path, folder: str) -> Iterator[dict[str, Any]]:
+    for path in sorted((raw / folder).glob("*.json")):
+        yield from json.loads(path.read_text(encoding="utf-8"))["msg"]
+
+
+def _glif_models(raw: Path) -> tuple[pd.DataFrame, dict[int, int]]:
+    """Table glif_models, and the number of models of every specimen that was asked for."""
+    rows, problems, n_models = [], [], {}
+    for specimen in _batches(raw, "models"):
+        specimen_id = int(specimen["id"])
+        n_models[specimen_id] = 0
+        for model in specimen.get("neuronal_models") or ():
+            level = _level(model)
+            path = raw / "configs" / f"{model['id']}.json"
+            if level is None or not path.is_file():
+                continue
+            try:
+                config = json.loads(path.read_text(encoding="utf-8"))
+                parameters = convert_config(config, level)
+            except ValueError as error:
+                where = f"specimen {specimen_id}, GLIF level {level}, model {model['id']}"
+                fix = "report it: the service gives models in a form that is not known"
+                problems.append(
+                    Problem("a model cannot be converted", f"{path}: {where}", str(error), fix)
+                )
+                continue
+            n_models[specimen_id] += 1
+            names = {"specimen_id": specimen_id, "cre_line": _line(model, specimen)}
+            explained = {
+                "explained_variance_noise1": None,
+                "explained_variance_noise2": _explained_variance(model),
+            }
+            rows.append(
+                names | {"glif_level": level} | parameters | explained | {"model": int(model["id"])}
+            )
+    raise_if_any(problems, DataError)
+    columns = list(rows[0]) if rows else ["specimen_id", "glif_level", "model"]
+    frame = pd.DataFrame(rows, columns=columns)
+    for name in frame.columns:
+        if name not in ("specimen_id", "cre_line", "glif_level", "model"):
+            frame[name] = frame[name].astype(float)
+    # The database keeps one model per level; should it keep two, the newer one counts.
+    frame = frame.sort_values(["specimen_id", "glif_level", "model"])
+    frame = frame.drop_duplicates(["specimen_id", "glif_level"], keep="last")
+    return frame.drop(columns="model").reset_index(drop=True), n_models
+
+
+def _level(model: Mapping[str, Any]) -> int | None:
+    """GLIF level; None for a model of another kind."""
+    template = model.get("neuronal_model_template") or {}
+    identifier = model.get("neuronal_model_template_id", template.get("id"))
+    return LEVEL_OF_TEMPLATE.get(int(identifier)) if identifier is not None else None
+
+
+def _line(model: Mapping[str, Any], specimen: Mapping[str, Any]) -> str:
+    """Driver line from a name like "(3LIF-ASC)_Rorb-IRES2-Cre-D;Ai14-168053.05.01.01"."""
+    name = str(model.get("name") or specimen.get("name") or "")
+    return name.partition(")_")[2].partition(";")[0] or name.partition(";")[0] or "not said"
+
+
+def _explained_variance(model: Mapping[str, Any]) -> float | None:
+    """Of the newest run that has one."""
+    runs = [
+        run
+        for run in model.get("neuronal_model_runs") or ()
+        if run.get("explained_variance_ratio") is not None
+    ]
+    if not runs:
+        return None
+    return float(max(runs, key=lambda run: int(run.get("id", 0)))["explained_variance_ratio"])
+
+
+def _specimens(
+    cells: list[dict[str, Any]],
+    features: Mapping[int, Mapping[str, Any]],
+    n_models: Mapping[int, int],
+    snapshot: pd.DataFrame,
+    schemas: Mapping[str, TableSchema],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Table specimens, and who is not in it and why."""
+    columns = schemas["specimens"].columns
+    classified = {int(row["specimen_id"]): row for row in snapshot.to_dict("records")}
+    rows, left_out = [], []
+    for cell in cells:
+        specimen_id = int(cell["specimen__id"])
+        measured = features.get(specimen_id, {})
+        row: dict[str, Any] = {"specimen_id": specimen_id}
+        row |= {column: _said(cell.get(field)) for column, field in _OF_CELL.items()}
+        row |= {column: _said(measured.get(field)) for column, field in _OF_FEATURES.items()}
+        known = classified.get(specimen_id, {})
+        row |= {column: _said(known.get(column)) for column in _FROM_SNAPSHOT}
+        if row["reporter_status"] is not None:  # "cre reporter positive" in older answers
+            row["reporter_status"] = str(row["reporter_status"]).rpartition(" ")[2]
+        lacking = [
+            column.name for column in columns if not column.nullable and row[column.name] is None
+        ]
+        lacking += [
+            f"{column.name} ({row[column.name]})"
+            for column in columns
+            if column.choices and row[column.name] not in (None, *column.choices)
+        ]
+        if n_models.get(specimen_id, 0) == 0:
+            left_out.append((specimen_id, "no GLIF model"))
+        elif lacking:
+            left_out.append((specimen_id, "no valid " + ", ".join(lacking)))
+        else:
+            rows.append(row)
+    rows.sort(key=lambda row: row["specimen_id"])
+    frame = pd.DataFrame(rows, columns=[column.name for column in columns])
+    for column in columns:
+        kind = float if column.dtype == "float" else object if column.dtype == "str" else int
+        frame[column.name] = frame[column.name].astype(kind)
+        if kind is object:
+            frame[column.name] = frame[column.name].where(frame[column.name].notna(), None)
+    left_out.sort()
+    return frame, pd.DataFrame(left_out, columns=["specimen_id", "reason"])
+
+
+def _said(value: Any) -> Any:
+    """None for the several ways in which the service says nothing."""
+    if value is None or value != value or (isinstance(value, str) and value.strip() in _NOT_SAID):
+        return None
+    return value
