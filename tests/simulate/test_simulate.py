@@ -11,12 +11,9 @@ import pytest
 import torch
 from small_network import N_BKG, N_EXC, N_LGN, N_V1
 
-from v1builder.build import build_network
-from v1builder.curate import cell_models, read_store
 from v1builder.load import load_network
 from v1builder.model import V1Network
 from v1builder.schema.errors import ConfigError
-from v1builder.schema.recipe import BuildRecipe
 from v1builder.simulate import simulate
 from v1builder.sonata.reports import read_report
 from v1builder.sonata.spikes import read_spikes, write_spikes
@@ -112,24 +109,6 @@ def assert_same_spikes(theirs, ours, record_property, least):
     record_property("identical_fraction", len(theirs & ours) / len(theirs | ours))
     assert len(theirs) > least
     assert theirs == ours
-
-
-@pytest.mark.nest
-@pytest.mark.slow
-@pytest.mark.parametrize("dt", [1.0, 0.1])
-def test_a_built_column_equals_pointnet_on_nest(dt, tmp_path, record_property):
-    """1 175 cells with LGN and background, radius 50 um, 1 s."""
-    store = read_store()
-    network = build_network(store, cell_models(store), BuildRecipe(), 50, 1, tmp_path / "net")
-    write_inputs(tmp_path, inputs=(("lgn", 17_400, 8.0), ("bkg", 100, 250.0)))
-    path = configuration(network, tmp_path, dt)
-    settings = json.loads(path.read_text())
-    settings["inputs"] = {k: v for k, v in settings["inputs"].items() if "spikes" in k}
-    path.write_text(json.dumps(settings | {"reports": {}}))
-    run_pointnet(path, network)
-    theirs = spike_set(tmp_path / "output/spikes.h5", dt)
-    ours = spike_set(simulate(path, backend="reference") / "spikes.h5", dt)
-    assert_same_spikes(theirs, ours, record_property, 2000)
 
 
 @pytest.mark.nest
