@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from filternet import filternet_cells, filternet_rates
 from lgn_nodes import CLASSES, lgn_nodes
 
 from v1builder.lgn import LGN
+from v1builder.verify.lgn import filternet_cells, filternet_rates
 
 PER_CLASS = 3
 SHAPE = (80, 120)

@@ -12,7 +12,7 @@ def parameters():
         yield pytest.param(one, id=one.name, marks=marks)
 
 
-@pytest.mark.parametrize("one", parameters())
+@pytest.mark.parametrize("one", list(parameters()))
 def test_agreement(one, tmp_path, record_property):
     found = one(tmp_path)
     if found.passed is None:
