@@ -145,14 +145,9 @@ CASES: dict[str, tuple[Breaker, str, str]] = {
         "lacks the column 'dynamics_params'",
         "v1_node_types.csv",
     ),
-    "edge types without delay": (
-        edit_types(V1_TYPES, "edge_type_id", delay=None),
-        "neither the edges nor their types have 'delay'",
-        "v1_v1_edge_types.csv",
-    ),
-    "edges without nsyns": (
-        remove(V1_EDGES, f"{POPULATION}/0/nsyns"),
-        "neither the edges nor their types have 'nsyns'",
+    "edges without syn_weight": (
+        remove(V1_EDGES, f"{POPULATION}/0/syn_weight"),
+        "neither the edges nor their types have 'syn_weight'",
         "v1_to_v1",
     ),
     "types CSV without ids": (overwrite(V1_TYPES, "delay\n1.5\n"), "no column 'edge_type_id'", ""),
@@ -269,7 +264,7 @@ CASES: dict[str, tuple[Breaker, str, str]] = {
     ),
     "nothing to simulate": (
         edit_types("network/v1_node_types.csv", "node_type_id", model_type="virtual"),
-        "exactly one simulated",
+        "needs a simulated node population",
         "none",
     ),
 }

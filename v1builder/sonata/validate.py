@@ -20,7 +20,7 @@ from v1builder.sonata.edges import edge_populations
 from v1builder.sonata.hdf5 import H5Group, open_to_read
 from v1builder.sonata.join import joined, type_rows
 from v1builder.sonata.nodes import NodeTable, node_populations, read_nodes
-from v1builder.sonata.point_neuron import cell_model_problems
+from v1builder.sonata.point_neuron import cell_model_problems, n_ports
 from v1builder.sonata.types import read_types
 from v1builder.sonata.validate_edges import EdgeCheck, shape_problems
 
@@ -35,13 +35,14 @@ class CheckedNodes:
         node_id: [n] ids.
         ei: [n] "e", "i" or "", or None when the nodes do not say.
         virtual: the population is not simulated.
-        n_ports: number of receptor ports of its cells, 0 when unknown.
+        n_ports: [n] number of receptor ports of each cell, 0 where the sign of a weight chooses the
+            port; None when unknown.
     """
 
     node_id: NDArray[np.int64]
     ei: NDArray[Any] | None = None
     virtual: bool = True
-    n_ports: int = 0
+    n_ports: NDArray[np.int64] | None = None
 
 
 @dataclass
@@ -78,13 +79,13 @@ def validate(folder: Path | str) -> list[Problem]:
         for name in names or []:
             _check_nodes(run, part, name)
     simulated = [name for name, nodes in run.nodes.items() if not nodes.virtual]
-    if len(simulated) != 1 and len(run.nodes) == len(circuit.nodes):
+    if not simulated and len(run.nodes) == len(circuit.nodes):
         run.problems.append(
             Problem(
-                "a network needs exactly one simulated node population",
+                "a network needs a simulated node population",
                 str(circuit.path),
-                f"simulated: {', '.join(simulated) or 'none'}",
-                "give one population the model_type point_neuron",
+                "simulated: none",
+                "give a population the model_type point_neuron",
             )
         )
     for part in circuit.edges:
@@ -190,8 +191,8 @@ def _check_cells(
     table: NodeTable,
     types: pd.DataFrame,
     rows: NDArray[np.int64],
-) -> int:
-    """Check the cell models of a simulated population; return their number of receptor ports."""
+) -> NDArray[np.int64] | None:
+    """Check the cell models of a simulated population; return the ports of each cell if known."""
     for name, values in table.attributes.items():
         if name not in "xyz" and not name.startswith("dynamics_params/"):
             continue
@@ -213,24 +214,19 @@ def _check_cells(
     run.problems += [_missing_column(name, part) for name in absent]
     folder = run.circuit.components.get("point_neuron_models_dir")
     if absent or folder is None:
-        return 0
-    ports: set[int] = set()
+        return None
+    ports: dict[tuple[str, str], int] = {}
     pairs = zip(columns["model_template"], columns["dynamics_params"], strict=True)  # type: ignore[arg-type]
     for template, file in sorted({(str(template), str(file)) for template, file in pairs}):
         model = run.attempt(read_json, folder / file)
         if model is None:
             continue
-        run.problems += cell_model_problems(model, template, folder / file)
-        taus = model.get("tau_syn_fast", model.get("tau_syn"))
-        if isinstance(taus, list):
-            ports.add(len(taus))
-    if len(ports) > 1:
-        run.problems.append(
-            Problem(
-                "cell models differ in the number of receptor ports",
-                str(folder),
-                ", ".join(map(str, sorted(ports))),
-                "give every cell model the same ports",
-            )
-        )
-    return max(ports, default=0)
+        problems = cell_model_problems(model, template, folder / file)
+        run.problems += problems
+        if not problems:
+            ports[template, file] = n_ports(model, template)
+    pairs = zip(columns["model_template"], columns["dynamics_params"], strict=True)  # type: ignore[arg-type]
+    names = [(str(template), str(file)) for template, file in pairs]
+    if not set(names) <= set(ports):
+        return None
+    return np.array([ports[name] for name in names], dtype=np.int64)

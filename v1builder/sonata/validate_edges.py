@@ -27,6 +27,8 @@ from v1builder.sonata.types import read_types
 
 _CHUNK = 1 << 22
 _COLUMNS = ("syn_weight", "nsyns", "delay")
+#: Columns whose absence PointNet and `load` fill in, see `load.edge_values`.
+_WITH_DEFAULT = ("nsyns", "delay")
 
 
 class Nodes(Protocol):
@@ -35,7 +37,7 @@ class Nodes(Protocol):
     node_id: NDArray[np.int64]
     ei: NDArray[Any] | None
     virtual: bool
-    n_ports: int
+    n_ports: NDArray[np.int64] | None
 
 
 def shape_problems(
@@ -205,8 +207,16 @@ class EdgeCheck:
         if unknown.any():
             return
         values: dict[str, NDArray[np.float64]] = {}
+        ports = self._ports(chunk)
+        ported = ports if ports is None else ports > 0
         for name in (*_COLUMNS, "receptor_type"):
             column = joined(name, chunk.attributes, types, rows)
+            if column is None and name in _WITH_DEFAULT:
+                continue
+            if name == "receptor_type" and (ported is None or not ported.all()):
+                # the sign of a weight chooses where there are no ports
+                column = np.zeros(len(chunk)) if column is None else numbers(column)
+                column = column if ported is None else np.where(ported, column, 0)
             if column is None or (name == "receptor_type" and np.isnan(column).all()):
                 if chunk.start == 0:
                     self.problems.append(
@@ -227,6 +237,15 @@ class EdgeCheck:
             )
         self._check_ranges(chunk, values)
 
+    def _ports(self, chunk: EdgeTable) -> NDArray[np.int64] | None:
+        """[e] number of ports of each target; None when unknown."""
+        target = self._nodes[chunk.target]
+        if target.n_ports is None:
+            return None
+        order = np.argsort(target.node_id)
+        found = np.searchsorted(target.node_id, chunk.target_id, sorter=order)
+        return target.n_ports[order[found.clip(max=len(order) - 1)]]
+
     def _check_ranges(self, chunk: EdgeTable, values: dict[str, NDArray[np.float64]]) -> None:
         def note(name: str, what: str, fix: str, wrong: NDArray[np.bool_]) -> None:
             self._note(what, fix, wrong, values[name], chunk.start)
@@ -240,16 +259,13 @@ class EdgeCheck:
             )
         if "nsyns" in values:
             note("nsyns", "nsyns is less than one", "leave such edges out", values["nsyns"] < 1)
-        n_ports = self._nodes[chunk.target].n_ports
-        if "receptor_type" in values and n_ports:
+        ports = self._ports(chunk)
+        if "receptor_type" in values and ports is not None:
             port = values["receptor_type"]
-            fix = f"the cells have ports 1 to {n_ports}"
-            note(
-                "receptor_type",
-                "a receptor port does not exist",
-                fix,
-                (port < 1) | (port > n_ports),
-            )
+            wrong = (ports > 0) & ((port < 1) | (port > ports))
+            has = str(ports[wrong][0]) if wrong.any() else ""
+            fix = f"the target cell has ports 1 to {has}"
+            note("receptor_type", "a receptor port does not exist", fix, wrong)
         if "syn_weight" in values:
             source = self._nodes[chunk.source]
             if source.ei is not None:
