@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from v1builder.model import glif
-from v1builder.model.backends import fused, reference
+from v1builder.model.backends import _fused_forward, fused, reference
 from v1builder.model.rollout import (
-    Plasticity,
     Projection,
     Propagators,
     Rollout,
@@ -241,7 +240,7 @@ def test_backward_twice_gives_the_same():
 
 
 def test_same_bytes_for_any_number_of_threads(monkeypatch):
-    monkeypatch.setattr(fused, "_THREADED_FROM", 0)
+    monkeypatch.setattr(_fused_forward, "THREADED_FROM", 0)
     case = Case(cells=4500, edges=60000, steps=12, receptors=2, dtype=torch.float32)
     before = torch.get_num_threads()
     results = []
@@ -335,16 +334,11 @@ def with_delta_synapses(case):
     }
 
 
-def with_plasticity(_case):
-    return {"plasticity": Plasticity(*[torch.ones(3, dtype=torch.float64)] * 3)}
-
-
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
         (with_moving_threshold, "GLIF level 2, 4 or 5"),
         (with_delta_synapses, "delta synapses"),
-        (with_plasticity, "short-term plasticity"),
     ],
 )
 def test_a_model_it_cannot_compute_is_refused(changes, word):

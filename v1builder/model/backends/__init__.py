@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final, Literal, get_args
 
-from v1builder.model.rollout import Backend, Plasticity, Propagators, Rollout
+from v1builder.model.rollout import Backend, Propagators, Rollout
 from v1builder.schema.errors import ConfigError, unknown_name
 
 BackendName = Literal["auto", "reference", "fused"]
@@ -45,22 +45,16 @@ def get_backend(name: BackendName | str = "auto") -> Backend:
     return import_module(f"v1builder.model.backends.{name}").rollout
 
 
-def _auto(
-    propagators: Propagators, *args: Any, plasticity: Plasticity | None = None, **kwargs: Any
-) -> Rollout:
+def _auto(propagators: Propagators, *args: Any, **kwargs: Any) -> Rollout:
     """The fused backend for what it can compute, the reference for the rest."""
-    reason = import_module("v1builder.model.backends.fused").why_unsupported(
-        propagators, plasticity
-    )
-    if propagators.smooth is not None:
-        reason = GRADED
+    reason = import_module("v1builder.model.backends.fused").why_unsupported(propagators)
     if propagators.P33.device.type != "cpu":
         reason = f"tensors on {propagators.P33.device.type}"
     if reason is not None and reason not in _said:
         _said.add(reason)
         _log.warning("the reference backend computes this model, slower than fused: %s", reason)
     chosen = get_backend("fused" if reason is None else "reference")
-    return chosen(propagators, *args, plasticity=plasticity, **kwargs)
+    return chosen(propagators, *args, **kwargs)
 
 
 def _why_not_fused() -> str | None:

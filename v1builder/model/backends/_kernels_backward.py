@@ -5,8 +5,8 @@ whole batch. A block first pulls, along the out-edges of its cells, the gradient
 `arrival` (the gradient with respect to what arrives at a cell and receptor at a step), then runs
 the adjoint of its cells' update, then writes its part of `arrival` for the step. Nothing is shared.
 
-Exact shortcuts: out-edges are walked only where the surrogate derivative is not zero, and the
-weight gradient only for sources that spiked.
+Exact shortcuts: out-edges are walked only where the surrogate derivative is not zero or a site
+released, and the weight gradient only for sources that spiked.
 
 Layouts as in `_kernels_forward`, and
     arrival [(D+1)*R*Np, b]: step s at position s mod (D+1), samples side by side
@@ -20,11 +20,8 @@ import math
 from numba import njit, prange
 
 from v1builder.model.backends._kernels_forward import WIDTH
-from v1builder.model.backends._kernels_walk import (
-    pull_input_spikes,
-    pull_inputs,
-    pull_recurrent,
-)
+from v1builder.model.backends._kernels_sites import release_before, sites_adjoint
+from v1builder.model.backends._kernels_walk import pull, pull_weights
 
 
 @njit(cache=True)
@@ -173,114 +170,204 @@ def _membrane_adjoint(
 
 
 @njit(cache=True)
-def _slopes(lo, hi, phase, drive, V_th, code, dampening, width, slope):
+def _at(loss, b, t):
+    """Gradient [n] of an output [b or 1, t or 1, n] of step t."""
+    return loss[min(b, loss.shape[0] - 1), min(t, loss.shape[1] - 1)]
+
+
+@njit(cache=True)
+def _slopes(lo, hi, phase, drive, V_th, surrogate, slope):
     """Surrogate derivative dz/dx of cells lo..hi of one sample; 0 while refractory."""
     for i in range(lo, hi):
         slope[i] = 0
         if phase[i] != 0:
-            slope[i] = dampening * _surrogate(code, (drive[i] - V_th[i]) / V_th[i], width)
+            x = (drive[i] - V_th[i]) / V_th[i]
+            slope[i] = surrogate.dampening * _surrogate(surrogate.code, x, surrogate.width)
+
+
+@njit(cache=True)
+def _pull_units(lo, hi, n_wanted, t_base, k, graph, sites, segment, adjoint, scratch, grad_sites):
+    """Gradient of what the wanted units of lo..hi emit, and the adjoint of all sites of lo..hi."""
+    wanted = scratch.wanted[lo : lo + n_wanted]
+    pull(wanted, 0, graph, adjoint.ring, t_base, scratch.grad_unit)
+    first = sites.first[lo]
+    if sites.first[hi] == first:
+        return
+    n = 0
+    for j in range(n_wanted):
+        for s in range(sites.first[wanted[j]], sites.first[wanted[j] + 1]):
+            scratch.wanted_site[first + n] = s
+            n += 1
+    n_units = sites.first.shape[0] - 1
+    pull(
+        scratch.wanted_site[first : first + n], n_units, graph, adjoint.ring, t_base,
+        scratch.grad_release,
+    )  # fmt: skip
+    sites_adjoint(
+        lo, hi, wanted, scratch.emitted, scratch.grad_release, sites, adjoint.u, adjoint.x,
+        segment.u[k], segment.x[k], scratch.grad_unit, grad_sites,
+    )  # fmt: skip
+
+
+@njit(cache=True)
+def _pull_cells(lo, hi, t_base, k, graph, sites, segment, adjoint, scratch, grads):
+    """Gradient of the spikes of cells lo..hi, and of the weights of those that spiked.
+
+    Out-edges are walked only where the surrogate `slope` is not zero in some sample, and where a spike
+    was released by a site.
+    """
+    phase = segment.phase[k]
+    n_batch = phase.shape[0]
+    one = adjoint.ring.dtype.type(1)
+    n_wanted = 0
+    for i in range(lo, hi):
+        has_sites = sites.first[i + 1] > sites.first[i]
+        some = False
+        for b in range(n_batch):
+            some |= scratch.slope[b, i] != 0
+            if has_sites:
+                scratch.emitted[i, b] = phase[b, i] == 2
+                some |= phase[b, i] == 2
+        if some:
+            scratch.wanted[lo + n_wanted] = i
+            n_wanted += 1
+        else:
+            scratch.grad_unit[i] = 0
+    _pull_units(lo, hi, n_wanted, t_base, k, graph, sites, segment, adjoint, scratch, grads.sites)
+    if grads.weight.shape[0] == 0:
+        return
+    n_units = sites.first.shape[0] - 1
+    for b in range(n_batch):
+        for i in range(lo, hi):
+            if phase[b, i] == 2:
+                pull_weights(i, one, b, graph, adjoint.ring, t_base, grads.weight)
+                for s in range(sites.first[i], sites.first[i + 1]):
+                    released = release_before(segment.u[k, b], segment.x[k, b], sites, s)
+                    pull_weights(
+                        n_units + s, released, b, graph, adjoint.ring, t_base, grads.weight
+                    )
+
+
+@njit(cache=True)
+def _pull_inputs(
+    lo, hi, t, n_steps, t_base, k, graph, inputs, sites, segment, adjoint, scratch, grads
+):  # fmt: skip
+    """Gradient of what the input units lo..hi emit, whether they spiked or not, and of their sites."""
+    n_batch, n_cells = adjoint.U.shape
+    n_wanted = 0
+    for i in range(lo, hi):
+        scratch.emitted[i] = 0
+    for b in range(n_batch):
+        for j in range(inputs.start[b * n_steps + t], inputs.start[b * n_steps + t + 1]):
+            if inputs.source[j] >= lo and inputs.source[j] < hi:
+                scratch.emitted[inputs.source[j], b] = inputs.value[j]
+    for i in range(lo, hi):
+        some = grads.input.shape[0] > 0
+        for b in range(n_batch):
+            some |= scratch.emitted[i, b] != 0
+        if some:
+            scratch.wanted[lo + n_wanted] = i
+            n_wanted += 1
+    _pull_units(lo, hi, n_wanted, t_base, k, graph, sites, segment, adjoint, scratch, grads.sites)
+    if grads.input.shape[0] > 0:
+        for b in range(n_batch):
+            for i in range(lo, hi):
+                grads.input[b, t, i - n_cells] = scratch.grad_unit[i, b]
+
+
+@njit(cache=True)
+def _pull_input_weights(lo, hi, t, n_steps, t_base, graph, inputs, arrival, grad_weight):
+    """Gradient of the weights of the sources lo..hi that an input or its sites emitted."""
+    for b in range(arrival.shape[1]):
+        for j in range(inputs.start[b * n_steps + t], inputs.start[b * n_steps + t + 1]):
+            source = inputs.source[j]
+            if source >= lo and source < hi:
+                pull_weights(source, inputs.value[j], b, graph, arrival, t_base, grad_weight)
+
+
+@njit(cache=True)
+def _share(first, last, task, n_tasks):
+    n = last - first
+    return first + task * n // n_tasks, first + (task + 1) * n // n_tasks
 
 
 @njit(cache=True)
 def _task(
-    task, t, k, n_tasks, task_size, n_blocks, code, dampening, width, detach_reset,
-    phase, drive, asc_before, u_before, current_before, y_before, arrived,
-    membrane, adaptation, synapse, weight, slot, row, input_start, input_source, input_value,
-    l_U, l_asc, l_current, l_y, l_drive, arrival, slope, grad_spike, wanted, scratch,
-    g_spikes, g_voltage, g_drive, grad_weight, grad_input, grad_current,
-    grad_membrane, grad_adaptation, grad_synapse,
+    task, t, k, n_tasks, task_size, surrogate, with_inputs, drive, segment, cells, graph, inputs,
+    sites, adjoint, scratch, losses, grads, grad_cells,
 ):  # fmt: skip
     """Step t (the k-th of its segment) of one block of cells and its share of the inputs."""
-    n_batch, n_cells = l_U.shape
-    n_padded = l_drive.shape[1]
+    n_batch, n_cells = adjoint.U.shape
+    n_padded = scratch.l_drive.shape[1]
     n_steps = drive.shape[1]
-    plane = synapse.shape[1] * n_padded
-    n_slots = arrival.shape[0] // plane
-    base = (t % n_slots) * plane
+    plane = cells.synapse.shape[1] * n_padded
+    base = (t % (adjoint.ring.shape[0] // plane)) * plane
     lo = task * task_size
     hi_padded = min(lo + task_size, n_padded)
     hi = min(lo + task_size, n_cells)
 
     for b in range(n_batch):
-        _slopes(lo, hi, phase[k, b], drive[b, t], membrane[2], code, dampening, width, slope[b])
-    pull_recurrent(
-        lo, hi, n_blocks, phase[k], slope, weight, slot, row, arrival, base, grad_spike,
-        grad_weight, wanted[task],
-    )  # fmt: skip
-    n_inputs = (row.shape[0] - 1) // n_blocks - n_cells
-    first = n_cells + task * n_inputs // n_tasks
-    last = n_cells + (task + 1) * n_inputs // n_tasks
-    if grad_weight.shape[0] > 0:
-        for b in range(n_batch):
-            begin, end = input_start[b * n_steps + t], input_start[b * n_steps + t + 1]
-            pull_inputs(
-                first, last, b, n_blocks, slot, row, arrival, base, input_source[begin:end],
-                input_value[begin:end], grad_weight,
-            )  # fmt: skip
-    if grad_input.shape[0] > 0:
-        pull_input_spikes(
-            first, last, n_cells, n_blocks, weight, slot, row, arrival, base, grad_input[:, t]
+        _slopes(
+            lo, hi, segment.phase[k, b], drive[b, t], cells.membrane[2], surrogate,
+            scratch.slope[b],
+        )  # fmt: skip
+    _pull_cells(lo, hi, base, k, graph, sites, segment, adjoint, scratch, grads)
+    n_units = sites.first.shape[0] - 1
+    if with_inputs:
+        first, last = _share(n_cells, n_units, task, n_tasks)
+        _pull_inputs(
+            first, last, t, n_steps, base, k, graph, inputs, sites, segment, adjoint, scratch,
+            grads,
+        )  # fmt: skip
+    if grads.weight.shape[0] > 0:
+        first, last = _share(n_cells, (graph.row.shape[0] - 1) // graph.n_blocks, task, n_tasks)
+        _pull_input_weights(
+            first, last, t, n_steps, base, graph, inputs, adjoint.ring, grads.weight
         )
 
+    of_membrane = min(k, segment.U.shape[0] - 1)
     for b in range(n_batch):
-        if grad_current.shape[0] > 0:
-            sample = min(b, grad_current.shape[0] - 1)
-            step = min(t, grad_current.shape[1] - 1)
+        if grads.current.shape[0] > 0:
+            sample = min(b, grads.current.shape[0] - 1)
+            step = min(t, grads.current.shape[1] - 1)
             for i in range(lo, hi):
-                grad_current[sample, step, i] += l_current[b, i]
+                grads.current[sample, step, i] += adjoint.current[b, i]
         _membrane_adjoint(
-            lo, hi, detach_reset, phase[k, b], slope[b], grad_spike[:, b], drive[b, t],
-            asc_before[k, b], u_before[min(k, u_before.shape[0] - 1), b],
-            current_before[min(k, current_before.shape[0] - 1), b],
-            l_U[b], l_asc[b], l_current[b], l_drive[b],
-            g_spikes[min(b, g_spikes.shape[0] - 1), min(t, g_spikes.shape[1] - 1)],
-            g_voltage[min(b, g_voltage.shape[0] - 1), min(t, g_voltage.shape[1] - 1)],
-            g_drive[min(b, g_drive.shape[0] - 1), min(t, g_drive.shape[1] - 1)],
-            membrane, adaptation, grad_membrane, grad_adaptation,
+            lo, hi, surrogate.detach_reset, segment.phase[k, b], scratch.slope[b],
+            scratch.grad_unit[:, b], drive[b, t], segment.asc[k, b], segment.U[of_membrane, b],
+            segment.current[of_membrane, b], adjoint.U[b], adjoint.asc[b], adjoint.current[b],
+            scratch.l_drive[b], _at(losses.spikes, b, t), _at(losses.voltage, b, t),
+            _at(losses.drive, b, t), cells.membrane, cells.adaptation, grad_cells.membrane,
+            grad_cells.adaptation,
         )  # fmt: skip
-    here = arrival[base : base + plane]
-    at = min(k, y_before.shape[0] - 1)
+    at = min(k, segment.y.shape[0] - 1)
     _synapses_adjoint(
-        lo, hi_padded, l_y, synapse, l_drive, here, scratch[task], y_before[at], arrived[at],
-        grad_synapse,
+        lo, hi_padded, adjoint.y, cells.synapse, scratch.l_drive, adjoint.ring[base : base + plane],
+        scratch.tile[task], segment.y[at], segment.arrived[at], grad_cells.synapse,
     )  # fmt: skip
 
 
 @njit(cache=True, parallel=True)
 def retreat(
-    t_begin, t_end, threaded, n_tasks, task_size, n_blocks, code, dampening, width, detach_reset,
-    phase, drive, asc_before, u_before, current_before, y_before, arrived,
-    membrane, adaptation, synapse, weight, slot, row, input_start, input_source, input_value,
-    l_U, l_asc, l_current, l_y, l_drive, arrival, slope, grad_spike, wanted, scratch,
-    g_spikes, g_voltage, g_drive, grad_weight, grad_input, grad_current,
-    grad_membrane, grad_adaptation, grad_synapse,
+    t_begin, t_end, threaded, n_tasks, task_size, surrogate, with_inputs, drive, segment, cells,
+    graph, inputs, sites, adjoint, scratch, losses, grads, grad_cells,
 ):  # fmt: skip
-    """Adjoint of the steps t_end-1 down to t_begin, in place; adds to every grad_* that has a size.
+    """Adjoint of the steps t_end-1 down to t_begin, in place; adds to every gradient that has a size.
 
-    phase [k, b, n], asc_before [k, b, A, n] are the segment's; u_before, current_before [k, b, n],
-    y_before [k, b, tile, R, 4*WIDTH], arrived [k, b, R, Np] are needed only with grad_membrane and
-    grad_synapse (else of length 1); g_* [b or 1, t or 1, n] are the gradients of the outputs. l_drive
-    [b, Np], slope [b, n], grad_spike [n, b], wanted [task, task_size], scratch [task, WIDTH] are scratch.
+    The arguments are the structures of `_kernels_layout`; adjoint.ring is `arrival`. The input units
+    are walked only `with_inputs`, for the gradient of their values or of their sites.
     """
     for t in range(t_end - 1, t_begin - 1, -1):
         k = t - t_begin
         if threaded:
             for task in prange(n_tasks):
                 _task(
-                    task, t, k, n_tasks, task_size, n_blocks, code, dampening, width, detach_reset,
-                    phase, drive, asc_before, u_before, current_before, y_before, arrived,
-                    membrane, adaptation, synapse, weight, slot, row, input_start, input_source,
-                    input_value, l_U, l_asc, l_current, l_y, l_drive, arrival, slope, grad_spike,
-                    wanted, scratch, g_spikes, g_voltage, g_drive, grad_weight, grad_input,
-                    grad_current, grad_membrane, grad_adaptation, grad_synapse,
+                    task, t, k, n_tasks, task_size, surrogate, with_inputs, drive, segment, cells,
+                    graph, inputs, sites, adjoint, scratch, losses, grads, grad_cells,
                 )  # fmt: skip
         else:
             for task in range(n_tasks):
                 _task(
-                    task, t, k, n_tasks, task_size, n_blocks, code, dampening, width, detach_reset,
-                    phase, drive, asc_before, u_before, current_before, y_before, arrived,
-                    membrane, adaptation, synapse, weight, slot, row, input_start, input_source,
-                    input_value, l_U, l_asc, l_current, l_y, l_drive, arrival, slope, grad_spike,
-                    wanted, scratch, g_spikes, g_voltage, g_drive, grad_weight, grad_input,
-                    grad_current, grad_membrane, grad_adaptation, grad_synapse,
+                    task, t, k, n_tasks, task_size, surrogate, with_inputs, drive, segment, cells,
+                    graph, inputs, sites, adjoint, scratch, losses, grads, grad_cells,
                 )  # fmt: skip

@@ -1,7 +1,8 @@
 """Edges and input spikes in the order in which the compiled kernels read them.
 
-All sources are numbered together: the cells first, then the units of every input. Edges are
-sorted by (block of targets, source, slot), where
+All sources are numbered together: the cells first, then the units of every input, then the sites of
+short-term plasticity in the order of their source units. Edges are sorted by (block of targets,
+source, slot), where
 
     slot = (delay * R + receptor) * Np + target
 
@@ -21,6 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from v1builder.model.backends._kernels_forward import WIDTH
+from v1builder.model.backends._kernels_layout import PLASTICITY, Graph, InputSpikes, Sites
+from v1builder.model.backends._kernels_sites import count_releases
 from v1builder.model.rollout import Projection
 from v1builder.schema.errors import ConfigError
 
@@ -41,7 +44,10 @@ class EdgePlan:
         row: [n_blocks * n_sources + 1] first edge of each source into each block of targets.
         n_blocks, block_size: blocks of targets, in cells (a multiple of the tile's width).
         n_padded: number of cells, rounded up to whole tiles.
+        n_edges: of every projection.
         first_source: number of the first unit of every input.
+        site_order: [s] int64, the contract's number of every site.
+        first_site: [units + 1] first site of every cell and input unit.
     """
 
     order: NDArray[np.integer]
@@ -50,29 +56,36 @@ class EdgePlan:
     n_blocks: int
     block_size: int
     n_padded: int
+    n_edges: list[int]
     first_source: dict[str, int]
+    site_order: Tensor
+    first_site: NDArray[np.int64]
 
-    def gather(self, weights: Sequence[Tensor], dtype: np.dtype) -> NDArray[Any]:
-        """The weights of all projections in the kernels' order."""
-        if not weights:
-            return np.zeros(0, dtype)
-        merged = weights[0] if len(weights) == 1 else torch.cat(tuple(weights))
+    def graph(self, weights: Sequence[Tensor], dtype: np.dtype) -> Graph:
+        """The edges with the weights of all projections in the kernels' order."""
         sorted_weights = np.empty(len(self.order), dtype)
-        _take(merged.detach().contiguous().numpy(), self.order, sorted_weights)
-        return sorted_weights
+        if weights:
+            merged = weights[0] if len(weights) == 1 else torch.cat(tuple(weights))
+            _take(merged.detach().contiguous().numpy(), self.order, sorted_weights)
+        return Graph(sorted_weights, self.slot, self.row, self.n_blocks, self.block_size)
 
-    def scatter(self, gradient: NDArray[Any], weights: Sequence[Tensor]) -> list[Tensor]:
-        """The inverse of `gather`, for a gradient."""
-        if not weights:
-            return []
+    def scatter(self, gradient: NDArray[Any]) -> list[Tensor]:
+        """The gradient of every projection's weights from that of the weights of `graph`."""
         merged = np.empty_like(gradient)
         _put(gradient, self.order, merged)
-        return list(torch.from_numpy(merged).split([len(weight) for weight in weights]))
+        return list(torch.from_numpy(merged).split(self.n_edges))
+
+    def sites(self, plasticity: Sequence[Tensor], dtype: np.dtype) -> Sites:
+        """The sites with their coefficients, in the order of `PLASTICITY`; none without."""
+        if not plasticity:
+            return Sites(self.first_site, *[np.zeros(0, dtype)] * len(PLASTICITY))
+        values = (value.detach()[self.site_order].contiguous().numpy() for value in plasticity)
+        return Sites(self.first_site, *values)
 
     @property
-    def n_sources(self) -> int:
+    def n_units(self) -> int:
         """Number of cells and input units."""
-        return (len(self.row) - 1) // self.n_blocks
+        return len(self.first_site) - 1
 
 
 _Shape = tuple[int, int, int]
@@ -107,22 +120,31 @@ def _make_plan(projections: Sequence[Projection], shape: _Shape) -> EdgePlan:
     n_cells, n_receptors, n_delays = shape
     n_padded = -(-n_cells // WIDTH) * WIDTH
     first_source: dict[str, int] = {}
-    n_sources = n_cells
+    n_units = n_cells
     for projection in projections:
         _check_edges(projection, shape)
         if projection.source is not None and projection.source not in first_source:
-            first_source[projection.source] = n_sources
-            n_sources += projection.n_source
+            first_source[projection.source] = n_units
+            n_units += projection.n_source
+    offsets = [0 if p.source is None else first_source[p.source] for p in projections]
+    unit_of_site = np.concatenate(
+        [np.empty(0, np.int64)]
+        + [o + p.site_source.numpy() for o, p in zip(offsets, projections, strict=True)]
+    )
+    site_order = np.argsort(unit_of_site, kind="stable")
+    rank = np.empty_like(site_order)
+    rank[site_order] = np.arange(len(rank))
+    n_sources = n_units + len(rank)
 
     fewest = 2 if n_cells >= _TWO_BLOCKS_FROM else 1
     wanted = min(max(n_cells // _CELLS_PER_BLOCK, fewest), _MOST_BLOCKS)
     block_size = -(-n_padded // (wanted * WIDTH)) * WIDTH
     n_blocks = -(-n_padded // block_size)
     sources, slots = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for p in projections:
-        offset = 0 if p.source is None else first_source[p.source]
+    for p, offset in zip(projections, offsets, strict=True):
         target = p.target_index.numpy().astype(np.int64)
-        sources.append(p.source_index.numpy() + np.int64(offset) + target // block_size * n_sources)
+        numbers = np.concatenate([offset + np.arange(p.n_source), n_units + rank[p.sites]])
+        sources.append(numbers[p.source_index.numpy()] + target // block_size * n_sources)
         delayed = p.delay_steps.numpy() * np.int64(n_receptors) + p.receptor.numpy()
         slots.append(delayed * n_padded + target)
     source, slot = np.concatenate(sources), np.concatenate(slots)
@@ -144,7 +166,10 @@ def _make_plan(projections: Sequence[Projection], shape: _Shape) -> EdgePlan:
         n_blocks=n_blocks,
         block_size=block_size,
         n_padded=n_padded,
+        n_edges=[len(p.receptor) for p in projections],
         first_source=first_source,
+        site_order=torch.from_numpy(site_order),
+        first_site=np.searchsorted(unit_of_site[site_order], np.arange(n_units + 1)),
     )
 
 
@@ -152,7 +177,8 @@ def _check_edges(projection: Projection, shape: _Shape) -> None:
     """Compiled code does not check an index: one wrong edge would write into foreign memory."""
     n_cells, n_receptors, n_delays = shape
     for field, low, high in (
-        ("source_index", 0, projection.n_source),
+        ("source_index", 0, projection.n_source + len(projection.site_source)),
+        ("site_source", 0, projection.n_source),
         ("target_index", 0, n_cells),
         ("receptor", 0, n_receptors),
         ("delay_steps", 1, n_delays + 1),
@@ -167,15 +193,6 @@ def _check_edges(projection: Projection, shape: _Shape) -> None:
                 if field == "delay_steps"
                 else "check the projection against the number of cells, receptors and sources",
             )
-
-
-@dataclass(frozen=True)
-class InputSpikes:
-    """Spikes of all inputs, by sample and step: those of (b, t) are start[b*T + t] and following."""
-
-    start: NDArray[np.int64]
-    source: NDArray[np.int32]
-    value: NDArray[Any]
 
 
 def list_spikes(
@@ -198,6 +215,16 @@ def list_spikes(
     for first, dense in arrays:
         _fill(dense, first, fill, source, value)
     return InputSpikes(start, source, value)
+
+
+def make_room(spikes: InputSpikes, first_site: NDArray[np.int64]) -> InputSpikes:
+    """Room for the spikes and for what the sites of their sources release at each of them."""
+    start = np.zeros_like(spikes.start)
+    count_releases(spikes.start, spikes.source, first_site, start[1:])
+    np.cumsum(start, out=start)
+    return InputSpikes(
+        start, np.empty(start[-1], np.int32), np.empty(start[-1], spikes.value.dtype)
+    )
 
 
 @njit(cache=True, parallel=True)

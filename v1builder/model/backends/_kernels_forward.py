@@ -1,8 +1,8 @@
 """Compiled forward pass of the fused backend: one call advances every cell over many steps.
 
 Work is cut into tasks (sample, block of cells). A task delivers the spikes of the last step to its
-own cells, then updates them; nothing is shared, so no lock is needed and the order of every
-sum is the same for any number of threads.
+own cells, then updates them and their sites of short-term plasticity; nothing is shared, so no lock
+is needed and the order of every sum is the same for any number of threads.
 
 Layouts (b sample, A after-spike currents, R receptors, Np cells padded to whole tiles of `WIDTH`):
     U, current [b, n]; asc [b, A, n]; refractory [b, n] int32
@@ -10,6 +10,7 @@ Layouts (b sample, A after-spike currents, R receptors, Np cells padded to whole
     ring [b, (D+1)*R*Np]: what arrives at step s lies at position s mod (D+1)
     membrane [4, n]: P33, P30, V_th, V_reset; adaptation [4, A, n]: asc_mean, _decay, _amps, _refractory
     synapse [tile, R, 10*WIDTH]: in the order of `SYNAPSE_FIELDS`
+    u, x [b, site]: sites in the order of their sources
 The fields of a tile lie at constant distances from one another, which lets the compiler vectorise.
 """
 
@@ -17,6 +18,7 @@ from typing import Final
 
 from numba import njit, prange
 
+from v1builder.model.backends._kernels_sites import release
 from v1builder.model.backends._kernels_walk import deliver
 
 WIDTH: Final = 64  # cells per tile: a loop long enough to be vectorised, short enough for level 1
@@ -123,148 +125,77 @@ def membrane_step(
 
 
 @njit(cache=True)
-def _task(
-    t,
-    task,
-    emitted,
-    n_blocks,
-    block_size,
-    U,
-    asc,
-    refractory,
-    current_now,
-    y,
-    ring,
-    total,
-    spiked,
-    n_spiked,
-    membrane,
-    adaptation,
-    synapse,
-    t_ref,
-    weight,
-    slot,
-    row,
-    ones,
-    input_start,
-    input_source,
-    input_value,
-    current,
-    drive,
-    voltage,
-    spikes,
-    update,
-):
+def _deliver_last(t, b, block, cells, state, graph, inputs, scratch):
+    """Deliver the spikes that every block, and every input, emitted in step t-1."""
+    plane = cells.synapse.shape[1] * scratch.total.shape[1]
+    n_slots = state.ring.shape[1] // plane
+    base = ((t - 1) % n_slots) * plane
+    last = (t - 1) % 2
+    for k in range(graph.n_blocks):
+        n = scratch.n_emitted[last, b, k]
+        source, value = scratch.source[last, b, k, :n], scratch.value[last, b, k, :n]
+        deliver(state.ring[b], graph, block, base, source, value)
+    at = b * ((inputs.start.shape[0] - 1) // state.U.shape[0]) + t - 1
+    lo, hi = inputs.start[at], inputs.start[at + 1]
+    deliver(state.ring[b], graph, block, base, inputs.source[lo:hi], inputs.value[lo:hi])
+
+
+@njit(cache=True)
+def _task(t, task, emitted, update, cells, state, graph, inputs, sites, scratch, current, out):
     """Deliver the spikes of step t-1 (if any were `emitted`) and, if `update`, do step t."""
-    b = task // n_blocks
-    block = task % n_blocks
-    n_cells = U.shape[1]
-    plane = synapse.shape[1] * total.shape[1]
-    n_slots = ring.shape[1] // plane
-    n_steps = spikes.shape[1]
+    b = task // graph.n_blocks
+    block = task % graph.n_blocks
     if emitted:
-        base = ((t - 1) % n_slots) * plane
-        last = (t - 1) % 2
-        for k in range(n_blocks):
-            source = spiked[last, b, k, : n_spiked[last, b, k]]
-            deliver(ring[b], weight, slot, row, n_blocks, block, base, source, ones)
-        lo = input_start[b * n_steps + t - 1]
-        hi = input_start[b * n_steps + t]
-        deliver(
-            ring[b],
-            weight,
-            slot,
-            row,
-            n_blocks,
-            block,
-            base,
-            input_source[lo:hi],
-            input_value[lo:hi],
-        )
+        _deliver_last(t, b, block, cells, state, graph, inputs, scratch)
     if not update:
         return
-    first = block * block_size
-    last_padded = min(first + block_size, total.shape[1])
-    hi_cell = min(first + block_size, n_cells)
-    here = (t % n_slots) * plane
-    synapses_step(y[b], synapse, ring[b, here : here + plane], total[b], first, last_padded)
-    row_of_drive = min(t, drive.shape[1] - 1)
-    n_spiked[t % 2, b, block] = membrane_step(
-        U[b],
-        asc[b],
-        refractory[b],
-        current_now[b],
-        total[b],
-        membrane,
-        adaptation,
-        t_ref,
-        drive[b, row_of_drive],
-        spikes[b, t],
-        spiked[t % 2, b, block],
-        first,
-        hi_cell,
+    n_padded = scratch.total.shape[1]
+    plane = cells.synapse.shape[1] * n_padded
+    here = (t % (state.ring.shape[1] // plane)) * plane
+    lo = block * graph.block_size
+    hi = min(lo + graph.block_size, state.U.shape[1])
+    total, arriving = scratch.total[b], state.ring[b, here : here + plane]
+    synapses_step(
+        state.y[b], cells.synapse, arriving, total, lo, min(lo + graph.block_size, n_padded)
     )
+    source, value = scratch.source[t % 2, b, block], scratch.value[t % 2, b, block]
+    row = min(t, out.drive.shape[1] - 1)
+    count = membrane_step(
+        state.U[b], state.asc[b], state.refractory[b], state.current[b], total, cells.membrane,
+        cells.adaptation, cells.t_ref, out.drive[b, row], out.spikes[b, t], source, lo, hi,
+    )  # fmt: skip
+    if state.u.shape[1] > 0:
+        count = release(state.u[b], state.x[b], sites, lo, hi, source, value, count)
+    scratch.n_emitted[t % 2, b, block] = count
     sample = min(b, current.shape[0] - 1)
     step = min(t, current.shape[1] - 1)
-    for i in range(first, hi_cell):
-        current_now[b, i] = current[sample, step, i]
-    if voltage.shape[1] == n_steps:
-        for i in range(first, hi_cell):
-            voltage[b, t, i] = U[b, i]
+    for i in range(lo, hi):
+        state.current[b, i] = current[sample, step, i]
+    if out.voltage.shape[1] == out.spikes.shape[1]:
+        for i in range(lo, hi):
+            out.voltage[b, t, i] = state.U[b, i]
 
 
 @njit(cache=True, parallel=True)
 def advance(
-    t_begin,
-    t_end,
-    threaded,
-    n_blocks,
-    block_size,
-    U,
-    asc,
-    refractory,
-    current_now,
-    y,
-    ring,
-    total,
-    spiked,
-    n_spiked,
-    membrane,
-    adaptation,
-    synapse,
-    t_ref,
-    weight,
-    slot,
-    row,
-    ones,
-    input_start,
-    input_source,
-    input_value,
-    current,
-    drive,
-    voltage,
-    spikes,
-):
+    t_begin, t_end, threaded, cells, state, graph, inputs, sites, scratch, current, out
+):  # fmt: skip
     """Steps t_begin..t_end of every sample, in place. At the end every spike is in the ring.
 
-    drive is [b, t, n] or, when nobody wants it, [b, 1, n]; voltage likewise; current is
-    [b or 1, t or 1, n]; total [b, Np], spiked [2, b, block, cell] and n_spiked are scratch.
+    The arguments are the structures of `_kernels_layout`; current is [b or 1, t or 1, n].
     """
-    n_tasks = U.shape[0] * n_blocks
+    n_tasks = state.U.shape[0] * graph.n_blocks
     for t in range(t_begin, t_end + 1):
+        emitted, update = t > t_begin, t < t_end
         if threaded:
             for task in prange(n_tasks):
                 _task(
-                    t, task, t > t_begin, n_blocks, block_size, U, asc, refractory, current_now, y,
-                    ring, total, spiked, n_spiked, membrane, adaptation, synapse, t_ref, weight,
-                    slot, row, ones, input_start, input_source, input_value, current, drive,
-                    voltage, spikes, t < t_end,
+                    t, task, emitted, update, cells, state, graph, inputs, sites, scratch, current,
+                    out,
                 )  # fmt: skip
         else:
             for task in range(n_tasks):
                 _task(
-                    t, task, t > t_begin, n_blocks, block_size, U, asc, refractory, current_now, y,
-                    ring, total, spiked, n_spiked, membrane, adaptation, synapse, t_ref, weight,
-                    slot, row, ones, input_start, input_source, input_value, current, drive,
-                    voltage, spikes, t < t_end,
+                    t, task, emitted, update, cells, state, graph, inputs, sites, scratch, current,
+                    out,
                 )  # fmt: skip

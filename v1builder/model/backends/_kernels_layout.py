@@ -1,12 +1,13 @@
 """From the contract's tensors to the arrays of the compiled kernels, and back.
 
+What the kernels are given are named tuples of arrays, which compiled code takes as they are.
+
 Letters: b sample, n cell, Np cells padded to whole tiles, r receptor, A after-spike currents, D longest
-delay. The layouts are described in `_kernels_forward`.
+delay, s site of short-term plasticity. The layouts are described in `_kernels_forward`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -26,8 +27,10 @@ Array = NDArray[Any]
 #: Order of the coefficients and of the differentiable fields of a state in flat lists.
 COEFFICIENTS: Final = (*MEMBRANE_FIELDS, *ADAPTATION_FIELDS, *SYNAPSE_FIELDS)
 STATE: Final = ("U", "asc", "y1_fast", "y2_fast", "y1_slow", "y2_slow", "current", "pending")
+SITES: Final = ("u", "x")
+PLASTICITY: Final = ("U", "P_rec", "P_fac")
 _M: Final = len(MEMBRANE_FIELDS)
-_C: Final = _M + len(ADAPTATION_FIELDS)
+N_CELL: Final = _M + len(ADAPTATION_FIELDS)
 
 
 def _array(tensor: Tensor) -> Array:
@@ -54,21 +57,49 @@ def ring_positions(first_step: int, n_delays: int) -> Tensor:
     return (first_step + torch.arange(n_delays)) % (n_delays + 1)
 
 
-@dataclass(frozen=True)
-class Cells:
+class Graph(NamedTuple):
+    """Edges and their weights; see `_kernels_edges.EdgePlan`."""
+
+    weight: Array  # [e]
+    slot: Array
+    row: Array
+    n_blocks: int
+    block_size: int
+
+
+class InputSpikes(NamedTuple):
+    """Spikes of all inputs, by sample and step: those of (b, t) are start[b*T + t] and following."""
+
+    start: Array  # [b*T + 1] int64
+    source: Array  # int32, a unit, or a site that releases
+    value: Array
+
+
+class Sites(NamedTuple):
+    """Sites of short-term plasticity, sorted by their source unit."""
+
+    first: Array  # [units + 1] first site of every cell and input unit
+    U: Array  # [s]
+    P_rec: Array  # [s]
+    P_fac: Array  # [s]
+
+
+class Cells(NamedTuple):
     """Coefficients of all cells, or their gradients."""
 
     membrane: Array  # [4, n]
     adaptation: Array  # [4, A, n]
     synapse: Array  # [tile, r, 10*WIDTH]
+    t_ref: Array  # [n] int32
 
     @classmethod
-    def pack(cls, coefficients: Sequence[Tensor], n_padded: int) -> Self:
+    def pack(cls, coefficients: Sequence[Tensor], t_ref: Tensor, n_padded: int) -> Self:
         """From tensors in the order of `COEFFICIENTS`."""
         return cls(
             _array(torch.stack(tuple(coefficients[:_M]))),
-            _array(torch.stack(tuple(coefficients[_M:_C])).transpose(1, 2)),
-            to_tiles(torch.stack(tuple(coefficients[_C:]))[:, None], n_padded)[0],
+            _array(torch.stack(tuple(coefficients[_M:N_CELL])).transpose(1, 2)),
+            to_tiles(torch.stack(tuple(coefficients[N_CELL:]))[:, None], n_padded)[0],
+            _array(t_ref.to(torch.int32)),
         )
 
     def zeros(self, with_membrane: bool, with_synapse: bool) -> "Cells":
@@ -77,6 +108,7 @@ class Cells:
             np.zeros_like(self.membrane[: None if with_membrane else 0]),
             np.zeros_like(self.adaptation[: None if with_membrane else 0]),
             np.zeros_like(self.synapse[: None if with_synapse else 0]),
+            self.t_ref[:0],
         )
 
     def unpack(self, n_cells: int) -> list[Tensor | None]:
@@ -84,34 +116,47 @@ class Cells:
         out: list[Tensor | None] = [None] * len(COEFFICIENTS)
         if len(self.membrane):
             out[:_M] = torch.from_numpy(self.membrane).unbind(0)
-            out[_M:_C] = torch.from_numpy(self.adaptation).transpose(1, 2).unbind(0)
+            out[_M:N_CELL] = torch.from_numpy(self.adaptation).transpose(1, 2).unbind(0)
         if len(self.synapse):
-            out[_C:] = from_tiles(self.synapse[None], n_cells)[:, 0].unbind(0)
+            out[N_CELL:] = from_tiles(self.synapse[None], n_cells)[:, 0].unbind(0)
         return out
 
 
-@dataclass(frozen=True)
-class Dynamics:
+class Dynamics(NamedTuple):
     """The state of a rollout in the kernels' layout, changed in place; or its adjoint."""
 
     U: Array  # [b, n]
     asc: Array  # [b, A, n]
+    refractory: Array  # [b, n] int32; of no meaning in an adjoint
     current: Array  # [b, n]
     y: Array  # [b, tile, r, 4*WIDTH]
-    ring: Array  # [b, (D+1)*r*Np]
+    ring: Array  # [b, (D+1)*r*Np]; of an adjoint [(D+1)*r*Np, b]
+    u: Array  # [b, s] in the order of `Sites`
+    x: Array  # [b, s]
 
     @classmethod
-    def pack(cls, state: Sequence[Tensor], n_padded: int) -> Self:
-        """From tensors in the order of `STATE`, before step 0."""
+    def pack(
+        cls,
+        state: Sequence[Tensor],
+        sites: Sequence[Tensor],
+        refractory: Tensor,
+        site_order: Tensor,
+        n_padded: int,
+    ) -> Self:
+        """From tensors in the order of `STATE` and of `SITES`, before step 0."""
         U, asc, *y, current, pending = state
         n = U.shape[1]
         ring = pad(pending.detach().permute(1, 0, 3, 2), (0, n_padded - n, 0, 0, 0, 1))
+        u, x = (field.detach()[:, site_order] for field in sites)
         return cls(
             _array(U),
             _array(asc.transpose(1, 2)),
+            _array(refractory.to(torch.int32)),
             _array(current),
             to_tiles(torch.stack(y), n_padded),
             _array(ring.reshape(ring.shape[0], -1)),
+            _array(u),
+            _array(x),
         )
 
     def unpack(self, n_receptors: int, n_delays: int, n_steps: int) -> list[Tensor]:
@@ -127,10 +172,10 @@ class Dynamics:
             pending.contiguous(),
         ]
 
-    def unpack_start(self, arrival: Array, n_receptors: int, n_delays: int) -> list[Tensor]:
-        """An adjoint's tensors in the order of `STATE`, before step 0; its ring is `arrival`."""
-        n = self.U.shape[1]
-        view = torch.from_numpy(arrival).view(n_delays + 1, n_receptors, -1, arrival.shape[1])
+    def unpack_adjoint(self, n_receptors: int, n_delays: int) -> list[Tensor]:
+        """An adjoint's tensors in the order of `STATE`, before step 0."""
+        b, n = self.U.shape
+        view = torch.from_numpy(self.ring).view(n_delays + 1, n_receptors, -1, b)
         return [
             torch.from_numpy(self.U),
             torch.from_numpy(self.asc).transpose(1, 2),
@@ -138,6 +183,11 @@ class Dynamics:
             torch.from_numpy(self.current),
             view[:n_delays, :, :n].permute(0, 3, 2, 1),
         ]
+
+    def unpack_sites(self, site_order: Tensor) -> list[Tensor]:
+        """U and x in the order in which the contract has the sites."""
+        back = torch.argsort(site_order)
+        return [torch.from_numpy(field)[:, back] for field in (self.u, self.x)]
 
 
 def samples_last(pending: Tensor, n_padded: int, n_steps: int) -> Array:

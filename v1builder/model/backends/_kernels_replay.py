@@ -7,6 +7,7 @@ the last bit. Layouts as there.
 from numba import njit, prange
 
 from v1builder.model.backends._kernels_forward import synapses_step
+from v1builder.model.backends._kernels_sites import release_before
 from v1builder.model.backends._kernels_walk import deliver
 
 
@@ -52,53 +53,65 @@ def replay_membrane(
 
 
 @njit(cache=True)
+def _redeliver(t, b, block, n_cells, plane, ring, graph, inputs, sites, phase, u, x, source, value):
+    """Deliver the spikes of step t, of which `phase` and the sites' u and x before it are given."""
+    n_steps = (inputs.start.shape[0] - 1) // ring.shape[0]
+    n_units = sites.first.shape[0] - 1
+    one = ring.dtype.type(1)
+    base = (t % (ring.shape[1] // plane)) * plane
+    n = 0
+    for i in range(n_cells):
+        if phase[b, i] != 2:
+            continue
+        source[n] = i
+        value[n] = one
+        n += 1
+        if u.shape[1] > 0:
+            for s in range(sites.first[i], sites.first[i + 1]):
+                source[n] = n_units + s
+                value[n] = release_before(u[b], x[b], sites, s)
+                n += 1
+    deliver(ring[b], graph, block, base, source[:n], value[:n])
+    lo, hi = inputs.start[b * n_steps + t], inputs.start[b * n_steps + t + 1]
+    deliver(ring[b], graph, block, base, inputs.source[lo:hi], inputs.value[lo:hi])
+
+
+@njit(cache=True)
 def _replay_task(
-    task, t, k, n_steps, n_blocks, block_size, y, ring, total, phase, synapse, weight, slot, row,
-    ones, spiked, input_start, input_source, input_value, y_before, arrived,
+    task, t, k, y, ring, total, synapse, graph, inputs, sites, segment, source, value
 ):  # fmt: skip
-    b = task // n_blocks
-    block = task % n_blocks
+    b = task // graph.n_blocks
+    block = task % graph.n_blocks
     n_padded = total.shape[1]
     plane = synapse.shape[1] * n_padded
-    n_slots = ring.shape[1] // plane
     if k > 0:
-        base = ((t - 1) % n_slots) * plane
-        count = 0
-        for i in range(phase.shape[2]):
-            if phase[k - 1, b, i] == 2:
-                spiked[task, count] = i
-                count += 1
-        deliver(ring[b], weight, slot, row, n_blocks, block, base, spiked[task, :count], ones)
-        lo = input_start[b * n_steps + t - 1]
-        hi = input_start[b * n_steps + t]
-        deliver(
-            ring[b], weight, slot, row, n_blocks, block, base, input_source[lo:hi],
-            input_value[lo:hi],
+        _redeliver(
+            t - 1, b, block, segment.phase.shape[2], plane, ring, graph, inputs, sites,
+            segment.phase[k - 1], segment.u[k - 1], segment.x[k - 1], source[task], value[task],
         )  # fmt: skip
-    first = block * block_size
-    last = min(first + block_size, n_padded)
-    here = (t % n_slots) * plane
-    for tile in range(first // (n_padded // y.shape[1]), last // (n_padded // y.shape[1])):
-        y_before[k, b, tile] = y[b, tile]
+    lo = block * graph.block_size
+    hi = min(lo + graph.block_size, n_padded)
+    here = (t % (ring.shape[1] // plane)) * plane
+    width = n_padded // y.shape[1]
+    for tile in range(lo // width, hi // width):
+        segment.y[k, b, tile] = y[b, tile]
     for r in range(synapse.shape[1]):
         at = here + r * n_padded
-        arrived[k, b, r, first:last] = ring[b, at + first : at + last]
-    synapses_step(y[b], synapse, ring[b, here : here + plane], total[b], first, last)
+        segment.arrived[k, b, r, lo:hi] = ring[b, at + lo : at + hi]
+    synapses_step(y[b], synapse, ring[b, here : here + plane], total[b], lo, hi)
 
 
 @njit(cache=True, parallel=True)
 def replay_synapses(
-    t_begin, t_end, n_steps, n_blocks, block_size, y, ring, total, phase, synapse, weight, slot,
-    row, ones, spiked, input_start, input_source, input_value, y_before, arrived,
+    t_begin, t_end, y, ring, total, synapse, graph, inputs, sites, segment, source, value
 ):  # fmt: skip
-    """Synaptic state before every step [k, b, tile, R, 4*WIDTH] and what arrived [k, b, R, Np].
+    """Synaptic state before every step and what arrived in it, written to `segment`.
 
-    y and ring are updated; spiked [task, n] and total [b, Np] are scratch.
+    y and ring are updated; source, value [task, cells and their sites] and total [b, Np] are scratch.
     """
     for t in range(t_begin, t_end):
-        for task in prange(y.shape[0] * n_blocks):
+        for task in prange(y.shape[0] * graph.n_blocks):
             _replay_task(
-                task, t, t - t_begin, n_steps, n_blocks, block_size, y, ring, total, phase,
-                synapse, weight, slot, row, ones, spiked, input_start, input_source, input_value,
-                y_before, arrived,
+                task, t, t - t_begin, y, ring, total, synapse, graph, inputs, sites, segment,
+                source, value,
             )  # fmt: skip

@@ -66,11 +66,12 @@ def _row_add(grad_weight, slot, arrival, base, value):
 
 
 @njit(cache=True)
-def deliver(ring, weight, slot, row, n_blocks, block, base, source, value):
+def deliver(ring, graph, block, base, source, value):
     """Add the weights of the edges of the given sources into one block of targets to the ring."""
+    weight, slot, row = graph.weight, graph.slot, graph.row
     size = np.uint32(ring.shape[0])
     start = np.uint32(base)
-    first = block * ((row.shape[0] - 1) // n_blocks)
+    first = block * ((row.shape[0] - 1) // graph.n_blocks)
     for j in range(source.shape[0]):
         for e in range(row[first + source[j]], row[first + source[j] + 1]):
             at = np.uint32(start + np.uint32(slot[e]))
@@ -92,79 +93,25 @@ def _pull(weight, slot, arrival, base, grad_spike):
 
 
 @njit(cache=True)
-def pull_recurrent(
-    lo,
-    hi,
-    n_blocks,
-    phase,
-    slope,
-    weight,
-    slot,
-    row,
-    arrival,
-    base,
-    grad_spike,
-    grad_weight,
-    wanted,
-):
-    """Gradient of the spikes of cells lo..hi [n, b] through their edges, and of the edges' weights.
-
-    Only cells whose surrogate `slope` [b, n] is not zero in some sample are walked, and weights only
-    where a cell spiked. wanted [cells of the task] is scratch.
-    """
-    n_batch = phase.shape[0]
-    n_sources = (row.shape[0] - 1) // n_blocks
-    one = arrival.dtype.type(1)
-    n_wanted = 0
-    for i in range(lo, hi):
-        grad_spike[i] = 0
-        some = False
-        for b in range(n_batch):
-            some |= slope[b, i] != 0
-        if some:
-            wanted[n_wanted] = i
-            n_wanted += 1
-    for block in range(n_blocks):
-        start = block * n_sources
-        for k in range(n_wanted):
-            i = wanted[k]
-            first, last = row[start + i], row[start + i + 1]
-            _pull(weight[first:last], slot[first:last], arrival, base, grad_spike[i])
-    if grad_weight.shape[0] == 0:
-        return
-    for b in range(n_batch):
-        for i in range(lo, hi):
-            if phase[b, i] == 2:
-                for block in range(n_blocks):
-                    first, last = row[block * n_sources + i], row[block * n_sources + i + 1]
-                    _row_add(grad_weight[first:last], slot[first:last], arrival[:, b], base, one)
+def pull(wanted, offset, graph, arrival, base, gradient):
+    """Gradient [k, b] of the value of every source `offset + k` that is wanted; `wanted` lists the k."""
+    n_sources = (graph.row.shape[0] - 1) // graph.n_blocks
+    for j in range(wanted.shape[0]):
+        gradient[wanted[j]] = 0
+    for block in range(graph.n_blocks):
+        start = block * n_sources + offset
+        for j in range(wanted.shape[0]):
+            k = wanted[j]
+            first, last = graph.row[start + k], graph.row[start + k + 1]
+            if last > first:
+                _pull(graph.weight[first:last], graph.slot[first:last], arrival, base, gradient[k])
 
 
 @njit(cache=True)
-def pull_inputs(lo, hi, b, n_blocks, slot, row, arrival, base, source, value, grad_weight):
-    """Gradient of the weights of those input sources lo..hi that spiked in sample b."""
-    n_sources = (row.shape[0] - 1) // n_blocks
-    for j in range(source.shape[0]):
-        s = source[j]
-        if s >= lo and s < hi:
-            for block in range(n_blocks):
-                first, last = row[block * n_sources + s], row[block * n_sources + s + 1]
-                _row_add(grad_weight[first:last], slot[first:last], arrival[:, b], base, value[j])
-
-
-@njit(cache=True)
-def pull_input_spikes(lo, hi, first_input, n_blocks, weight, slot, row, arrival, base, grad_input):
-    """Gradient of the value of every input source lo..hi: grad_input [b, input unit], and of no other.
-
-    Unlike a cell's, an input's gradient is wanted whether it spiked or not.
-    """
-    n_batch = arrival.shape[1]
-    n_sources = (row.shape[0] - 1) // n_blocks
-    gradient = np.empty(n_batch, arrival.dtype)
-    for s in range(lo, hi):
-        gradient[:] = 0
-        for block in range(n_blocks):
-            first, last = row[block * n_sources + s], row[block * n_sources + s + 1]
-            _pull(weight[first:last], slot[first:last], arrival, base, gradient)
-        for b in range(n_batch):
-            grad_input[b, s - first_input] = gradient[b]
+def pull_weights(source, value, b, graph, arrival, base, grad_weight):
+    """Gradient of the weights of a source that emitted `value` in sample b."""
+    n_sources = (graph.row.shape[0] - 1) // graph.n_blocks
+    for block in range(graph.n_blocks):
+        at = block * n_sources + source
+        first, last = graph.row[at], graph.row[at + 1]
+        _row_add(grad_weight[first:last], graph.slot[first:last], arrival[:, b], base, value)

@@ -1,0 +1,249 @@
+"""Short-term plasticity in the fused backend: the reference's numbers, every output, every gradient."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_fused import TOLERANCE, Case, assert_close, outputs
+
+from v1builder.model import plasticity
+from v1builder.model.backends import _fused_forward, fused, reference
+from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
+from v1builder.schema.errors import ConfigError
+
+SITES_OF = {None: 50, "lgn": 25, "bkg": 9}
+
+
+class PlasticCase(Case):
+    """The random network of `Case`; of the edges of every source a share comes from sites.
+
+    The sites are in no order and some sources have several, some none. `bkg` spikes up to twice a step.
+    """
+
+    def __init__(self, sites=SITES_OF, share=0.7, facilitation="some", **how):
+        super().__init__(**how)
+        g = self.generator
+
+        def u(low, high, *shape):
+            return low + (high - low) * torch.rand(*shape, generator=g, dtype=torch.float64)
+
+        first = 0
+        for k, p in enumerate(self.projections):
+            n = sites[p.source]
+            chosen = torch.rand(len(p.source_index), generator=g) < share * (n > 0)
+            site = torch.randint(0, max(n, 1), p.source_index.shape, generator=g, dtype=torch.int32)
+            self.projections[k] = replace(
+                p,
+                source_index=torch.where(chosen, p.n_source + site, p.source_index),
+                site_source=torch.randint(0, p.n_source, (n,), generator=g, dtype=torch.int32),
+                first_site=first,
+            )
+            first += n
+        U, tau_rec, tau_fac = u(0.1, 0.9, first), u(3, 300, first), u(3, 300, first)
+        if facilitation != "all":
+            without = torch.rand(first, generator=g) < (1 if facilitation == "none" else 0.4)
+            tau_fac = tau_fac.masked_fill(without, 0)
+        p = plasticity.coefficients(U, tau_rec, tau_fac, 1.0)
+        b = len(self.state.U)
+        self.plasticity = plasticity.Plasticity(
+            self._leaf("site U", p.U), self._leaf("P_rec", p.P_rec), self._leaf("P_fac", p.P_fac)
+        )
+        self.state = replace(
+            self.state,
+            u=self._leaf("u", u(0, 0.8, b, first)),
+            x=self._leaf("x", u(0.2, 1, b, first)),
+        )
+        twice = torch.rand(self.inputs["bkg"].shape, generator=g) < 0.3
+        self.inputs["bkg"] = self.inputs["bkg"].to(torch.uint8) * (1 + twice.to(torch.uint8))
+
+    def run(self, backend, **how):
+        return super().run(backend, **{"plasticity": self.plasticity} | how)
+
+
+def compare(case: Case, **how):
+    expected, got = case.run(reference, **how), case.run(fused, **how)
+    assert expected.spikes.sum() > 20
+    assert torch.equal(got.spikes, expected.spikes)
+    assert torch.equal(got.state.refractory, expected.state.refractory)
+    tolerance = TOLERANCE[case.dtype]
+    assert_close(outputs(got), outputs(expected), tolerance)
+    gradients = case.gradients(expected)
+    assert all(bool(g.any()) for g in gradients.values())
+    assert_close(case.gradients(got), gradients, tolerance)
+
+
+@pytest.mark.parametrize("kind", SURROGATE_KINDS)
+@pytest.mark.parametrize("detach_reset", [False, True])
+def test_every_surrogate(kind, detach_reset):
+    compare(PlasticCase(), surrogate=Surrogate(kind, 0.5, 0.7), detach_reset=detach_reset)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8, 9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_batches_in_both_precisions(batch, dtype):
+    compare(PlasticCase(batch=batch, steps=25, dtype=dtype))
+
+
+@pytest.mark.parametrize(
+    "sites", [{None: 50, "lgn": 0, "bkg": 0}, {None: 0, "lgn": 25, "bkg": 0}, {None: 7, "lgn": 1, "bkg": 9}]
+)  # fmt: skip
+def test_sites_of_some_sources_only(sites):
+    compare(PlasticCase(sites=sites))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_all_edges_static_or_plastic(share):
+    case = PlasticCase(share=share)
+    compare_those_with_a_gradient(case)
+
+
+def compare_those_with_a_gradient(case):
+    expected, got = case.run(reference), case.run(fused)
+    assert torch.equal(got.spikes, expected.spikes)
+    assert_close(outputs(got), outputs(expected), TOLERANCE[case.dtype])
+    assert_close(case.gradients(got), case.gradients(expected), TOLERANCE[case.dtype])
+
+
+def test_no_facilitation():
+    compare_those_with_a_gradient(PlasticCase(facilitation="none"))
+
+
+def test_a_narrow_surrogate_sees_spikes_it_gives_no_slope():
+    """Then the release of a spike matters although the spike itself has no gradient."""
+    compare(PlasticCase(), surrogate=Surrogate("boxcar", 0.5, 0.05))
+
+
+def test_inputs_larger_than_a_spike_change_the_sites_once():
+    case = PlasticCase()
+    assert bool((case.inputs["lgn"] > 1).any())
+    compare(case)
+
+
+def test_several_blocks_of_cells():
+    sites = {None: 6000, "lgn": 25, "bkg": 9}
+    compare(
+        PlasticCase(sites=sites, cells=4500, edges=60000, steps=12, batch=2, receptors=2, delays=2)
+    )
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    ["weight 0", "weight 1", "weight 2", "P11_fast", "V_th", "site U", "P_fac", "u", "x", "lgn"],
+)
+def test_gradient_of_one_argument_alone(wanted):
+    case = PlasticCase(steps=20)
+    for name, leaf in case.leaves.items():
+        leaf.requires_grad_(name == wanted)
+    got = case.gradients(case.run(fused))
+    assert list(got) == [wanted]
+    assert bool(got[wanted].any())
+    assert_close(got, case.gradients(case.run(reference)), 1e-9)
+
+
+def test_a_rollout_continues_where_another_stopped():
+    case = PlasticCase(steps=30)
+    whole = case.run(fused)
+
+    def part(state, steps):
+        inputs = {k: v[:, steps] for k, v in case.inputs.items()}
+        current = case.current[:, steps]
+        return case.run(
+            fused, state=state, inputs=inputs, current=current, n_steps=current.shape[1]
+        )
+
+    first = part(case.state, slice(0, 13))
+    second = part(first.state, slice(13, 30))
+    parts = {
+        k: torch.cat([getattr(first, k), getattr(second, k)], 1)
+        for k in ("spikes", "voltage", "drive")
+    }
+    joined = replace(second, **parts)
+    for name, value in outputs(whole).items():
+        assert torch.equal(outputs(joined)[name], value), name
+    assert_close(case.gradients(joined), case.gradients(whole), 1e-12)
+
+
+def test_without_gradients_the_bytes_are_the_same():
+    """No segments then, so nothing is snapshot and nothing replayed."""
+    case = PlasticCase(dtype=torch.float32)
+    with torch.no_grad():
+        plain = case.run(fused)
+    for name, value in outputs(case.run(fused)).items():
+        assert torch.equal(outputs(plain)[name], value), name
+
+
+def test_same_bytes_for_any_number_of_threads(monkeypatch):
+    monkeypatch.setattr(_fused_forward, "THREADED_FROM", 0)
+    sites = {None: 6000, "lgn": 25, "bkg": 9}
+    case = PlasticCase(
+        sites=sites, cells=4500, edges=60000, steps=12, receptors=2, dtype=torch.float32
+    )
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            rollout = case.run(fused)
+            results.append(outputs(rollout) | case.gradients(rollout))
+    finally:
+        torch.set_num_threads(before)
+    for name, value in results[0].items():
+        assert torch.equal(results[1][name], value), name
+
+
+def test_backward_twice_gives_the_same_and_arguments_are_left_alone():
+    case = PlasticCase()
+    before = {name: leaf.detach().clone() for name, leaf in case.leaves.items()}
+    loss = case.run(fused).spikes.sum()
+    leaves = list(case.leaves.values())
+    first = torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True)
+    second = torch.autograd.grad(loss, leaves, allow_unused=True)
+    for a, b in zip(first, second, strict=True):
+        assert (a is None and b is None) or torch.equal(a, b)
+    for name, leaf in case.leaves.items():
+        assert torch.equal(leaf.detach(), before[name]), name
+
+
+def missing_coefficients(case):
+    return {"plasticity": None}
+
+
+def few_sites(case):
+    return {"state": replace(case.state, u=case.state.u[:, 1:])}
+
+
+def foreign_site(case):
+    case.projections[0] = replace(
+        case.projections[0], source_index=case.projections[0].source_index + 30
+    )
+    return {}
+
+
+def foreign_source(case):
+    case.projections[1] = replace(
+        case.projections[1], site_source=case.projections[1].site_source + 3
+    )
+    return {}
+
+
+def overlapping_sites(case):
+    case.projections[2] = replace(case.projections[2], first_site=0)
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("damage", "word"),
+    [
+        (missing_coefficients, "coefficients"),
+        (few_sites, "state of the sites"),
+        (foreign_site, "source_index"),
+        (foreign_source, "site_source"),
+        (overlapping_sites, "first_site"),
+    ],
+)
+def test_one_message_for_what_does_not_fit(damage, word):
+    case = PlasticCase(steps=5)
+    changes = damage(case)
+    with pytest.raises(ConfigError, match=word) as caught:
+        case.run(fused, **changes)
+    assert len(caught.value.problems) == 1

@@ -1,0 +1,205 @@
+"""Compiled short-term plasticity: `v1builder.model.plasticity.step`, forward, replayed and in reverse.
+
+Sites are sorted by their source unit, cells before inputs: those of unit i are first[i]..first[i+1].
+To the walks along the edges a site is one more source, numbered after all cells and input units, and
+what it releases is the value of its spike. u and x relax step by step as in the reference: that costs
+a fraction of a nanosecond per site, and no number depends on where a rollout was cut.
+
+Layouts: u, x and their adjoints l_u, l_x [b, site]; u_before, x_before [k, b, site] for the k steps of a
+segment; grad_sites [3, site] of U, P_rec, P_fac, of length 0 when nobody wants it.
+"""
+
+from numba import njit, prange
+
+
+@njit(cache=True)
+def _relax(u, x, sites, lo, hi):
+    one = u.dtype.type(1)
+    for s in range(lo, hi):
+        u[s] *= sites.P_fac[s]
+        x[s] = one + (x[s] - one) * sites.P_rec[s]
+
+
+@njit(cache=True)
+def _spike(u, x, U, s, value, one):
+    """The source of site s emits `value`: changes u and x, which have relaxed; returns the release."""
+    raised = u[s] + U[s] * (one - u[s])
+    released = raised * x[s]
+    once = min(value, one)
+    u[s] += once * (raised - u[s])
+    x[s] -= once * released
+    return value * released / U[s]
+
+
+@njit(cache=True)
+def release_before(u, x, sites, s):
+    """What site s would release at one spike, from u and x before the step."""
+    one = u.dtype.type(1)
+    relaxed = u[s] * sites.P_fac[s]
+    raised = relaxed + sites.U[s] * (one - relaxed)
+    return raised * (one + (x[s] - one) * sites.P_rec[s]) / sites.U[s]
+
+
+@njit(cache=True)
+def release(u, x, sites, lo, hi, source, value, count):
+    """One step of the sites of cells lo..hi, of which the first `count` in `source` spiked.
+
+    Appends the sites that release to `source`, with what they release; returns the new count.
+    """
+    n_units = sites.first.shape[0] - 1
+    one = u.dtype.type(1)
+    _relax(u, x, sites, sites.first[lo], sites.first[hi])
+    n = count
+    for j in range(count):
+        value[j] = one
+        for s in range(sites.first[source[j]], sites.first[source[j] + 1]):
+            source[n] = n_units + s
+            value[n] = _spike(u, x, sites.U, s, one, one)
+            n += 1
+    return n
+
+
+@njit(cache=True)
+def count_releases(start, source, first_site, count):
+    """Adds to count [b*T] the number of input spikes and of the releases that they cause."""
+    for row in range(count.shape[0]):
+        total = 0
+        for j in range(start[row], start[row + 1]):
+            total += 1 + first_site[source[j] + 1] - first_site[source[j]]
+        count[row] += total
+
+
+@njit(cache=True)
+def _release_inputs(row_begin, row_end, first, last, u, x, sites, spikes, out):
+    """Of one sample: u, x [s] of the sites first..last of all inputs; a row is a step of the sample."""
+    n_units = sites.first.shape[0] - 1
+    one = u.dtype.type(1)
+    for row in range(row_begin, row_end):
+        _relax(u, x, sites, first, last)
+        at = out.start[row]
+        for j in range(spikes.start[row], spikes.start[row + 1]):
+            unit, value = spikes.source[j], spikes.value[j]
+            out.source[at] = unit
+            out.value[at] = value
+            at += 1
+            for s in range(sites.first[unit], sites.first[unit + 1]):
+                out.source[at] = n_units + s
+                out.value[at] = _spike(u, x, sites.U, s, value, one)
+                at += 1
+
+
+@njit(cache=True, parallel=True)
+def release_inputs(t_begin, t_end, n_cells, u, x, sites, spikes, out):
+    """Steps t_begin..t_end of the sites of all inputs: fills `out` with the spikes and the releases."""
+    n_batch = u.shape[0]
+    n_steps = (spikes.start.shape[0] - 1) // n_batch
+    first, last = sites.first[n_cells], sites.first[sites.first.shape[0] - 1]
+    for b in prange(n_batch):
+        row = b * n_steps
+        _release_inputs(row + t_begin, row + t_end, first, last, u[b], x[b], sites, spikes, out)
+
+
+@njit(cache=True)
+def _replay_block(
+    lo, hi, b, t_begin, t_end, n_steps, phase, spikes, sites, u, x, u_before, x_before
+):
+    """Of one sample and the sites of units lo..hi; u, x [s]."""
+    n_cells = phase.shape[2]
+    one = u.dtype.type(1)
+    first, last = sites.first[lo], sites.first[hi]
+    for t in range(t_begin, t_end):
+        k = t - t_begin
+        for s in range(first, last):
+            u_before[k, b, s] = u[s]
+            x_before[k, b, s] = x[s]
+        _relax(u, x, sites, first, last)
+        for i in range(lo, min(hi, n_cells)):
+            if phase[k, b, i] == 2:
+                for s in range(sites.first[i], sites.first[i + 1]):
+                    _spike(u, x, sites.U, s, one, one)
+        row = b * n_steps + t
+        for j in range(spikes.start[row], spikes.start[row + 1]):
+            unit = spikes.source[j]
+            if unit >= lo and unit < hi:
+                for s in range(sites.first[unit], sites.first[unit + 1]):
+                    _spike(u, x, sites.U, s, spikes.value[j], one)
+
+
+@njit(cache=True, parallel=True)
+def replay_sites(t_begin, t_end, n_units, n_blocks, phase, spikes, sites, u, x, u_before, x_before):
+    """U and x before every step, of the sites of the first `n_units` units. u and x are updated."""
+    n_batch = u.shape[0]
+    n_steps = (spikes.start.shape[0] - 1) // n_batch
+    for task in prange(n_batch * n_blocks):
+        b, block = task // n_blocks, task % n_blocks
+        lo, hi = block * n_units // n_blocks, (block + 1) * n_units // n_blocks
+        _replay_block(
+            lo, hi, b, t_begin, t_end, n_steps, phase, spikes, sites, u[b], x[b], u_before,
+            x_before,
+        )  # fmt: skip
+
+
+@njit(cache=True)
+def _spike_adjoint(
+    s, emitted, gradient, sites, l_u, l_x, u_before, x_before, grad_source, grad_sites
+):
+    """Adjoint of `_spike` of one site in every sample; l_u, l_x become those of what had relaxed.
+
+    emitted [b] is the source's value, gradient [b] that of the release, grad_source [b] is added to:
+    it is wanted whether the source spiked or not.
+    """
+    one = l_u.dtype.type(1)
+    U = sites.U[s]
+    for b in range(emitted.shape[0]):
+        value = emitted[b]
+        u = u_before[b, s] * sites.P_fac[s]
+        x = one + (x_before[b, s] - one) * sites.P_rec[s]
+        jump = U * (one - u)
+        released = (u + jump) * x
+        grad_source[b] += gradient[b] * released / U
+        if value <= one:
+            grad_source[b] += l_u[b, s] * jump - l_x[b, s] * released
+        if value == 0:
+            continue
+        once = min(value, one)
+        l_released = gradient[b] * value / U - l_x[b, s] * once
+        l_raised = l_u[b, s] * once + l_released * x
+        if grad_sites.shape[0] > 0:
+            grad_sites[0, s] += l_raised * (one - u) - gradient[b] * value * released / (U * U)
+        l_u[b, s] = l_u[b, s] * (one - once) + l_raised * (one - U)
+        l_x[b, s] += l_released * (u + jump)
+
+
+@njit(cache=True)
+def _relax_adjoint(lo, hi, sites, l_u, l_x, u_before, x_before, grad_sites):
+    """Adjoint of `_relax` of sites lo..hi of one sample."""
+    one = l_u.dtype.type(1)
+    if grad_sites.shape[0] > 0:
+        for s in range(lo, hi):
+            grad_sites[1, s] += l_x[s] * (x_before[s] - one)
+            grad_sites[2, s] += l_u[s] * u_before[s]
+    for s in range(lo, hi):
+        l_u[s] *= sites.P_fac[s]
+        l_x[s] *= sites.P_rec[s]
+
+
+@njit(cache=True)
+def sites_adjoint(
+    lo, hi, wanted, emitted, gradient, sites, l_u, l_x, u_before, x_before, grad_source, grad_sites
+):  # fmt: skip
+    """Adjoint of one step of the sites of units lo..hi, `wanted` of which spiked or need a gradient.
+
+    emitted and grad_source [unit, b], gradient [site, b]: of the release, for wanted units.
+    """
+    for j in range(wanted.shape[0]):
+        unit = wanted[j]
+        for s in range(sites.first[unit], sites.first[unit + 1]):
+            _spike_adjoint(
+                s, emitted[unit], gradient[s], sites, l_u, l_x, u_before, x_before,
+                grad_source[unit], grad_sites,
+            )  # fmt: skip
+    for b in range(l_u.shape[0]):
+        _relax_adjoint(
+            sites.first[lo], sites.first[hi], sites, l_u[b], l_x[b], u_before[b], x_before[b],
+            grad_sites,
+        )  # fmt: skip
