@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from v1builder.calibrate import calibrate
     from v1builder.experiments import compare
-    from v1builder.fetch import fetch
+    from v1builder.stores import fetch
     from v1builder.load import load_network
     from v1builder.model import V1Network, load
     from v1builder.pipeline import build
@@ -32,7 +32,7 @@ _HOME = {
     "build": "v1builder.pipeline",
     "calibrate": "v1builder.calibrate",
     "compare": "v1builder.experiments",
-    "fetch": "v1builder.fetch",
+    "fetch": "v1builder.stores",
     "load": "v1builder.model",
     "load_network": "v1builder.load",
     "simulate": "v1builder.simulate",

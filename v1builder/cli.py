@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from v1builder.schema.errors import NetworkError, V1BuilderError
+from v1builder.schema.errors import ConfigError, NetworkError, V1BuilderError
 
 # torch, pandas and numba take seconds to import, so each command imports what it needs itself.
 
@@ -97,17 +97,71 @@ class _Bars:
 
 @app.command()
 def fetch(
-    out: Out,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write; with --diff, a CSV file.")
+    ] = None,
     source: Annotated[
-        str, typer.Option(help="snapshot (shipped with the package) or live.")
+        str, typer.Option(help="snapshot (shipped with the package) or live (the Allen services).")
     ] = "snapshot",
+    select: Annotated[
+        list[str] | None,
+        typer.Option(help="Live sources: cell_types, synaptic_physiology, neuropixels; else all."),
+    ] = None,
+    pins: Annotated[
+        Path | None, typer.Option(help="Hashes that downloads must have: pins.toml of a store.")
+    ] = None,
+    service: Annotated[
+        list[str] | None,
+        typer.Option(help="SOURCE=ADDRESS of a mirror, in place of the published."),
+    ] = None,
+    diff: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--diff", help="Compare two stores (or 'snapshot') instead of fetching."),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Put the published tables into a store, verified against their manifests."""
-    from v1builder.fetch import fetch as fetch_tables
+    """Put the published tables into a store, verified; from the live services, only what is missing."""
+    from v1builder import stores
 
-    fetch_tables(out, source=source, overwrite=overwrite)
+    if diff is not None:
+        _show_differences(*diff, out)
+        return
+    if out is None:
+        raise ConfigError.of("no folder for the store", "fetch, --out", fix="pass --out FOLDER")
+    mirrors = {name: address for name, _, address in (one.partition("=") for one in service or ())}
+    with _Bars() as progress:
+        stores.fetch(
+            out,
+            source=source,
+            overwrite=overwrite,
+            progress=progress if source == stores.LIVE else None,
+            select=select or stores.LIVE_SOURCES,
+            pins=pins,
+            services=mirrors,
+        )
     console.print(f"store: {out}")
+
+
+def _show_differences(before: str, after: str, out: Path | None) -> None:
+    from v1builder.curate.compare import compare_stores, differences_frame
+    from v1builder.schema.files import write_text
+
+    found = compare_stores(*(None if one == "snapshot" else one for one in (before, after)))
+    by_table: dict[str, list[str]] = {}
+    for one in found:
+        by_table.setdefault(one.table, []).append(str(one))
+    for table, lines in by_table.items():
+        console.print(f"[bold]{table}[/]: {len(lines)} differences")
+        shown = lines[:20]
+        for line in shown:
+            console.print(f"  {line.removeprefix(table + ': ')}", markup=False, highlight=False)
+        if len(lines) > len(shown):
+            console.print(f"  and {len(lines) - len(shown)} more (all of them with --out FILE.csv)")
+    if not found:
+        console.print("no difference")
+    if out is not None:
+        write_text(out, differences_frame(found).to_csv(index=False))
+        console.print(f"differences: {out}")
 
 
 @app.command()

@@ -38,6 +38,7 @@ from v1builder.build.weights import (
     recurrent_weights,
     weight_rule,
 )
+from v1builder.schema.citations import write_citations
 from v1builder.schema.errors import ConfigError
 from v1builder.schema.files import atomic_folder, write_json, write_text
 from v1builder.schema.names import BKG, LGN, V1
@@ -182,6 +183,7 @@ def build_network(
         if plasticity is not None:
             write_text(folder / _PLASTICITY_FILE, plasticity.to_csv(index=False))
         write_json(folder / "provenance.json", _provenance(plan, radius, n_edges, plasticity))
+        write_citations(folder, plan.tables.provenance)
     return Path(out)
 
 

@@ -1,10 +1,10 @@
 """Published tables, checked, and the cell models made of them, in model units."""
 
 from v1builder.curate.cell_models import cell_models
-from v1builder.curate.citations import Citation, citations
 from v1builder.curate.plasticity import short_term_plasticity
 from v1builder.curate.selection import select_cell_models
 from v1builder.curate.store import Store, read_store
+from v1builder.schema.citations import Citation, citations
 from v1builder.schema.recipe import SelectionRule
 
 __all__ = [

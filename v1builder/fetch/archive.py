@@ -34,6 +34,7 @@ from v1builder.schema.manifests import Download
 ProgressCallback = Callable[[str, int, int], None]
 _LOG = "downloads.jsonl"
 _SHOWN = 3
+_MEND = "mend what the other problems say, then run the same command again"
 _MB = 1_000_000
 
 
@@ -213,6 +214,7 @@ class Archive:
         stop = threading.Event()
         sizes: dict[str, int] = {}
         local = threading.local()
+        failed: list[str] = []  # since the last success
 
         def work(file: Wanted) -> Record:
             if stop.is_set():
@@ -220,14 +222,21 @@ class Archive:
             if not hasattr(local, "session"):
                 local.session = new_session()
             part = self.path(f".partial/{file.name}")
-            arrived = download(
-                local.session,
-                file,
-                part,
-                self._transfer,
-                stop,
-                lambda n_bytes: sizes.__setitem__(file.name, n_bytes),
-            )
+            try:
+                arrived = download(
+                    local.session,
+                    file,
+                    part,
+                    self._transfer,
+                    stop,
+                    lambda n_bytes: sizes.__setitem__(file.name, n_bytes),
+                )
+            except RefusedError as error:
+                failed.extend([file.name] * error.no_service)
+                if len(failed) >= self._transfer.give_up_after:
+                    stop.set()
+                raise
+            failed.clear()
             final = self.path(file.name)
             final.parent.mkdir(parents=True, exist_ok=True)
             arrived.path.replace(final)
@@ -240,7 +249,7 @@ class Archive:
         futures: dict[Future[Record], Wanted] = {}
         try:
             futures = {pool.submit(work, file): file for file in missing}
-            self._collect(futures, stop, sizes, report)
+            self._collect(futures, sizes, report)
         finally:  # on Ctrl-C the threads end at the next piece; what has arrived is kept
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -249,12 +258,11 @@ class Archive:
     def _collect(
         self,
         futures: Mapping[Future[Record], Wanted],
-        stop: threading.Event,
         sizes: Mapping[str, int],
         report: Callable[[int, int], None],
     ) -> None:
         pending = set(futures)
-        done_count = in_succession = 0
+        done_count = 0
         while pending:
             done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
             for future in done:
@@ -262,18 +270,14 @@ class Archive:
                 self._requests += 1
                 try:
                     self._remember(future.result())
-                    in_succession = 0
                 except StoppedError:
-                    self._fail(file, "not tried, because too many others failed before", "")
+                    self._fail(file, "not tried, because too many others failed before", _MEND)
                 except RefusedError as error:
                     self._fail(file, error.reason, error.fix)
-                    in_succession += 1
                 except OSError as error:
                     self._forget_part(file, error)
                     raise _no_storage(error, self.path(file.name)) from error
                 done_count += 1
-            if in_succession >= self._transfer.give_up_after:
-                stop.set()
             report(done_count, max(sizes.values(), default=0))
 
     def _keep_finished(self, futures: Mapping[Future[Record], Wanted]) -> None:

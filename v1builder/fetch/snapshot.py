@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from v1builder.schema.citations import write_citations
 from v1builder.schema.errors import (
     ConfigError,
     DataError,
@@ -62,9 +63,9 @@ def fetch(
             if progress is not None:
                 progress("fetch", done, len(schemas))
         sources = [manifest.record() for manifest in manifests]
-        write_json(
-            temporary / "provenance.json", provenance("fetch", source=source, sources=sources)
-        )
+        record = provenance("fetch", source=source, sources=sources)
+        write_json(temporary / "provenance.json", record)
+        write_citations(temporary, record)
     return out
 
 

@@ -89,11 +89,12 @@ class RefusedError(Exception):
     Attributes:
         reason: one sentence.
         fix: what the user can do.
+        no_service: whether the service rather than the file seems to be the trouble.
     """
 
-    def __init__(self, reason: str, fix: str):
+    def __init__(self, reason: str, fix: str, no_service: bool = False):
         super().__init__(reason)
-        self.reason, self.fix = reason, fix
+        self.reason, self.fix, self.no_service = reason, fix, no_service
 
 
 class _BrokenError(Exception):
@@ -143,7 +144,7 @@ def download(
         if attempt + 1 < transfer.attempts and stop.wait(pause):
             raise StoppedError
     times = "1 attempt" if transfer.attempts == 1 else f"{transfer.attempts} attempts"
-    raise RefusedError(f"{reason} ({times})", _TRY_AGAIN)
+    raise RefusedError(f"{reason} ({times})", _TRY_AGAIN, no_service=True)
 
 
 def _one_attempt(

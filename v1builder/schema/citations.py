@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from v1builder.schema.files import write_text
 from v1builder.schema.manifests import Reference
 
 
@@ -47,3 +49,28 @@ def citations(provenance: Mapping[str, Any]) -> list[Citation]:
         )
         for key, reference in references.items()
     ]
+
+
+def citations_markdown(provenance: Mapping[str, Any]) -> str:
+    """A list of references with the tables that rest on each, and the terms of every source."""
+    lines = ["# What to cite", ""]
+    for citation in citations(provenance):
+        used = f" (tables {', '.join(citation.tables)})" if citation.tables else ""
+        lines.append(f"- {citation.text}{used}")
+    lines += ["", "# Sources and terms", ""]
+    for source in provenance["sources"]:
+        taken = f", taken {source['retrieved']}" if source.get("retrieved") else ""
+        lines.append(f"- {source['title']}; {source['version']}{taken}. {source['url']}")
+        lines.append(f"  {source['licence']}: {source['terms']}")
+    return "\n".join(lines) + "\n"
+
+
+def citations_bibtex(provenance: Mapping[str, Any]) -> str:
+    """The references as a .bib file."""
+    return "\n\n".join(citation.bibtex for citation in citations(provenance)) + "\n"
+
+
+def write_citations(folder: Path, provenance: Mapping[str, Any]) -> None:
+    """Write CITATIONS.md and CITATIONS.bib."""
+    write_text(folder / "CITATIONS.md", citations_markdown(provenance))
+    write_text(folder / "CITATIONS.bib", citations_bibtex(provenance))
