@@ -9,7 +9,7 @@ from networks import random_network
 
 from v1builder.load.network import GroupedValues
 from v1builder.model import V1Network, plasticity
-from v1builder.schema.errors import ConfigError
+from v1builder.schema.errors import ConfigError, NetworkError
 
 F64 = torch.float64
 TABLE = {"U": [0.5, 0.1], "tau_rec": [300.0, 20.0], "tau_fac": [0.0, 400.0]}
@@ -64,11 +64,15 @@ def test_depression_and_facilitation():
     assert (np.diff(facilitating) > 0).all()
 
 
-def test_two_spikes_in_a_step_change_the_state_once():
-    once = run_sites([1, 0, 0, 1], 0.3, 100.0, 50.0, 1.0)
+def test_two_spikes_in_a_step_release_one_after_the_other():
+    """NEST 3.10 at U = .5 delivers .5 + .375 of the weight, 1.75 times the first release."""
+    assert run_sites([2], 0.5, 100.0, 50.0, 1.0)[0] == pytest.approx(1.75, rel=1e-14)
     twice = run_sites([2, 0, 0, 1], 0.3, 100.0, 50.0, 1.0)
-    assert twice[0] == 2 * once[0]
-    assert twice[3] == once[3]
+    u, x = 0.3, 0.7
+    u, x, second = u + 0.3 * (1 - u), x - (u + 0.3 * (1 - u)) * x, (u + 0.3 * (1 - u)) * x
+    assert twice[0] == pytest.approx(1 + second / 0.3, rel=1e-12)
+    u, x = u * np.exp(-3 / 50), 1 - (1 - x) * np.exp(-3 / 100)
+    assert twice[3] == pytest.approx((u + 0.3 * (1 - u)) * x / 0.3, rel=1e-12)
 
 
 def test_gradients_in_every_parameter_and_the_spikes():
@@ -199,3 +203,10 @@ def test_it_goes_on_where_it_stopped(plastic_network):
 def test_a_static_population_has_no_such_parameter(plastic_network):
     with pytest.raises(ConfigError, match=r"lgn_to_v1\.U"):
         V1Network(plastic_network, trainable=["lgn_to_v1.U"])
+
+
+def test_a_synapse_that_does_not_start_at_rest_is_refused(plastic_network):
+    plastic_network.edges["v1_to_v1"].plasticity.values["u"][1] = 0.5
+    with pytest.raises(NetworkError, match="facilitating") as caught:
+        V1Network(plastic_network)
+    assert len(caught.value.problems) == 1

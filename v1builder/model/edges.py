@@ -17,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from v1builder.load.network import EdgePopulation
+from v1builder.load.network import EdgePopulation, GroupedValues
 from v1builder.model import plasticity
 from v1builder.model.parameters import POSITIVE, Bounds, GroupedParameter
 from v1builder.model.rollout import Plasticity, Projection
+from v1builder.schema.errors import NetworkError, Problem, raise_if_any
 
 EdgeGrouping = Literal["edge", "edge_type"]
 EDGE_GROUPINGS: Final[tuple[EdgeGrouping, ...]] = get_args(EdgeGrouping)
@@ -43,6 +44,28 @@ def delay_in_steps(delay: NDArray[np.floating], dt: float) -> NDArray[np.int32]:
     return np.maximum(1, np.floor(np.round(in_ms / dt, 6) + 0.5)).astype(np.int32)
 
 
+def _check_at_rest(table: GroupedValues, name: str) -> None:
+    """Refuse synapses that start otherwise than at rest (u = U, x = 1).
+
+    NEST's tsodyks2_synapse keeps such a state until the first spike, however late; here it would relax.
+
+    Raises:
+        NetworkError: naming every such synapse model.
+    """
+    U, u, x = (table.values[key] for key in ("U", "u", "x"))
+    away = ~(np.isclose(u, U, rtol=1e-6, atol=0) & np.isclose(x, 1, rtol=1e-6, atol=0))
+    problems = [
+        Problem(
+            "a synapse with short-term plasticity does not start at rest",
+            f"edges {name}, synapse model {table.labels[row]}",
+            f"u {u[row]:g}, x {x[row]:g} with U {U[row]:g}",
+            f"set u to {U[row]:g} and x to 1 in its file (NEST's own default of u is 0.5)",
+        )
+        for row in np.flatnonzero(away)
+    ]
+    raise_if_any(problems, NetworkError)
+
+
 class Edges(nn.Module):
     """The edges of one population.
 
@@ -53,7 +76,6 @@ class Edges(nn.Module):
         group_of: [e] row of log_scale, or None when every edge has its own.
         U, tau_rec, tau_fac: parameters of short-term plasticity, one value per synapse model, spread
             over the sites; only where there are sites.
-        initial_u, initial_x: [k] state of each site at time 0.
     """
 
     base: Tensor
@@ -64,8 +86,6 @@ class Edges(nn.Module):
     log_scale: nn.Parameter | None
     group_of: Tensor | None
     site_source: Tensor
-    initial_u: Tensor
-    initial_x: Tensor
     U: GroupedParameter
     tau_rec: GroupedParameter
     tau_fac: GroupedParameter
@@ -126,8 +146,8 @@ class Edges(nn.Module):
         """Make the sites; returns the source row of every edge, a unit or n_source + its site."""
         site_source, model = np.empty(0, np.int64), np.empty(0, np.int64)
         rows, table = edges.source_index, edges.plasticity
-        u, x = np.empty(0), np.empty(0)
         if table is not None:
+            _check_at_rest(table, edges.name)
             plastic = np.flatnonzero(table.group_of >= 0)
             n_models = len(table.labels)
             key = rows[plastic].astype(np.int64) * n_models + table.group_of[plastic]
@@ -141,11 +161,6 @@ class Edges(nn.Module):
                     grouping="synapse_model", labels=table.labels,
                 )  # fmt: skip
                 self.add_module(name, parameter)
-            U, u, x = (table.values[name][model] for name in ("U", "u", "x"))
-            # NEST's first spike releases u x as given; here every spike raises u before it releases.
-            u = np.where(U < 1, (u - U) / np.where(U < 1, 1 - U, 1), 0.0)
-        for name, values in (("initial_u", u), ("initial_x", x)):
-            self.register_buffer(name, torch.tensor(values, dtype=dtype), persistent=False)
         source = torch.tensor(site_source, dtype=torch.int32)
         self.register_buffer("site_source", source, persistent=False)
         return rows

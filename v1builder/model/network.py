@@ -150,11 +150,6 @@ class V1Network(nn.Module):
         def at_rest() -> Tensor:
             return like.new_zeros(batch, n, n_receptors)
 
-        def of_sites(name: str) -> Tensor:
-            parts = [getattr(edges, name) for edges in self._edges()]
-            values = torch.cat([*parts, like.new_zeros(0)])
-            return values.expand(batch, -1).clone()
-
         return State(
             U=like.new_zeros(batch, n),
             asc=like.new_zeros(batch, n, self.cells.asc_amps().shape[1]),
@@ -167,8 +162,8 @@ class V1Network(nn.Module):
             pending=like.new_zeros(longest, batch, n, n_receptors),
             th_spike=like.new_zeros(batch, n),
             th_voltage=like.new_zeros(batch, n),
-            u=of_sites("initial_u"),
-            x=of_sites("initial_x"),
+            u=like.new_zeros(batch, self.n_sites),
+            x=like.new_ones(batch, self.n_sites),
         )
 
     def forward(

@@ -11,7 +11,8 @@ weight/U.) tau_fac = 0 means no facilitation.
 
 u and x belong to a *site*: one source with all its edges of one synapse model, since nothing else
 distinguishes their histories. Relaxation is exact over a step. Several spikes of one source in one
-step change u and x once and deliver their number times the release, as NEST does it.
+step release one after the other. A rollout starts at rest: u = 0 and x = 1 here, which is u = U, x = 1 in
+NEST, whose u is that of the next release.
 
 Sources: Markram, Wang & Tsodyks 1998, PNAS 95:5323; Maass & Markram 2002, Neural Networks 15:155
 (the order of the updates); the behaviour of NEST 3.10.
@@ -46,16 +47,22 @@ def step(
     Args:
         u: [b, s] utilisation after the step before.
         x: [b, s] resources after the step before.
-        spikes: [b, s] spikes of each site's source in this step.
+        spikes: [b, s] number of spikes of each site's source in this step.
         plasticity: coefficients.
 
     Returns:
-        release [b, s] in units of the release from rest, times the spikes; u; x.
+        release [b, s] in units of the release from rest; u; x.
     """
     p = plasticity
     u = u * p.P_fac
     x = 1 + (x - 1) * p.P_rec
-    raised = u + p.U * (1 - u)
-    released = raised * x
-    once = spikes.clamp(max=1)
-    return spikes * released / p.U, u + once * (raised - u), x - once * released
+    total = torch.zeros_like(u)
+    left = spikes
+    while True:
+        once = left.clamp(max=1)
+        raised = u + p.U * (1 - u)
+        released = once * raised * x
+        total, u, x = total + released, u + once * (raised - u), x - released
+        left = left - once
+        if not (left > 0).any():
+            return total / p.U, u, x

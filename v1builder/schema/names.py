@@ -53,7 +53,8 @@ PSC_ALPHA: Final = 0
 PSC_EXPONENTIAL: Final = 1
 PSC_DELTA: Final = 2
 
-#: Parameters of Tsodyks-Markram synapses, NEST's names, and their units. u and x are the state at time 0.
+#: Parameters of Tsodyks-Markram synapses, NEST's names, and their units. u and x are what the
+#: first spike releases: u = U and x = 1 at rest.
 PLASTICITY_UNITS: Final[dict[str, str]] = {
     "U": "1",
     "tau_rec": "ms",
