@@ -1,0 +1,266 @@
+"""The live Cell Types Database through the real allensdk client, against a server on this machine."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from allen_server import AllenServer, instead, silence, status, truncated
+from allen_world import add_specimen, fill
+
+from v1builder.curate import Store, cell_models, read_store
+from v1builder.curate.compare import compare_stores
+from v1builder.fetch.transfer import Transfer
+from v1builder.schema.errors import DataError, FetchError, StorageError
+from v1builder.stores import fetch
+
+pytest.importorskip(
+    "allensdk", reason="allensdk lives in an environment of its own: make test-allen"
+)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:allensdk.*"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+SELECT = ("cell_types",)
+
+
+@pytest.fixture(scope="module")
+def snapshot() -> Store:
+    return read_store()
+
+
+@pytest.fixture(scope="module")
+def chosen(snapshot: Store) -> list[int]:
+    """A few published cell models of every population, and a specimen with all five levels."""
+    published = snapshot.population_cell_models
+    published = published[published["in_glif_models"]]
+    few = list(published.groupby("population")["specimen_id"].first())
+    levels = snapshot.glif_models.groupby("specimen_id")["glif_level"].nunique()
+    complete = [int(one) for one in levels.index[levels == 5] if one not in few][:2]
+    return sorted(int(one) for one in few + complete)
+
+
+@pytest.fixture
+def world(server: AllenServer, snapshot: Store, chosen: list[int]) -> AllenServer:
+    fill(server, snapshot, chosen)
+    return server
+
+
+@pytest.fixture
+def run(world: AllenServer, tmp_path: Path, quick: Transfer):
+    def fetch_into(name: str = "store", **options) -> Path:
+        options = {"services": {"cell_types": world.url}, "transfer": quick} | options
+        return fetch(tmp_path / name, source="live", select=SELECT, **options)
+
+    return fetch_into
+
+
+def test_live_store_equals_the_snapshot_where_both_have_the_model(
+    run, snapshot: Store, chosen: list[int]
+) -> None:
+    store = read_store(run())
+    mine, theirs = store.glif_models, snapshot.glif_models
+    theirs = theirs[theirs["specimen_id"].isin(chosen)].reset_index(drop=True)
+    assert len(mine) == len(theirs) > 60
+    assert mine["explained_variance_noise1"].isna().all()
+    for column in mine.columns.drop("explained_variance_noise1"):
+        if mine[column].dtype == float:
+            both_empty = mine[column].isna() & theirs[column].isna()
+            close = (mine[column] / theirs[column] - 1).abs() < 1e-8
+            assert (both_empty | close | (mine[column] == theirs[column])).all(), column
+        else:
+            assert (mine[column] == theirs[column]).all(), column
+    of_snapshot = snapshot.specimens[snapshot.specimens["specimen_id"].isin(chosen)]
+    differences = [
+        one
+        for one in compare_stores(None, run())
+        if one.table == "specimens" and one.kind == "changed"
+    ]
+    assert differences == []
+    assert list(store.specimens["specimen_id"]) == list(of_snapshot["specimen_id"])
+
+
+def test_a_network_can_select_its_cells_from_a_live_store(run) -> None:
+    """Every population that selects something in the snapshot does so here, from fewer models."""
+    models = cell_models(read_store(run()))
+    assert models["population"].nunique() == 22
+    assert set(models.loc[models["borrowed_from"] == "", "bkg_weight_source"]) == {"published"}
+
+
+def test_requests_are_the_recorded_ones(world: AllenServer, run, chosen: list[int]) -> None:
+    run()
+    kinds = [re.sub(r"[0-9,]+", "#", request) for request in world.requests]
+    assert len(set(kinds)) == 5
+    assert world.count("well_known_file_download") == len(world.configs)
+    assert max(world.times().values()) == 1
+
+
+def test_provenance_names_service_client_queries_and_days(run, chosen: list[int]) -> None:
+    folder = run()
+    record = json.loads((folder / "provenance.json").read_text())
+    assert record["source"] == "live"
+    (source,) = (one for one in record["sources"] if one["name"] == "allen_cell_types")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", source["retrieved"])
+    assert source["live"]["client"] == "allensdk 2.16.2"
+    assert source["live"]["files"] == len((folder / "raw/downloads.jsonl").read_text().splitlines())
+    queries = source["live"]["first_of_each_kind"]
+    assert any("ApiCellTypesSpecimenDetail" in url for url in queries.values())
+    assert source["tables"]["glif_models"]["from"] == "live"
+    (model,) = (one for one in record["sources"] if one["name"] == "allen_v1_model")
+    assert model["tables"]["populations"]["from"] == "snapshot"
+    assert "Teeter" in (folder / "CITATIONS.md").read_text()
+    assert "@article{teeter2018," in (folder / "CITATIONS.bib").read_text()
+
+
+def test_second_run_is_offline_and_gives_the_same(world: AllenServer, run) -> None:
+    folder = run()
+    before = (folder / "tables" / "glif_models.csv").read_bytes()
+    world.requests.clear()
+    assert run() == folder
+    assert world.requests == []
+    assert (folder / "tables" / "glif_models.csv").read_bytes() == before
+
+
+def test_answers_in_pages(world: AllenServer, run, chosen: list[int]) -> None:
+    world.page_rows = 7
+    store = read_store(run())
+    assert list(store.specimens["specimen_id"]) == chosen
+    assert world.count("[start_row$eq7]") >= 3
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        status(500),
+        silence(0.8),
+        truncated(30),
+        instead(b"<html>garbage</html>"),
+        instead(b'{"success": false, "id": 0, "start_row": 0, "num_rows": 0, "msg": "busy"}'),
+        instead(b'{"success": true, "msg": "not rows"}'),
+        instead(b"\xff\xfe\x00"),
+    ],
+    ids=["500", "time-out", "truncated", "garbage", "no success", "no rows", "binary"],
+)
+@pytest.mark.parametrize("request_part", ["model::Specimen,", "well_known_file_download"])
+def test_passing_trouble(
+    world: AllenServer, run, chosen: list[int], fault, request_part: str
+) -> None:
+    world.faults[request_part] = [fault]
+    assert list(read_store(run()).specimens["specimen_id"]) == chosen
+
+
+def test_partial_failure_lists_what_is_missing_and_goes_on_later(world: AllenServer, run) -> None:
+    bad = sorted(world.configs)[3]
+    world.faults[f"download/{bad}"] = [status(503)] * 3
+    with pytest.raises(FetchError, match="HTTP 503") as caught:
+        run()
+    assert f"cell_types/configs/{bad}.json" in str(caught.value)
+    assert "same command again" in str(caught.value)
+    world.requests.clear()
+    folder = run()
+    assert world.requests == [f"/api/v2/well_known_file_download/{bad}"]
+    assert read_store(folder).glif_models.shape[0] == len(world.configs)
+
+
+def test_unfinished_store_is_not_a_store(world: AllenServer, run, tmp_path: Path) -> None:
+    world.faults["model::EphysFeature"] = [status(404)]
+    with pytest.raises(FetchError):
+        run()
+    with pytest.raises(DataError, match="not a store"):
+        read_store(tmp_path / "store")
+
+
+def test_without_the_list_of_cells_nothing_else_is_asked(world: AllenServer, run) -> None:
+    world.faults["ApiCellTypesSpecimenDetail"] = [status(500)] * 3
+    with pytest.raises(FetchError, match=r"cells\.json"):
+        run()
+    assert world.count("model::Specimen,") == 0
+
+
+def test_missing_level_is_no_fault(world: AllenServer, run, chosen: list[int]) -> None:
+    specimen = world.specimens[chosen[0]]
+    specimen["neuronal_models"] = [
+        model for model in specimen["neuronal_models"] if not str(model["id"]).endswith("3")
+    ]
+    store = read_store(run())
+    levels = store.glif_models.groupby("specimen_id")["glif_level"].agg(set)
+    assert levels[chosen[0]] == {1}
+    published = store.population_cell_models.set_index("specimen_id")
+    assert not published.loc[chosen[0], "in_glif_models"]
+
+
+def test_specimen_without_a_model_is_left_out_and_named(
+    world: AllenServer, run, chosen: list[int]
+) -> None:
+    world.specimens[chosen[0]]["neuronal_models"] = []
+    folder = run()
+    assert chosen[0] not in set(read_store(folder).specimens["specimen_id"])
+    left_out = (folder / "extra" / "specimens_left_out.csv").read_text()
+    assert f"{chosen[0]},no GLIF model" in left_out
+
+
+def test_specimen_without_a_measurement_is_left_out_and_named(
+    world: AllenServer, run, chosen: list[int]
+) -> None:
+    world.features[0]["tau"] = None
+    world.cells[1]["line_name"] = ""
+    folder = run()
+    left_out = (folder / "extra" / "specimens_left_out.csv").read_text()
+    assert f"{chosen[0]},no valid tau_ms" in left_out
+    assert f"{chosen[1]},no valid transgenic_line" in left_out
+    assert set(read_store(folder).glif_models["specimen_id"]) == set(chosen[2:])
+
+
+def test_model_that_cannot_be_converted_is_named(world: AllenServer, run) -> None:
+    bad = sorted(world.configs)[0]
+    config = json.loads(world.configs[bad])
+    config["R_input"] = 0.0
+    world.configs[bad] = json.dumps(config).encode()
+    with pytest.raises(DataError, match="cannot be converted") as caught:
+        run()
+    assert f"model {bad}" in str(caught.value)
+    assert "no g_nS" in str(caught.value)
+
+
+def test_new_specimen_comes_in_without_a_type(
+    world: AllenServer, run, snapshot: Store, chosen: list[int]
+) -> None:
+    cell = dict(snapshot.specimens.set_index("specimen_id", drop=False).loc[chosen[0]])
+    models = snapshot.glif_models[snapshot.glif_models["specimen_id"] == chosen[0]]
+    add_specimen(world, cell | {"specimen_id": 999_000_001}, models)
+    specimens = read_store(run()).specimens.set_index("specimen_id")
+    assert specimens.loc[999_000_001, "me_type"] is None
+    assert specimens.loc[999_000_001, "tau_ms"] == cell["tau_ms"]
+
+
+def test_changed_upstream_shows_as_a_difference(world: AllenServer, run, chosen: list[int]) -> None:
+    """Into a new folder it comes, and --diff says which parameter; under the old pins it is refused."""
+    old = run("old")
+    model = chosen[0] * 10 + 3
+    config = json.loads(world.configs[model])
+    config["C"] *= 1.01
+    world.configs[model] = json.dumps(config).encode()
+    with pytest.raises(FetchError, match="not the one that is pinned"):
+        run("pinned", pins=old / "pins.toml")
+    new = run("new")
+    (one,) = compare_stores(old, new)
+    assert (one.table, one.column) == ("glif_models", "C_m_pF")
+    assert one.row == f"specimen_id {chosen[0]}, glif_level 3"
+    assert one.relative_change() == pytest.approx(0.01)
+
+
+def test_pins_give_the_same_bytes(world: AllenServer, run) -> None:
+    old = run("old")
+    new = run("new", pins=old / "pins.toml")
+    for table in ("glif_models", "specimens"):
+        path = f"tables/{table}.csv"
+        assert (old / path).read_bytes() == (new / path).read_bytes()
+
+
+def test_a_folder_of_something_else_is_left_alone(run, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "precious").write_text("data")
+    with pytest.raises(StorageError, match="already exists"):
+        run()
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["precious"]
