@@ -1,5 +1,7 @@
 """A small network made by hand: 4 populations, 7 cell models, 24 cells, recurrent and input edges."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 
@@ -97,3 +99,21 @@ def make_edges(rng, source, n_targets, n_edges, sign_of_source, receptor_of_sour
         receptor_of_source[pre].astype(np.int16),
         pd.DataFrame(index=pd.Index([1], name="edge_type_id")),
     )
+
+
+def with_plasticity(network: Network, edges: str = "v1_to_v1", group_of=None) -> Network:
+    """The network with three synapse models on its recurrent edges, some of which stay static."""
+    population = network.edges[edges]
+    U = np.array([0.2, 0.14, 0.4])
+    values = {
+        "U": U,
+        "tau_rec": np.array([130.0, 60.0, 200.0]),
+        "tau_fac": np.array([50.0, 490.0, 0.0]),
+        "u": U.copy(),
+        "x": np.ones(3),
+    }
+    if group_of is None:
+        group_of = np.random.default_rng(0).integers(-1, 3, len(population))
+    table = GroupedValues(values, group_of.astype(np.int16), ("a", "b", "c"))
+    plastic = dataclasses.replace(population, plasticity=table)
+    return dataclasses.replace(network, edges=network.edges | {edges: plastic})

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from handmade import with_plasticity
 
 from v1builder.experiments.ablations import ABLATIONS, parse_ablation, usage
 from v1builder.experiments.matching import with_bias
@@ -19,6 +20,11 @@ def texts():
 @pytest.mark.parametrize("text", list(texts()))
 def test_written_and_read_back(text, small_network_folder, tmp_path):
     network = load_network(small_network_folder)
+    recurrent = network.edges["v1_to_v1"]
+    # A type is a synapse model; that of the first type stays static.
+    network = with_plasticity(
+        network, group_of=np.unique(recurrent.edge_type_id, return_inverse=True)[1] % 4 - 1
+    )
     rates = np.linspace(0, 30, network.n_cells)
     ablated = with_bias(parse_ablation(text)(network, seed=1, rates=rates), np.array([3.0, -4.0]))
     save_network(ablated, tmp_path / "ablated")
@@ -39,3 +45,16 @@ def test_written_and_read_back(text, small_network_folder, tmp_path):
                 getattr(edges, field)[order[0]],
                 rtol=1e-6,
             )
+        assert (back.edges[name].plasticity is None) == (edges.plasticity is None)
+        if edges.plasticity is not None:
+            for parameter in ("U", "tau_rec", "tau_fac"):
+                np.testing.assert_allclose(
+                    per_edge(back.edges[name], parameter)[order[1]],
+                    per_edge(edges, parameter)[order[0]],
+                    rtol=1e-9,
+                )
+
+
+def per_edge(edges, parameter):
+    """NaN where an edge is static."""
+    return np.append(edges.plasticity.values[parameter], np.nan)[edges.plasticity.group_of]

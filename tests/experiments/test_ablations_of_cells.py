@@ -3,7 +3,7 @@ import json
 
 import numpy as np
 import pytest
-from handmade import make_network
+from handmade import make_network, with_plasticity
 
 from v1builder.experiments.ablations import ABLATIONS, parse_ablation, usage
 from v1builder.experiments.ablations.theta import ASPECTS
@@ -50,6 +50,7 @@ def every_ablation():
 
 @pytest.mark.parametrize("name", list(every_ablation()))
 def test_the_original_is_untouched_and_the_record_is_json(network, name):
+    network = with_plasticity(network)
     before = copy.deepcopy(network)
     ablated = parse_ablation(name)(network, seed=3, rates=np.linspace(0, 20, 24))
     for attribute in ("membrane", "receptors"):
@@ -60,6 +61,8 @@ def test_the_original_is_untouched_and_the_record_is_json(network, name):
     for key, edges in before.edges.items():
         for field in ("weight", "delay", "source_index", "target_index", "receptor"):
             np.testing.assert_array_equal(getattr(network.edges[key], field), getattr(edges, field))
+    for key, values in before.edges["v1_to_v1"].plasticity.values.items():
+        np.testing.assert_array_equal(network.edges["v1_to_v1"].plasticity.values[key], values)
     assert network.provenance == {"seed": 0}
     (record,) = json.loads(json.dumps(ablated.provenance["ablations"], allow_nan=False))
     assert record["name"] == name

@@ -16,6 +16,7 @@ from v1builder.experiments.ablations.membrane import (
     Only,
     WithinOnly,
 )
+from v1builder.experiments.ablations.plasticity import NoSTP, NoSTPMatched, STPMean, STPShuffle
 from v1builder.experiments.ablations.resampling import (
     GaussianMatched,
     ShuffleAcross,
@@ -48,6 +49,10 @@ _KINDS: Final[tuple[type[Ablation], ...]] = (
     WeightsShuffle,
     DelayUniform,
     TauSynUniform,
+    NoSTP,
+    NoSTPMatched,
+    STPMean,
+    STPShuffle,
 )
 
 #: Every ablation by the word that names it.

@@ -17,7 +17,12 @@ from v1builder.load.network import EdgePopulation, GroupedValues, Network
 from v1builder.schema.errors import NetworkError
 
 
-def _recurrent(network: Network) -> dict[str, EdgePopulation]:
+def recurrent(network: Network) -> dict[str, EdgePopulation]:
+    """The edges between simulated cells.
+
+    Raises:
+        NetworkError: there are none.
+    """
     edges = {n: e for n, e in network.edges.items() if e.source == network.simulated}
     if not edges:
         raise NetworkError.of(
@@ -36,7 +41,8 @@ def _pair_of(network: Network, edges: EdgePopulation) -> NDArray[np.int64]:
     return source * len(groups) + target
 
 
-def _with_edges(network: Network, changed: dict[str, EdgePopulation]) -> Network:
+def with_edges(network: Network, changed: dict[str, EdgePopulation]) -> Network:
+    """The network with some edge populations exchanged."""
     return dataclasses.replace(network, edges=network.edges | changed)
 
 
@@ -49,13 +55,13 @@ class WeightsPairMean(Ablation):
         """Recurrent weights, averaged."""
         del draw
         changed = {}
-        for name, edges in _recurrent(network).items():
+        for name, edges in recurrent(network).items():
             pair = _pair_of(network, edges)
             count = np.bincount(pair)
             total = np.bincount(pair, weights=edges.weight)
             mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
             changed[name] = dataclasses.replace(edges, weight=mean[pair])
-        return _with_edges(network, changed), {}
+        return with_edges(network, changed), {}
 
 
 class WeightsShuffle(Ablation):
@@ -72,7 +78,7 @@ class WeightsShuffle(Ablation):
         """Recurrent weights, permuted."""
         generator = draw.generator(self.name)
         changed = {}
-        for name, edges in _recurrent(network).items():
+        for name, edges in recurrent(network).items():
             pair = _pair_of(network, edges)
             # Two orders that both list the pairs one after the other, the second random inside
             # each.
@@ -81,7 +87,7 @@ class WeightsShuffle(Ablation):
             weight = np.empty_like(edges.weight)
             weight[in_order] = edges.weight[at_random]
             changed[name] = dataclasses.replace(edges, weight=weight)
-        return _with_edges(network, changed), {}
+        return with_edges(network, changed), {}
 
 
 class DelayUniform(Ablation):
@@ -92,14 +98,14 @@ class DelayUniform(Ablation):
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
         """Recurrent delays, averaged; records the mean (ms)."""
         del draw
-        recurrent = _recurrent(network)
-        delays = np.concatenate([edges.delay for edges in recurrent.values()]).astype(np.float64)
+        edges_of = recurrent(network)
+        delays = np.concatenate([edges.delay for edges in edges_of.values()]).astype(np.float64)
         mean = delays.mean() if len(delays) else 0.0
         changed = {
             name: dataclasses.replace(edges, delay=np.full_like(edges.delay, mean))
-            for name, edges in recurrent.items()
+            for name, edges in edges_of.items()
         }
-        return _with_edges(network, changed), {"delay_ms": float(mean)}
+        return with_edges(network, changed), {"delay_ms": float(mean)}
 
 
 class TauSynUniform(Ablation):
@@ -154,7 +160,7 @@ class TauSynUniform(Ablation):
             for name, e in onto.items()
         }
         receptors = GroupedValues(new, network.receptors.group_of, network.receptors.labels)
-        return _with_edges(dataclasses.replace(network, receptors=receptors), changed), details
+        return with_edges(dataclasses.replace(network, receptors=receptors), changed), details
 
 
 def _charge(values: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
