@@ -250,8 +250,8 @@ CASES: dict[str, tuple[Breaker, str, str]] = {
         "V_reset 0",
     ),
     "asc of unequal length": (edit_json(CELL, asc_r=[1.0]), "parameters differ in length", "asc_r"),
-    "asc switched off": (
-        edit_json(CELL, after_spike_currents=False),
+    "asc neither on nor off": (
+        edit_json(CELL, after_spike_currents=None),
         "NEST would ignore the after-spike currents",
         CELL,
     ),

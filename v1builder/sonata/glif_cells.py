@@ -263,13 +263,14 @@ def _disagreements(
             Problem("after-spike currents must start at zero", str(where), "asc_init is not zero")
         )
     amps = arrays.get("asc_amps")
-    if amps is not None and np.any(amps != 0) and not flags[1]:
+    silent = "after_spike_currents" not in parameters  # a file that says false means it
+    if amps is not None and np.any(amps != 0) and silent:
         problems.append(
             Problem(
                 "NEST would ignore the after-spike currents",
                 str(where),
                 "asc_amps without after_spike_currents",
-                'add "after_spike_currents": true',
+                'add "after_spike_currents": true (or false, if they are to be ignored)',
             )
         )
     return problems
