@@ -2,6 +2,7 @@
 
     python benchmarks/rollout.py                       # table, and rollout.json in --out
     python benchmarks/rollout.py --cells 1000 --batch 1 --repeats 7
+    python benchmarks/rollout.py --plastic 4 --backends fused    # recurrent edges from 4 sites per cell
 
 Every figure comes from its own process (so that its peak memory is its own), after one warm-up run that
 also compiles. The network: GLIF3 cells, 80 % excitatory, random targets, lognormal weights, delays of
@@ -17,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +74,7 @@ def run_torch(case: dict) -> dict:
     torch.set_num_threads(case["threads"])
     from v1builder.model import glif
     from v1builder.model.backends import get_backend
+    from v1builder.model.plasticity import coefficients
     from v1builder.model.rollout import Projection, State
     from v1builder.model.surrogate import Surrogate
 
@@ -87,10 +90,20 @@ def run_torch(case: dict) -> dict:
         ints = [torch.as_tensor(x).to(torch.int32) for x in (source, target, receptor, delay)]
         return Projection(name, n_source, *ints)
 
+    n_sites = n * case["plastic"]
+    if n_sites:  # the edges of a cell, over its sites in turn
+        data["source"] = n + data["source"] * case["plastic"] + data["target"] % case["plastic"]
+
     n_drive = len(data["drive_source"])
     last = torch.full((n_drive,), r - 1)
+    recurrent = projection(None, n, data["source"], data["target"], data["receptor"], data["delay"])
+    site_source = torch.arange(n_sites, dtype=torch.int32) // max(case["plastic"], 1)
+    plasticity = None
+    if n_sites:
+        U, tau_rec, tau_fac = (torch.full((n_sites,), v, dtype=dtype) for v in (0.4, 150.0, 30.0))
+        plasticity = coefficients(U, tau_rec, tau_fac, DT)
     projections = [
-        projection(None, n, data["source"], data["target"], data["receptor"], data["delay"]),
+        replace(recurrent, site_source=site_source),
         projection(
             "bkg",
             N_BACKGROUND,
@@ -110,7 +123,7 @@ def run_torch(case: dict) -> dict:
     state = State(
         zeros(b, n), zeros(b, n, 2), torch.zeros(b, n, dtype=torch.int32),
         *(zeros(b, n, r) for _ in range(4)), zeros(b, n), zeros(3, b, n, r),
-        zeros(b, n), zeros(b, n), zeros(b, 0), zeros(b, 0),
+        zeros(b, n), zeros(b, n), zeros(b, n_sites), 1 + zeros(b, n_sites),
     )  # fmt: skip
     rollout = get_backend(case["backend"])
     surrogate = Surrogate("triangular", 0.5, case["width"])
@@ -119,7 +132,7 @@ def run_torch(case: dict) -> dict:
         begin = time.perf_counter()
         out = rollout(
             propagators, projections, weights, inputs, None, state, t,
-            surrogate=surrogate, detach_reset=False, record_voltage=False,
+            plasticity=plasticity, surrogate=surrogate, detach_reset=False, record_voltage=False,
         )  # fmt: skip
         if backward:
             loss = (out.spikes.mean(dim=1) - 0.01).square().mean()
@@ -234,7 +247,7 @@ def cases(args: argparse.Namespace) -> list[dict]:
                                 "receptors": args.receptors, "batch": b, "steps": args.steps,
                                 "backend": backend, "mode": mode, "threads": args.threads,
                                 "repeats": 2 if backend == "reference" else args.repeats,
-                                "width": args.width,
+                                "width": args.width, "plastic": args.plastic,
                             }
                         )  # fmt: skip
     return todo
@@ -252,6 +265,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--width", type=float, default=1.0, help="of the triangular surrogate")
+    parser.add_argument(
+        "--plastic", type=int, default=0, help="sites of short-term plasticity per cell"
+    )
     parser.add_argument("--backends", nargs="+", default=["fused", "reference", "nest"])
     parser.add_argument("--reference-up-to", type=int, default=8000, help="cells x batch")
     parser.add_argument("--out", type=Path, default=Path("rollout.json"))

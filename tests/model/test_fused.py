@@ -14,7 +14,6 @@ from v1builder.model.rollout import (
     Propagators,
     Rollout,
     State,
-    ThresholdDynamics,
 )
 from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
 from v1builder.schema.errors import ConfigError
@@ -322,12 +321,6 @@ def test_one_message_for_what_does_not_fit(damage, word):
     assert len(caught.value.problems) == 1
 
 
-def with_moving_threshold(case):
-    nothing = torch.zeros_like(case.propagators.V_th)
-    dynamics = ThresholdDynamics(*[nothing] * len(fields(ThresholdDynamics)))
-    return {"propagators": replace(case.propagators, threshold=dynamics)}
-
-
 def with_delta_synapses(case):
     return {
         "propagators": replace(case.propagators, U_jump=torch.ones_like(case.propagators.P31_fast))
@@ -337,7 +330,6 @@ def with_delta_synapses(case):
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        (with_moving_threshold, "GLIF level 2, 4 or 5"),
         (with_delta_synapses, "delta synapses"),
     ],
 )

@@ -26,6 +26,7 @@ from v1builder.model.backends._kernels_layout import (
     samples_last,
 )
 from v1builder.model.backends._kernels_sites import replay_sites
+from v1builder.model.backends._kernels_threshold import replay_moving_membrane
 
 _CELLS_PER_TASK: Final = 256
 
@@ -48,6 +49,8 @@ class _Segment(NamedTuple):
     arrived: Array  # [k, b, r, Np] likewise
     u: Array  # [k, b, s] of the sites of cells, and of inputs where their gradient is wanted
     x: Array  # [k, b, s]
+    moving: Array  # [k, b, 2, n] where the threshold moves
+    threshold: Array  # [k, b, n] likewise, in the step
 
 
 class _Losses(NamedTuple):
@@ -94,7 +97,7 @@ class _Wanted(NamedTuple):
         has_input_sites = bool(first_site[-1] > first_site[setting.n_cells])
         of_sites = any(needs["plasticity"]) or any(needs["sites"]) or any(needs["inputs"])
         return cls(
-            membrane=any(needs["coefficients"][:N_CELL]),
+            membrane=any(needs["coefficients"][:N_CELL]) or any(needs["threshold"]),
             synapse=any(needs["coefficients"][N_CELL:]),
             current=any(needs["current"]),
             weights=any(needs["weights"]),
@@ -144,19 +147,22 @@ class Backward:
         shapes[1] = (b, n, self.cells.adaptation.shape[1])
         shapes[2:6] = [(b, n, r)] * 4
         shapes[7] = (setting.n_delays, b, n, r)
-        shapes += [(b, len(self.sites.U))] * len(SITES)
-        given = [*grads, *[None] * (len(shapes) - len(grads))]
+        shapes += [(b, n)] * setting.counts["moving"]
+        shapes += [(b, len(self.sites.U))] * setting.counts["sites"]
         end = [
             torch.zeros(shape, dtype=dtype) if g is None else g
-            for g, shape in zip(given, shapes, strict=True)
+            for g, shape in zip(grads, shapes, strict=True)
         ]
-        padded = setting.edges.n_padded
+        padded, first = setting.edges.n_padded, len(STATE) + setting.counts["moving"]
         arrival = samples_last(end[7], padded, setting.n_steps)
         end[7] = end[7][:0]  # the ring is `arrival`
-        nothing = torch.zeros(0, n, dtype=torch.int32)
-        of_sites = end[len(STATE) :]
         adjoint = Dynamics.pack(
-            end[: len(STATE)], of_sites, nothing, setting.edges.site_order, padded
+            end[: len(STATE)],
+            end[len(STATE) : first],
+            end[first:] or [end[0][:, :0]] * len(SITES),
+            torch.zeros(0, n, dtype=torch.int32),
+            setting.edges.site_order,
+            padded,
         )
         return adjoint._replace(ring=arrival)
 
@@ -164,7 +170,8 @@ class Backward:
         n_batch, n_steps, n_cells = self.drive.shape
         length = isqrt(n_steps) + 1
         dtype = self.drive.dtype
-        of_membrane = length if self.wanted.membrane else 1
+        n_moving = self.adjoint.moving.shape[1]
+        of_membrane = length if self.wanted.membrane or n_moving else 1
         of_synapse, batch = (length, n_batch) if self.wanted.synapse else (1, 1)
         tiles, n_receptors = self.cells.synapse.shape[:2]
         padded = self.setting.edges.n_padded
@@ -177,6 +184,8 @@ class Backward:
             arrived=np.empty((of_synapse, batch, n_receptors, padded), dtype),
             u=np.empty((length, n_batch, n_sites), dtype),
             x=np.empty((length, n_batch, n_sites), dtype),
+            moving=np.empty((length, n_batch, n_moving, n_cells), dtype),
+            threshold=np.empty((length if n_moving else 1, n_batch, n_cells), dtype),
         )
 
     def _scratch(self, n_tasks: int) -> _Scratch:
@@ -239,6 +248,10 @@ class Backward:
             of_plasticity = list(torch.from_numpy(grads.sites)[:, back])
         return {
             "coefficients": grad_cells.unpack(setting.n_cells),
+            "threshold": list(torch.from_numpy(grad_cells.threshold))
+            if len(grad_cells.threshold)
+            else [None] * setting.counts["threshold"],
+            "moving": list(torch.from_numpy(self.adjoint.moving).unbind(1)),
             "state": list(self.adjoint.unpack_adjoint(setting.n_receptors, setting.n_delays)),
             "plasticity": of_plasticity,
             "sites": list(self.adjoint.unpack_sites(edges.site_order)),
@@ -253,21 +266,26 @@ class Backward:
         begin, end = snapshot.begin, snapshot.end
         state = Dynamics(*(field.copy() for field in snapshot.state))
         n_blocks, n_cells = setting.edges.n_blocks, setting.n_cells
-        _kernels_replay.replay_membrane(
-            begin, end, state.U, state.asc, state.refractory, cells.membrane, cells.adaptation,
-            cells.t_ref, self.drive, segment.phase, segment.asc, segment.U, self.wanted.membrane,
-            setting.edges.block_size,
-        )  # fmt: skip
+        if len(segment.current) > 1:
+            segment.current[0] = snapshot.state.current
+            steps = injected[:, begin : end - 1] if injected.shape[1] > 1 else injected
+            segment.current[1 : end - begin] = np.swapaxes(steps, 0, 1)
+        if state.moving.shape[1]:
+            replay_moving_membrane(
+                begin, end, n_blocks, setting.edges.block_size, self.drive, state, cells, segment
+            )
+        else:
+            _kernels_replay.replay_membrane(
+                begin, end, state.U, state.asc, state.refractory, cells.membrane, cells.adaptation,
+                cells.t_ref, self.drive, segment.phase, segment.asc, segment.U, self.wanted.membrane,
+                setting.edges.block_size,
+            )  # fmt: skip
         if segment.u.shape[2]:
             n_units = setting.edges.n_units if self.wanted.input_sites else n_cells
             replay_sites(
                 begin, end, n_units, n_blocks, segment.phase, setting.inputs, self.sites, state.u,
                 state.x, segment.u, segment.x,
             )  # fmt: skip
-        if self.wanted.membrane:
-            segment.current[0] = snapshot.state.current
-            steps = injected[:, begin : end - 1] if injected.shape[1] > 1 else injected
-            segment.current[1 : end - begin] = np.swapaxes(steps, 0, 1)
         if self.wanted.synapse:
             dtype, n_batch = self.drive.dtype, setting.n_batch
             room = (n_batch * n_blocks, n_cells + int(self.sites.first[n_cells]))

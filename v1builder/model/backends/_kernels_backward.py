@@ -21,6 +21,7 @@ from numba import njit, prange
 
 from v1builder.model.backends._kernels_forward import WIDTH
 from v1builder.model.backends._kernels_sites import release_before, sites_adjoint
+from v1builder.model.backends._kernels_threshold import moving_membrane_adjoint
 from v1builder.model.backends._kernels_walk import pull, pull_weights
 
 
@@ -176,12 +177,12 @@ def _at(loss, b, t):
 
 
 @njit(cache=True)
-def _slopes(lo, hi, phase, drive, V_th, surrogate, slope):
+def _slopes(lo, hi, phase, drive, threshold, V_th, surrogate, slope):
     """Surrogate derivative dz/dx of cells lo..hi of one sample; 0 while refractory."""
     for i in range(lo, hi):
         slope[i] = 0
         if phase[i] != 0:
-            x = (drive[i] - V_th[i]) / V_th[i]
+            x = (drive[i] - threshold[i]) / V_th[i]
             slope[i] = surrogate.dampening * _surrogate(surrogate.code, x, surrogate.width)
 
 
@@ -307,8 +308,11 @@ def _task(
     hi = min(lo + task_size, n_cells)
 
     for b in range(n_batch):
+        threshold = cells.membrane[2]
+        if adjoint.moving.shape[1] > 0:
+            threshold = segment.threshold[k, b]
         _slopes(
-            lo, hi, segment.phase[k, b], drive[b, t], cells.membrane[2], surrogate,
+            lo, hi, segment.phase[k, b], drive[b, t], threshold, cells.membrane[2], surrogate,
             scratch.slope[b],
         )  # fmt: skip
     _pull_cells(lo, hi, base, k, graph, sites, segment, adjoint, scratch, grads)
@@ -332,6 +336,15 @@ def _task(
             step = min(t, grads.current.shape[1] - 1)
             for i in range(lo, hi):
                 grads.current[sample, step, i] += adjoint.current[b, i]
+        if adjoint.moving.shape[1] > 0:
+            moving_membrane_adjoint(
+                lo, hi, b, surrogate.detach_reset, scratch.slope[b], scratch.grad_unit[:, b],
+                drive[b, t], segment.asc[k, b], segment.moving[k, b], segment.U[k, b],
+                segment.current[k, b], segment.phase[k, b], segment.threshold[k, b], adjoint,
+                scratch.l_drive[b], _at(losses.spikes, b, t), _at(losses.voltage, b, t),
+                _at(losses.drive, b, t), cells, grad_cells,
+            )  # fmt: skip
+            continue
         _membrane_adjoint(
             lo, hi, surrogate.detach_reset, segment.phase[k, b], scratch.slope[b],
             scratch.grad_unit[:, b], drive[b, t], segment.asc[k, b], segment.U[of_membrane, b],

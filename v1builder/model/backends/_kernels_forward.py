@@ -19,6 +19,7 @@ from typing import Final
 from numba import njit, prange
 
 from v1builder.model.backends._kernels_sites import release
+from v1builder.model.backends._kernels_threshold import moving_membrane_step
 from v1builder.model.backends._kernels_walk import deliver
 
 WIDTH: Final = 64  # cells per tile: a loop long enough to be vectorised, short enough for level 1
@@ -160,10 +161,18 @@ def _task(t, task, emitted, update, cells, state, graph, inputs, sites, scratch,
     )
     source, value = scratch.source[t % 2, b, block], scratch.value[t % 2, b, block]
     row = min(t, out.drive.shape[1] - 1)
-    count = membrane_step(
-        state.U[b], state.asc[b], state.refractory[b], state.current[b], total, cells.membrane,
-        cells.adaptation, cells.t_ref, out.drive[b, row], out.spikes[b, t], source, lo, hi,
-    )  # fmt: skip
+    count = 0
+    if state.moving.shape[1] > 0:
+        count = moving_membrane_step(
+            state.U[b], state.asc[b], state.refractory[b], state.current[b], total,
+            state.moving[b], cells.membrane, cells.adaptation, cells.threshold, cells.t_ref,
+            out.drive[b, row], out.spikes[b, t], source, lo, hi,
+        )  # fmt: skip
+    else:
+        count = membrane_step(
+            state.U[b], state.asc[b], state.refractory[b], state.current[b], total, cells.membrane,
+            cells.adaptation, cells.t_ref, out.drive[b, row], out.spikes[b, t], source, lo, hi,
+        )  # fmt: skip
     if state.u.shape[1] > 0:
         count = release(state.u[b], state.x[b], sites, lo, hi, source, value, count)
     scratch.n_emitted[t % 2, b, block] = count

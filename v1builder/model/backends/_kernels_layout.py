@@ -27,6 +27,7 @@ Array = NDArray[Any]
 #: Order of the coefficients and of the differentiable fields of a state in flat lists.
 COEFFICIENTS: Final = (*MEMBRANE_FIELDS, *ADAPTATION_FIELDS, *SYNAPSE_FIELDS)
 STATE: Final = ("U", "asc", "y1_fast", "y2_fast", "y1_slow", "y2_slow", "current", "pending")
+MOVING: Final = ("th_spike", "th_voltage")
 SITES: Final = ("u", "x")
 PLASTICITY: Final = ("U", "P_rec", "P_fac")
 _M: Final = len(MEMBRANE_FIELDS)
@@ -36,6 +37,13 @@ N_CELL: Final = _M + len(ADAPTATION_FIELDS)
 def _array(tensor: Tensor) -> Array:
     """A contiguous array of its own memory."""
     return tensor.detach().contiguous().clone().numpy()
+
+
+def _rows(tensors: Sequence[Tensor], like: Tensor, dim: int) -> Array:
+    """Stacked along a new dimension; of length 0 there when there are none."""
+    if tensors:
+        return _array(torch.stack(tuple(tensors), dim))
+    return _array(like.detach().unsqueeze(dim).narrow(dim, 0, 0))
 
 
 def to_tiles(fields: Tensor, n_padded: int) -> Array:
@@ -90,15 +98,23 @@ class Cells(NamedTuple):
     membrane: Array  # [4, n]
     adaptation: Array  # [4, A, n]
     synapse: Array  # [tile, r, 10*WIDTH]
+    threshold: Array  # [7, n], of length 0 where no threshold moves
     t_ref: Array  # [n] int32
 
     @classmethod
-    def pack(cls, coefficients: Sequence[Tensor], t_ref: Tensor, n_padded: int) -> Self:
-        """From tensors in the order of `COEFFICIENTS`."""
+    def pack(
+        cls,
+        coefficients: Sequence[Tensor],
+        threshold: Sequence[Tensor],
+        t_ref: Tensor,
+        n_padded: int,
+    ) -> Self:
+        """From tensors in the order of `COEFFICIENTS` and, or none, of `THRESHOLD_FIELDS`."""
         return cls(
             _array(torch.stack(tuple(coefficients[:_M]))),
             _array(torch.stack(tuple(coefficients[_M:N_CELL])).transpose(1, 2)),
             to_tiles(torch.stack(tuple(coefficients[N_CELL:]))[:, None], n_padded)[0],
+            _rows(threshold, coefficients[0], 0),
             _array(t_ref.to(torch.int32)),
         )
 
@@ -108,6 +124,7 @@ class Cells(NamedTuple):
             np.zeros_like(self.membrane[: None if with_membrane else 0]),
             np.zeros_like(self.adaptation[: None if with_membrane else 0]),
             np.zeros_like(self.synapse[: None if with_synapse else 0]),
+            np.zeros_like(self.threshold[: None if with_membrane else 0]),
             self.t_ref[:0],
         )
 
@@ -133,17 +150,19 @@ class Dynamics(NamedTuple):
     ring: Array  # [b, (D+1)*r*Np]; of an adjoint [(D+1)*r*Np, b]
     u: Array  # [b, s] in the order of `Sites`
     x: Array  # [b, s]
+    moving: Array  # [b, 2, n] th_spike, th_voltage, or [b, 0, n]
 
     @classmethod
     def pack(
         cls,
         state: Sequence[Tensor],
+        moving: Sequence[Tensor],
         sites: Sequence[Tensor],
         refractory: Tensor,
         site_order: Tensor,
         n_padded: int,
     ) -> Self:
-        """From tensors in the order of `STATE` and of `SITES`, before step 0."""
+        """From tensors in the order of `STATE`, `MOVING` (or none) and `SITES`, before step 0."""
         U, asc, *y, current, pending = state
         n = U.shape[1]
         ring = pad(pending.detach().permute(1, 0, 3, 2), (0, n_padded - n, 0, 0, 0, 1))
@@ -157,6 +176,7 @@ class Dynamics(NamedTuple):
             _array(ring.reshape(ring.shape[0], -1)),
             _array(u),
             _array(x),
+            _rows(moving, U, 1),
         )
 
     def unpack(self, n_receptors: int, n_delays: int, n_steps: int) -> list[Tensor]:

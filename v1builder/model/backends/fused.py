@@ -23,6 +23,7 @@ from v1builder.model.backends._fused_forward import Forward, Setting
 from v1builder.model.backends._kernels_edges import list_spikes, plan_edges
 from v1builder.model.backends._kernels_layout import (
     COEFFICIENTS,
+    MOVING,
     N_CELL,
     PLASTICITY,
     SITES,
@@ -31,6 +32,7 @@ from v1builder.model.backends._kernels_layout import (
     Dynamics,
     as_steps,
 )
+from v1builder.model.backends._kernels_threshold import THRESHOLD_FIELDS
 from v1builder.model.rollout import Plasticity, Projection, Propagators, Rollout, State
 from v1builder.model.surrogate import Surrogate
 from v1builder.schema.errors import ConfigError
@@ -40,8 +42,6 @@ def why_unsupported(propagators: Propagators) -> str | None:
     """What of a model these kernels cannot compute, or None."""
     if propagators.smooth is not None:
         return GRADED
-    if propagators.threshold is not None:
-        return "cells of GLIF level 2, 4 or 5"
     if propagators.y2_init_fast is not None or propagators.U_jump is not None:
         return "exponential or delta synapses"
     return None
@@ -75,9 +75,12 @@ def rollout(
             reason,
             "use backend 'reference' or 'auto'",
         )
+    threshold = propagators.threshold
     tensors: dict[str, list[Any]] = {
         "coefficients": [getattr(propagators, name) for name in COEFFICIENTS],
+        "threshold": [getattr(threshold, name) for name in THRESHOLD_FIELDS if threshold],
         "state": [getattr(state, name) for name in STATE],
+        "moving": [getattr(state, name) for name in MOVING if threshold],
         "plasticity": [getattr(plasticity, name) for name in PLASTICITY if plasticity is not None],
         "sites": [getattr(state, name) for name in SITES if plasticity is not None],
         "current": [] if current is None else [current],
@@ -118,7 +121,7 @@ def rollout(
             state.refractory,
             *(tensor for group in tensors.values() for tensor in group),
         )
-    names = (*STATE, *SITES)[: len(end)]
+    names = (*STATE, *(MOVING if threshold else ()), *(SITES if plasticity is not None else ()))
     end_state = replace(state, refractory=refractory, **dict(zip(names, end, strict=True)))
     return Rollout(spikes=spikes, voltage=voltage, drive=drive, state=end_state)
 
@@ -133,9 +136,11 @@ class _FusedRollout(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         of, needs = setting.grouped(tensors), setting.grouped(ctx.needs_input_grad[3:])
         n_padded, order = setting.edges.n_padded, setting.edges.site_order
-        cells = Cells.pack(of["coefficients"], t_ref, n_padded)
+        cells = Cells.pack(of["coefficients"], of["threshold"], t_ref, n_padded)
         no_sites = [of["state"][0][:, :0]] * len(SITES)
-        dynamics = Dynamics.pack(of["state"], of["sites"] or no_sites, refractory, order, n_padded)
+        dynamics = Dynamics.pack(
+            of["state"], of["moving"], of["sites"] or no_sites, refractory, order, n_padded
+        )
         dtype = dynamics.U.dtype
         current = of["current"][0] if of["current"] else None
         run = Forward(setting, cells, dynamics, keep_drive=any(ctx.needs_input_grad))
@@ -157,6 +162,7 @@ class _FusedRollout(torch.autograd.Function):
             drive if setting.record_voltage else None,
             ended,
             *dynamics.unpack(setting.n_receptors, setting.n_delays, setting.n_steps),
+            *torch.from_numpy(dynamics.moving).unbind(1),
             *(dynamics.unpack_sites(order) if of["sites"] else []),
         )
 

@@ -1,0 +1,197 @@
+"""Compiled reset and moving threshold of GLIF levels 2, 4 and 5: forward, replayed and in reverse.
+
+These stand in for the membrane's functions of the other kernels where a network has such a cell, so that
+levels 1 and 3 pay nothing. The equations are those of `v1builder.model.rollout.ThresholdDynamics`.
+
+Layouts: threshold [7, n] in the order of `THRESHOLD_FIELDS`; moving [b, 2, n]: th_spike, th_voltage; the
+rest as in `_kernels_forward` and `_kernels_backward`.
+"""
+
+from typing import Final
+
+from numba import njit, prange
+
+THRESHOLD_FIELDS: Final = (
+    "voltage_reset_fraction",
+    "th_spike_add",
+    "th_spike_decay",
+    "th_spike_refractory",
+    "th_voltage_decay",
+    "th_voltage_per_mV",
+    "th_voltage_per_pA",
+)
+
+
+@njit(cache=True)
+def _move(i, U, constant, moving, threshold):
+    """Moves the threshold of an active cell by a step; returns its moving part."""
+    moving[0, i] *= threshold[2, i]
+    followed = threshold[5, i] * U + threshold[6, i] * constant
+    moving[1, i] = moving[1, i] * threshold[4, i] + followed
+    return moving[0, i], moving[1, i]
+
+
+@njit(cache=True)
+def moving_membrane_step(
+    U, asc, refractory, current, synaptic, moving, membrane, adaptation, threshold, t_ref, drive,
+    spikes, spiked, lo, hi,
+):  # fmt: skip
+    """`_kernels_forward.membrane_step` with a threshold that moves."""
+    n_asc = asc.shape[0]
+    count = 0
+    for i in range(lo, hi):
+        if refractory[i] > 0:
+            refractory[i] -= 1
+            drive[i] = U[i]
+            continue
+        constant = current[i]
+        for a in range(n_asc):
+            constant += adaptation[0, a, i] * asc[a, i]
+            asc[a, i] *= adaptation[1, a, i]
+        u = U[i] * membrane[0, i] + constant * membrane[1, i] + synaptic[i]
+        drive[i] = u
+        by_spikes, by_voltage = _move(i, U[i], constant, moving, threshold)
+        if u > membrane[2, i] + by_spikes + by_voltage:
+            u = threshold[0, i] * U[i] + membrane[3, i]
+            moving[0, i] = moving[0, i] * threshold[3, i] + threshold[1, i]
+            for a in range(n_asc):
+                asc[a, i] = adaptation[2, a, i] + asc[a, i] * adaptation[3, a, i]
+            refractory[i] = t_ref[i]
+            spikes[i] = 1
+            spiked[count] = i
+            count += 1
+        U[i] = u
+    return count
+
+
+@njit(cache=True)
+def _replay_step(k, b, lo, hi, drive, U, asc, refractory, moving, cells, segment):
+    membrane, adaptation = cells.membrane, cells.adaptation
+    for i in range(lo, hi):
+        segment.U[k, b, i] = U[i]
+        segment.moving[k, b, 0, i] = moving[0, i]
+        segment.moving[k, b, 1, i] = moving[1, i]
+        segment.threshold[k, b, i] = membrane[2, i]
+        constant = segment.current[k, b, i]
+        for a in range(asc.shape[0]):
+            segment.asc[k, b, a, i] = asc[a, i]
+            constant += adaptation[0, a, i] * asc[a, i]
+        if refractory[i] > 0:
+            refractory[i] -= 1
+            segment.phase[k, b, i] = 0
+            continue
+        segment.phase[k, b, i] = 1
+        for a in range(asc.shape[0]):
+            asc[a, i] *= adaptation[1, a, i]
+        by_spikes, by_voltage = _move(i, U[i], constant, moving, cells.threshold)
+        segment.threshold[k, b, i] = membrane[2, i] + by_spikes + by_voltage
+        if drive[i] > segment.threshold[k, b, i]:
+            segment.phase[k, b, i] = 2
+            U[i] = cells.threshold[0, i] * U[i] + membrane[3, i]
+            moving[0, i] = moving[0, i] * cells.threshold[3, i] + cells.threshold[1, i]
+            refractory[i] = cells.t_ref[i]
+            for a in range(asc.shape[0]):
+                asc[a, i] = adaptation[2, a, i] + asc[a, i] * adaptation[3, a, i]
+        else:
+            U[i] = drive[i]
+
+
+@njit(cache=True, parallel=True)
+def replay_moving_membrane(t_begin, t_end, n_blocks, block_size, drive, state, cells, segment):
+    """Phase, state and threshold before every step, from the stored drive and segment.current."""
+    n_batch, n_cells = state.U.shape
+    for task in prange(n_batch * n_blocks):
+        b = task // n_blocks
+        lo = (task % n_blocks) * block_size
+        hi = min(lo + block_size, n_cells)
+        for t in range(t_begin, t_end):
+            _replay_step(
+                t - t_begin, b, lo, hi, drive[b, t], state.U[b], state.asc[b], state.refractory[b],
+                state.moving[b], cells, segment,
+            )  # fmt: skip
+
+
+@njit(cache=True)
+def _moving_gradient(
+    i, spiked, l_u, l_x, l_free, l_spike, l_by_spikes, l_by_voltage, over, constant, U, before,
+    cells, grad_cells,
+):  # fmt: skip
+    """Adds the gradient of one cell's coefficients of membrane and threshold."""
+    membrane, threshold = grad_cells.membrane, grad_cells.threshold
+    membrane[0, i] += l_free * U
+    membrane[1, i] += l_free * constant
+    membrane[2, i] -= l_x + l_x * over / cells.membrane[2, i]
+    threshold[2, i] += l_by_spikes * before[0, i]
+    threshold[4, i] += l_by_voltage * before[1, i]
+    threshold[5, i] += l_by_voltage * U
+    threshold[6, i] += l_by_voltage * constant
+    if spiked:
+        membrane[3, i] += l_u
+        threshold[0, i] += l_u * U
+        threshold[1, i] += l_spike
+        threshold[3, i] += l_spike * before[0, i] * cells.threshold[2, i]
+
+
+@njit(cache=True)
+def moving_membrane_adjoint(
+    lo, hi, b, detach_reset, slope, grad_spike, drive, asc_before, moving_before, u_before,
+    current_before, phase, at_threshold, adjoint, l_drive, g_spikes, g_voltage, g_drive, cells,
+    grad_cells,
+):  # fmt: skip
+    """`_kernels_backward._membrane_adjoint` with a threshold that moves."""
+    membrane, adaptation, threshold = cells.membrane, cells.adaptation, cells.threshold
+    l_U, l_asc, l_moving = adjoint.U[b], adjoint.asc[b], adjoint.moving[b]
+    n_asc = l_asc.shape[0]
+    with_parameters = grad_cells.membrane.shape[0] > 0
+    for i in range(lo, hi):
+        l_u = l_U[i] + g_voltage[i]
+        if phase[i] == 0:
+            l_U[i] = l_u + g_drive[i]
+            l_drive[i] = 0
+            adjoint.current[b, i] = 0
+            continue
+        l_spike = l_moving[0, i]
+        by_spikes = moving_before[0, i] * threshold[2, i]
+        constant = current_before[i]
+        l_z = g_spikes[i] + grad_spike[i]
+        if not detach_reset:
+            l_z += l_u * (threshold[0, i] * u_before[i] + membrane[3, i] - drive[i])
+            l_z += l_spike * (by_spikes * threshold[3, i] + threshold[1, i] - by_spikes)
+        for a in range(n_asc):
+            constant += adaptation[0, a, i] * asc_before[a, i]
+            if not detach_reset:
+                free = asc_before[a, i] * adaptation[1, a, i]
+                l_z += l_asc[a, i] * (adaptation[2, a, i] + free * adaptation[3, a, i] - free)
+        l_x = l_z * slope[i] / membrane[2, i]
+        spiked = phase[i] == 2
+        l_free, l_by_spikes = l_x + g_drive[i], l_spike - l_x
+        if spiked:
+            l_by_spikes = l_spike * threshold[3, i] - l_x
+        else:
+            l_free += l_u
+        l_by_voltage = l_moving[1, i] - l_x
+        l_constant = l_free * membrane[1, i] + l_by_voltage * threshold[6, i]
+        if with_parameters:
+            _moving_gradient(
+                i, spiked, l_u, l_x, l_free, l_spike, l_by_spikes, l_by_voltage,
+                drive[i] - at_threshold[i], constant, u_before[i], moving_before, cells, grad_cells,
+            )  # fmt: skip
+        for a in range(n_asc):
+            l = l_asc[a, i]  # noqa: E741
+            if spiked:
+                if with_parameters:
+                    grad_cells.adaptation[2, a, i] += l
+                    free = asc_before[a, i] * adaptation[1, a, i]
+                    grad_cells.adaptation[3, a, i] += l * free
+                l = l * adaptation[3, a, i]  # noqa: E741
+            if with_parameters:
+                grad_cells.adaptation[0, a, i] += l_constant * asc_before[a, i]
+                grad_cells.adaptation[1, a, i] += l * asc_before[a, i]
+            l_asc[a, i] = l * adaptation[1, a, i] + l_constant * adaptation[0, a, i]
+        l_U[i] = l_free * membrane[0, i] + l_by_voltage * threshold[5, i]
+        if spiked:
+            l_U[i] += l_u * threshold[0, i]
+        l_moving[0, i] = l_by_spikes * threshold[2, i]
+        l_moving[1, i] = l_by_voltage * threshold[4, i]
+        l_drive[i] = l_free
+        adjoint.current[b, i] = l_constant
