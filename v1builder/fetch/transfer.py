@@ -191,6 +191,12 @@ def _one_attempt(
 def _resumes(answer: requests.Response, part: Path, begun: int) -> bool:
     """Whether the answer continues a part of `begun` bytes; False: it begins anew."""
     status = answer.status_code
+    asked = answer.history[0].url if answer.history else answer.url
+    if asked.startswith("https:") and not answer.url.startswith("https:"):
+        raise RefusedError(
+            f"the server sends us on to an address without encryption, {answer.url}",
+            "report it to the service; nothing was taken from there",
+        )
     if status == 200:
         return False
     if status == 206 and begun:
