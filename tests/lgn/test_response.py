@@ -41,6 +41,12 @@ def test_streaming_gives_the_rates_of_the_whole_movie(nodes, movie, sizes):
     assert torch.allclose(streamed, lgn.rates(movie), rtol=0, atol=1e-10)
 
 
+def test_a_stream_remembers_nothing_of_the_one_before(nodes, movie):
+    lgn = LGN(nodes, dtype=torch.float64)
+    first, again = (torch.cat(list(lgn.stream(movie.split(170)))) for _ in range(2))
+    assert torch.equal(first, again)
+
+
 def test_a_movie_longer_than_a_block_is_causal_convolution(nodes):
     """Against a direct sum for one unit, over the seam between blocks."""
     lgn = LGN(nodes, dtype=torch.float64)

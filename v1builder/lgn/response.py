@@ -4,7 +4,8 @@
 
 F_s is the receptive field (`lgn.spatial`), K_s the temporal kernel (`lgn.kernels`). The screen is
 gray (0) before the movie. This is the model of BMTK FilterNet, evaluated for all units at once: one
-sparse product for the space, one batched Fourier convolution per block of time.
+sparse product for the space, one batched Fourier convolution per block of time. What a block needs of the
+past is kept in one buffer, so a movie may come in pieces and be of any length.
 """
 
 import warnings
@@ -24,7 +25,7 @@ from v1builder.load.network import NodePopulation
 from v1builder.schema.errors import ConfigError
 
 #: Subunits convolved at a time, so that their spectra stay in the cache.
-_CHUNK = 512
+_CHUNK = 256
 #: Frames of one sparse product; the pixels of more would not stay in the cache.
 _FRAMES = 64
 
@@ -84,6 +85,7 @@ class LGN:
         self._kernels = self._tensor(resample(parts.kernels, dt))
         n_lags = self._kernels.shape[1]
         self._block_steps = _fast_length(2 * n_lags) - n_lags + 1
+        self._kept_length, self._kept = 0, list[Tensor]()
         self._offset = self._tensor(parts.offset)
         self._composite = torch.as_tensor(parts.composite, device=self.device)
 
@@ -112,17 +114,9 @@ class LGN:
         Raises:
             ConfigError: the frames do not fit the raster.
         """
-        if isinstance(movie, FactoredMovie):
-            drive = self.frame_drive(movie.frames)
-            courses = movie.course.to(drive).split(self._block_steps)
-            drives: Iterable[Tensor] = (drive.T @ course.T for course in courses)
-            n_steps = len(movie.course)
-        else:
-            drives = (self.frame_drive(block).T for block in movie.split(self._block_steps))
-            n_steps = len(movie)
-        rates = torch.zeros(n_steps, self.n_units, dtype=self.dtype, device=self.device)
+        rates = self._silence(len(movie.course if isinstance(movie, FactoredMovie) else movie))
         first = 0
-        for block in self._filtered(drives):
+        for block in self._filtered(self._drives(movie)):
             rates[first : first + len(block), self.active] = block
             first += len(block)
         return rates
@@ -130,12 +124,28 @@ class LGN:
     def stream(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
         """Rates of a movie that comes in blocks [step, row, column] of any length, block by block.
 
-        The blocks continue one another: the result is that of the whole movie.
+        The blocks continue one another: the result is that of the whole movie. A block costs a Fourier
+        transform of its length plus that of the kernels (some 600 ms), so blocks of 100 ms or more
+        are cheap and shorter ones are not.
         """
-        for block in self._filtered(self.frame_drive(movie).T for movie in blocks):
-            rates = torch.zeros(len(block), self.n_units, dtype=self.dtype, device=self.device)
+        drives = (drive for movie in blocks for drive in self._drives(movie))
+        for block in self._filtered(drives):
+            rates = self._silence(len(block))
             rates[:, self.active] = block
             yield rates
+
+    def _silence(self, n_steps: int) -> Tensor:
+        return torch.zeros(n_steps, self.n_units, dtype=self.dtype, device=self.device)
+
+    def _drives(self, movie: Tensor | FactoredMovie) -> Iterator[list[Tensor]]:
+        """The drive of at most `_block_steps` steps at a time, in pieces [subunit, step]."""
+        if isinstance(movie, FactoredMovie):
+            drive = self.frame_drive(movie.frames)
+            for course in movie.course.to(drive).split(self._block_steps):
+                yield [drive.T @ part.T for part in course.split(_FRAMES)]
+        else:
+            for block in movie.split(self._block_steps):
+                yield list(self._seen(block))
 
     def frame_drive(self, frames: Tensor) -> Tensor:
         """What each subunit's receptive field sees of each frame, [frame, subunit].
@@ -143,6 +153,10 @@ class LGN:
         Raises:
             ConfigError: the frames do not fit the raster.
         """
+        return torch.cat([part.T for part in self._seen(frames)])
+
+    def _seen(self, frames: Tensor) -> Iterator[Tensor]:
+        """What the receptive fields see of some frames at a time, [subunit, frame]."""
         if frames.shape[1:] != self.raster.shape:
             raise ConfigError.of(
                 "the movie does not fit the LGN's raster",
@@ -150,9 +164,8 @@ class LGN:
                 tuple(frames.shape),
                 f"give frames of {self.raster.shape[0]} rows and {self.raster.shape[1]} columns",
             )
-        pixels = frames.to(self._offset).flatten(1)
-        blocks = [(self._fields @ part.T.contiguous()).T for part in pixels.split(_FRAMES)]
-        return torch.cat(blocks)
+        for part in frames.flatten(1).split(_FRAMES):
+            yield self._fields @ part.to(self._offset).T.contiguous()
 
     def course_response(self, course: Tensor) -> Tensor:
         """Each time course [step, frame] through each subunit's kernel, [frame, step, subunit].
@@ -190,25 +203,40 @@ class LGN:
             rates.index_add_(1, self._composite, positive[:, len(self.active) :])
         return rates
 
-    def _filtered(self, drives: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Rates [step, active] of consecutive blocks of drive [subunit, step] (overlap-save)."""
-        n_lags = self._kernels.shape[1]
-        past = self._offset.new_zeros(len(self._offset), n_lags - 1)
-        for drive in drives:
-            for block in drive.split(self._block_steps, dim=1):
-                signal = torch.cat([past, block], dim=1)
-                past = signal[:, signal.shape[1] - n_lags + 1 :]
-                yield self._rectified(self._convolved(signal).T.contiguous())
+    def _filtered(self, drives: Iterable[list[Tensor]]) -> Iterator[Tensor]:
+        """Rates [step, active] of consecutive blocks of drive (overlap-save)."""
+        n_past = self._kernels.shape[1] - 1
+        buffer = self._offset.new_zeros(len(self._offset), n_past + self._block_steps)
+        for pieces in drives:
+            end = n_past
+            for piece in pieces:
+                buffer[:, end : end + piece.shape[1]] = piece
+                end += piece.shape[1]
+            yield self._convolved(buffer[:, :end])
+            buffer[:, :n_past] = buffer[:, end - n_past : end].clone()
 
     def _convolved(self, signal: Tensor) -> Tensor:
-        """Causal convolution of [subunit, step], without the steps that lack a full past."""
-        n_lags = self._kernels.shape[1]
+        """Rates [step, active] of a signal [subunit, step] that begins with what the kernels remember."""
+        n_past = self._kernels.shape[1] - 1
         length = _fast_length(signal.shape[1])
-        parts = []
-        for rows, kernels in zip(signal.split(_CHUNK), self._kernels.split(_CHUNK), strict=True):
-            product = torch.fft.rfft(rows, length) * torch.fft.rfft(kernels, length)
-            parts.append(torch.fft.irfft(product, length)[:, n_lags - 1 : signal.shape[1]])
-        return torch.cat(parts)
+        # Subunits that are units of their own come first, those of composite units after them.
+        drive = self._offset.new_empty(signal.shape[1] - n_past, len(self._offset))
+        for first, spectra in self._spectra(length):
+            rows = slice(first, first + len(spectra))
+            product = torch.fft.rfft(signal[rows], length).mul_(spectra)
+            filtered = torch.fft.irfft(product, length)
+            drive[:, rows] = filtered[:, n_past : signal.shape[1]].T
+        return self._rectified(drive)
+
+    def _spectra(self, length: int) -> Iterator[tuple[int, Tensor]]:
+        """Kernels of some subunits at a time in the frequency domain, kept for the last length used."""
+        if self._kept_length != length:
+            self._kept_length = length
+            self._kept = [torch.fft.rfft(part, length) for part in self._kernels.split(_CHUNK)]
+        first = 0
+        for spectra in self._kept:
+            yield first, spectra
+            first += len(spectra)
 
 
 def _fast_length(n: int) -> int:
