@@ -143,25 +143,15 @@ def fetch(
 
 
 def _show_differences(before: str, after: str, out: Path | None) -> None:
-    from v1builder.curate.compare import compare_stores, differences_frame
+    from v1builder.curate.compare import compare_stores, differences_frame, summary
     from v1builder.schema.files import write_text
 
     found = compare_stores(*(None if one == "snapshot" else one for one in (before, after)))
-    by_table: dict[str, list[str]] = {}
-    for one in found:
-        by_table.setdefault(one.table, []).append(str(one))
-    for table, lines in by_table.items():
-        console.print(f"[bold]{table}[/]: {len(lines)} differences")
-        shown = lines[:20]
-        for line in shown:
-            console.print(f"  {line.removeprefix(table + ': ')}", markup=False, highlight=False)
-        if len(lines) > len(shown):
-            console.print(f"  and {len(lines) - len(shown)} more (all of them with --out FILE.csv)")
-    if not found:
-        console.print("no difference")
+    for line in summary(found):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if out is not None:
         write_text(out, differences_frame(found).to_csv(index=False))
-        console.print(f"differences: {out}")
+        console.print(f"all of them: {out}")
 
 
 @app.command()
@@ -226,7 +216,9 @@ def info(net: Net) -> None:
     for source in inventory.sources:
         console.print(f"  - {source.get('citation', source)}", highlight=False)
         if source.get("licence"):
-            console.print(f"    [dim]{escape(str(source['licence']))}[/dim]", highlight=False)
+            taken = f", taken {source['retrieved']}" if source.get("retrieved") else ""
+            text = f"{source.get('version', '')}{taken}. {source['licence']}"
+            console.print(f"    [dim]{escape(text)}[/dim]", highlight=False)
 
 
 @app.command()
@@ -296,18 +288,33 @@ def characterize(net: Net, out: Out, overwrite: Overwrite = False) -> None:
 
 
 @app.command()
-def train(experiment: ExperimentFile, out: Out, resume: Resume = False) -> None:
+def train(
+    experiment: ExperimentFile,
+    out: Out,
+    resume: Resume = False,
+    devices: Annotated[
+        int | None, typer.Option(help="Processes that share every batch; else 1, or torchrun's.")
+    ] = None,
+    nodes: Annotated[int | None, typer.Option(help="Machines, see docs/cluster.md.")] = None,
+    accelerator: Annotated[str, typer.Option(help="cpu, or cuda (a GPU per process).")] = "cpu",
+) -> None:
     """Train the experiment's intact network with its first seed."""
     from v1builder.train import load_experiment
     from v1builder.train import train as run
+    from v1builder.train.parallel import is_first
 
     with _Bars() as progress:
         result = run(
             load_experiment(experiment),
             out,
             resume=resume,
+            devices=devices,
+            nodes=nodes,
+            accelerator=accelerator,
             progress=lambda done, total, _record: progress("training", done, total),
         )
+    if not is_first():
+        return
     console.print(f"held-out accuracy: {result['accuracy']:.3f} ({result['n_trials']} trials)")
     console.print(f"run: {out}")
 

@@ -35,7 +35,7 @@ from v1builder.fetch import fetch as fetch_snapshot
 from v1builder.schema.citations import write_citations
 from v1builder.schema.errors import StorageError
 from v1builder.schema.files import atomic_folder, write_json, write_text
-from v1builder.schema.manifests import Manifest, read_manifests, table_schemas
+from v1builder.schema.manifests import Manifest, manifest_folder, read_manifests, table_schemas
 from v1builder.schema.provenance import provenance
 
 LIVE = "live"
@@ -118,13 +118,16 @@ def _make_tables(
 
     snapshot = read_store()
     tables, origin, extra = _live_tables(out / "raw", snapshot, manifests, select)
-    complete = {name: getattr(snapshot, name) for name in TABLES} | tables
     record_file = out / "provenance.json"
     record_file.unlink(missing_ok=True)  # from here to the end this is not a store
+    schemas, package = table_schemas(tuple(manifests)), manifest_folder()
+    written: dict[str, dict[str, Any]] = {}
     with atomic_folder(out / "tables", overwrite=True) as folder:
-        written = {
-            name: write_table(folder / f"{name}.csv", frame) for name, frame in complete.items()
-        }
+        for name in TABLES:
+            if name in tables:
+                written[name] = write_table(folder / f"{name}.csv", tables[name])
+            else:  # its bytes, which read_store has checked
+                shutil.copyfile(package / schemas[name].file, folder / f"{name}.csv")
     with atomic_folder(out / "extra", overwrite=True) as folder:
         extra_written = {
             name: write_table(folder / f"{name}.csv", frame) for name, frame in extra.items()
@@ -134,7 +137,7 @@ def _make_tables(
     for manifest in manifests:
         source = manifest.record()
         for name, table in source["tables"].items():
-            table |= written[name] | {"from": origin.get(name, "snapshot")}
+            table |= written.get(name, {}) | {"from": origin.get(name, "snapshot")}
         if manifest.name in live:
             name = live[manifest.name]
             source |= _taken(archive.records(f"{name}/"), name)
@@ -161,8 +164,10 @@ def _live_tables(
         tables |= {"glif_models": found.glif_models, "specimens": found.specimens}
         origin["glif_models"] = LIVE
         origin["specimens"] = "live; types and exclusions from the snapshot"
-        tables["population_cell_models"] = _known_cell_models(snapshot, found.glif_models)
-        origin["population_cell_models"] = "snapshot, restricted to the live GLIF models"
+        tables["population_cell_models"] = _known_cell_models(
+            snapshot, found.specimens, found.glif_models
+        )
+        origin["population_cell_models"] = "snapshot, restricted to the live specimens"
         extra["specimens_left_out"] = found.left_out
     if "synaptic_physiology" in select:
         (path,) = (raw / "synaptic_physiology").glob("*.sqlite")
@@ -179,10 +184,12 @@ def _live_tables(
     return tables, origin, extra
 
 
-def _known_cell_models(snapshot: Store, glif_models: pd.DataFrame) -> pd.DataFrame:
+def _known_cell_models(
+    snapshot: Store, specimens: pd.DataFrame, glif_models: pd.DataFrame
+) -> pd.DataFrame:
     """The published cell models of specimens that the service gives."""
     published = snapshot.population_cell_models
-    known = published["specimen_id"].isin(glif_models["specimen_id"])
+    known = published["specimen_id"].isin(specimens["specimen_id"])
     restricted = pd.DataFrame(published[known]).reset_index(drop=True)
     level3 = glif_models.loc[glif_models["glif_level"] == 3, "specimen_id"]
     return restricted.assign(in_glif_models=pd.Series(restricted["specimen_id"]).isin(list(level3)))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from v1builder.curate import read_store
-from v1builder.curate.compare import compare_stores, differences_frame
+from v1builder.curate.compare import Difference, compare_stores, differences_frame, summary
 from v1builder.fetch import fetch
 from v1builder.schema.citations import citations_bibtex, citations_markdown
 from v1builder.schema.errors import DataError
@@ -75,6 +75,21 @@ def test_value_that_became_empty(store: Path) -> None:
     assert (one.before, one.after) == ("Exc_3", None)
     assert "Exc_3 -> empty" in str(one)
     assert list(differences_frame([one])["column"]) == ["e_type"]
+
+
+def test_summary_says_how_many_and_how_far() -> None:
+    found = [Difference("t", f"id {i}", "changed", "tau_ms", 10.0, 10.0 + i) for i in range(1, 6)]
+    found.append(Difference("t", "id 9", "added"))
+    assert summary(found) == [
+        "t: 5 rows changed in tau_ms, by +10.000% to +50.000%",
+        "  id 1: tau_ms 10 -> 11 (+10.00%)",
+        "  id 2: tau_ms 10 -> 12 (+20.00%)",
+        "  id 3: tau_ms 10 -> 13 (+30.00%)",
+        "  and 2 more",
+        "t: 1 row added",
+        "  id 9",
+    ]
+    assert summary([]) == ["no difference"]
 
 
 def test_a_folder_that_is_no_store(tmp_path: Path) -> None:

@@ -72,12 +72,8 @@ def test_live_store_equals_the_snapshot_where_both_have_the_model(
         else:
             assert (mine[column] == theirs[column]).all(), column
     of_snapshot = snapshot.specimens[snapshot.specimens["specimen_id"].isin(chosen)]
-    differences = [
-        one
-        for one in compare_stores(None, run())
-        if one.table == "specimens" and one.kind == "changed"
-    ]
-    assert differences == []
+    changed = {one.table for one in compare_stores(None, run()) if one.kind == "changed"}
+    assert changed == {"glif_models"}  # in explained_variance_noise1 alone, as seen above
     assert list(store.specimens["specimen_id"]) == list(of_snapshot["specimen_id"])
 
 
@@ -209,7 +205,9 @@ def test_specimen_without_a_measurement_is_left_out_and_named(
     left_out = (folder / "extra" / "specimens_left_out.csv").read_text()
     assert f"{chosen[0]},no valid tau_ms" in left_out
     assert f"{chosen[1]},no valid transgenic_line" in left_out
-    assert set(read_store(folder).glif_models["specimen_id"]) == set(chosen[2:])
+    store = read_store(folder)
+    assert set(store.specimens["specimen_id"]) == set(chosen[2:])
+    assert set(store.glif_models["specimen_id"]) == set(chosen)
 
 
 def test_model_that_cannot_be_converted_is_named(world: AllenServer, run) -> None:

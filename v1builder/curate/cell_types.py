@@ -77,8 +77,6 @@ def cell_type_tables(
     features = {int(row["specimen_id"]): row for row in _rows(raw, "ephys_features")}
     models, n_models = _glif_models(raw)
     specimens, left_out = _specimens(cells, features, n_models, snapshot_specimens, schemas)
-    kept = models["specimen_id"].isin(specimens["specimen_id"])
-    models = pd.DataFrame(models[kept]).reset_index(drop=True)
     tables = {"glif_models": models, "specimens": specimens}
     problems: list[Problem] = []
     for name, frame in tables.items():

@@ -107,6 +107,26 @@ def _compare(
     return found
 
 
+def summary(differences: list[Difference], n_examples: int = 3) -> list[str]:
+    """Lines for a person: how many rows of which table and column, how far apart, and examples."""
+    groups: dict[tuple[str, str, str], list[Difference]] = {}
+    for one in differences:
+        groups.setdefault((one.table, one.kind, one.column), []).append(one)
+    lines = []
+    for (table, kind, column), group in groups.items():
+        n_rows = "1 row" if len(group) == 1 else f"{len(group)} rows"
+        changes = [change for one in group if (change := one.relative_change()) is not None]
+        span = f", by {min(changes):+.3%} to {max(changes):+.3%}" if changes else ""
+        lines.append(f"{table}: {n_rows} {kind}{f' in {column}' if column else ''}{span}")
+        lines += [
+            f"  {str(one).removeprefix(f'{table}: ').removesuffix(f': {kind}')}"
+            for one in group[:n_examples]
+        ]
+        if len(group) > n_examples:
+            lines.append(f"  and {len(group) - n_examples} more")
+    return lines or ["no difference"]
+
+
 def differences_frame(differences: list[Difference]) -> pd.DataFrame:
     """As a table, to save."""
     columns = ["table", "row", "kind", "column", "before", "after"]
