@@ -22,6 +22,11 @@ def v1builder(monkeypatch, capsys):
     return run
 
 
+@pytest.fixture
+def without_allensdk(monkeypatch):
+    monkeypatch.setitem(sys.modules, "allensdk.api.queries.cell_types_api", None)
+
+
 def test_no_difference(v1builder, tmp_path):
     v1builder("fetch", "--out", tmp_path / "store")
     assert v1builder("fetch", "--diff", "snapshot", tmp_path / "store") == (0, "no difference", "")
@@ -41,6 +46,7 @@ def test_differences_as_a_file(v1builder, tmp_path):
     [
         (["fetch"], "--out"),
         (["fetch", "--diff", "snapshot", "nowhere"], "nowhere"),
+        (["fetch", "--source", "live", "--out", "s"], "make env-allen"),
         (["fetch", "--source", "live", "--out", "s", "--select", "celltypes"], "'cell_types'"),
         (
             [
@@ -70,6 +76,7 @@ def test_differences_as_a_file(v1builder, tmp_path):
         ),
     ],
 )
+@pytest.mark.usefixtures("without_allensdk")
 def test_bad_input_is_one_message_and_leaves_nothing(
     v1builder, tmp_path, monkeypatch, arguments, expected
 ):

@@ -125,6 +125,18 @@ def test_answers_in_pages(world: AllenServer, run, chosen: list[int]) -> None:
     assert world.count("[start_row$eq7]") >= 3
 
 
+def test_answers_that_do_not_count_their_rows(
+    world: AllenServer, run, chosen: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Queries with count = false need not say total_rows."""
+    monkeypatch.setattr(
+        world,
+        "envelope",
+        lambda rows, _first: json.dumps({"success": True, "id": 0, "msg": rows}).encode(),
+    )
+    assert list(read_store(run()).specimens["specimen_id"]) == chosen
+
+
 @pytest.mark.parametrize(
     "fault",
     [

@@ -108,7 +108,7 @@ def _glif_models(raw: Path) -> tuple[pd.DataFrame, dict[int, int]]:
         n_models[specimen_id] = 0
         for model in specimen.get("neuronal_models") or ():
             level = _level(model)
-            path = raw / "configs" / f"{model['id']}.json"
+            path = raw / "configs" / f"{int(model['id'])}.json"
             if level is None or not path.is_file():
                 continue
             try:

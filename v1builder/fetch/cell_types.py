@@ -40,7 +40,7 @@ def fetch_cell_types(archive: Archive, service: str) -> None:
         FetchError: allensdk is missing, or something without which nothing else can be asked for
             could not be had. Single models that could not be had are in `archive.failures`.
     """
-    cells_api, glif_api = _clients(service)
+    cells_api, glif_api = clients(service)
     queries = _Queries(archive)
     cells_api.retrieve_parsed_json_over_http = queries.answer
     glif_api.retrieve_parsed_json_over_http = queries.answer
@@ -63,15 +63,15 @@ def fetch_cell_types(archive: Archive, service: str) -> None:
         "model_files", "GLIF model files", glif_api.get_neuronal_models_by_id, models
     )
     configs = [
-        Wanted(f"cell_types/configs/{model['id']}.json", service + link, check=_check_config)
+        Wanted(f"cell_types/configs/{int(model['id'])}.json", service + link, check=_check_config)
         for model in described
         if (link := _config_link(model)) is not None
     ]
     archive.fetch(configs, "GLIF configurations")
 
 
-def _clients(service: str) -> tuple[Any, Any]:
-    """The two clients of allensdk."""
+def clients(service: str) -> tuple[Any, Any]:
+    """The two clients of allensdk, CellTypesApi and GlifApi; FetchError where it is not installed."""
     try:
         from allensdk.api.queries.cell_types_api import CellTypesApi  # pyright: ignore[reportMissingImports]
         from allensdk.api.queries.glif_api import GlifApi  # pyright: ignore[reportMissingImports]
@@ -123,8 +123,8 @@ def _check_envelope(path: Path) -> None:
     if not isinstance(answer["msg"], list):
         raise ValueError("an answer without rows")
     counts = [answer.get(key) for key in ("start_row", "num_rows", "total_rows")]
-    if not all(isinstance(count, int) for count in counts):
-        raise ValueError("an answer that does not say how many rows there are")
+    if not all(count is None or isinstance(count, int) for count in counts):
+        raise ValueError("an answer whose numbers of rows are no numbers")
 
 
 class _Queries:
@@ -153,8 +153,10 @@ class _Queries:
                 raise _UnansweredError
             answer = json.loads(self._archive.path(wanted.name).read_text(encoding="utf-8"))
             rows += answer["msg"]
-            done = answer["start_row"] + answer["num_rows"]
-            if answer["num_rows"] == 0 or done >= answer["total_rows"]:
+            n_rows = answer.get("num_rows") or 0
+            done = (answer.get("start_row") or 0) + n_rows
+            # Queries without a count need not say how many rows there are: then this is all.
+            if n_rows == 0 or done >= (answer.get("total_rows") or 0):
                 break
         return {"msg": rows}
 

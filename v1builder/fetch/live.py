@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import Field
 
 from v1builder.fetch.archive import Archive, ProgressCallback, Record
-from v1builder.fetch.cell_types import fetch_cell_types
+from v1builder.fetch.cell_types import clients, fetch_cell_types
 from v1builder.fetch.transfer import Transfer, Wanted
 from v1builder.schema.config import Settings, load_settings
 from v1builder.schema.errors import ConfigError, raise_if_any, unknown_name
@@ -70,6 +70,8 @@ def fetch_live(
     )
     by_name = {manifest.name: manifest for manifest in manifests}
     pinned = load_settings(pins, Pins).files if pins is not None else {}
+    if "cell_types" in select:
+        clients("")  # before anything is written
     archive = Archive(store / RAW, transfer, pinned, progress)
     with archive.locked():
         for source in select:
