@@ -1,7 +1,14 @@
 """The live Cell Types Database through the real allensdk client, against a server on this machine."""
 
+import errno
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -274,3 +281,69 @@ def test_a_folder_of_something_else_is_left_alone(run, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="already exists"):
         run()
     assert [path.name for path in (tmp_path / "store").iterdir()] == ["precious"]
+
+
+def test_full_disk_in_the_middle(
+    world: AllenServer, run, chosen: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, calls = os.fsync, []
+
+    def full(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) > 40:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(StorageError, match="No space left"):
+            run()
+    before = world.times()
+    assert list(read_store(run()).specimens["specimen_id"]) == chosen
+    again = [request for request, n in world.times().items() if n > 1 and before[request]]
+    assert len(again) <= 4  # what was under way when the disk was full
+
+
+def test_two_fetches_at_once(world: AllenServer, run, chosen: list[int]) -> None:
+    world.faults["model::EphysFeature"] = [silence(0.3)]
+    first = threading.Thread(target=run)
+    first.start()
+    while not world.requests:
+        time.sleep(0.005)
+    with pytest.raises(StorageError, match="another fetch"):
+        run()
+    first.join()
+    assert list(read_store(run()).specimens["specimen_id"]) == chosen
+    assert world.count("ApiCellTypesSpecimenDetail") == 1
+
+
+def test_ctrl_c_in_the_middle(world: AllenServer, run, chosen: list[int], tmp_path: Path) -> None:
+    """Through the command, in a process of its own."""
+    configs = sorted(world.configs)
+    for model in configs[10:]:
+        world.faults[f"download/{model}"] = [silence(0.3)]
+    code = "from v1builder.cli import main; main()"
+    command = [sys.executable, "-W", "ignore", "-c", code, "fetch", "--source", "live"]
+    command += ["--out", str(tmp_path / "store"), "--select", "cell_types"]
+    process = subprocess.Popen(
+        [*command, "--service", f"cell_types={world.url}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while world.count("well_known_file_download") < 12 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert "Run the same command again" in error
+    assert "Traceback" not in error
+    assert process.returncode != 0
+    asked = world.times()
+    assert world.count("well_known_file_download") < len(configs)
+    world.faults.clear()
+    assert list(read_store(run()).specimens["specimen_id"]) == chosen
+    again = [
+        request for request, n in world.times().items() if asked[request] and n > asked[request]
+    ]
+    assert len(again) <= 4  # what was under way
