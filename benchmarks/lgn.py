@@ -180,10 +180,11 @@ def main() -> None:
     for x in rows:
         spread = f"{x['min_s']:.2f}-{x['max_s']:.2f}"
         print(f"{x['software']:>15} {x['what']:>28} {x['units']:6} {x['median_s']:9.2f} {spread:>15} "
-              f"{x['cpu_s']:6.2f} {x['median_for_all_units_s']:11.2f} {x['times_real_time']:11.2f} {x['peak_gib']:8.2f}")  # fmt: skip
+              f"{x['cpu_s']:6.2f} {x['median_for_all_units_s']:11.2f} {x['times_real_time']:11.2f} "
+              f"{x['peak_gib']:8.2f}")  # fmt: skip
     for name, value in error.items():
         print(f"largest difference from FilterNet, of its peak rate, {name}: {value:.1e}")
-    machine = {"python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count()}  # fmt: skip
+    machine = {"python": platform.python_version(), "cores": os.cpu_count()}
     settings = {"threads": args.threads, "seconds": args.seconds, "dt_ms": DT, "blocks": BLOCKS}
     document = {"machine": machine, "settings": settings, "results": rows, "largest_error": error}
     args.out.write_text(json.dumps(document, indent=1) + "\n")

@@ -38,7 +38,7 @@ def load_checkpoint(folder: Path, expected: dict[str, Any]) -> dict[str, Any] | 
     if not path.exists():
         return None
     try:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise StorageError.of(
             "the checkpoint cannot be read", path, error, "delete the run folder and train again"
@@ -59,14 +59,25 @@ def load_checkpoint(folder: Path, expected: dict[str, Any]) -> dict[str, Any] | 
 class MetricsLog:
     """One JSON object per line in folder/metrics.jsonl."""
 
-    def __init__(self, folder: Path, *, keep_before: int):
-        """Open the log, keeping the records of steps before `keep_before`."""
+    def __init__(self, folder: Path, *, keep_before: int, writes: bool = True):
+        """Open the log, keeping the records of steps before `keep_before`.
+
+        Args:
+            folder: of the run.
+            keep_before: first step whose records are written again.
+            writes: False in a process that leaves the writing to another.
+        """
         self.path = folder / "metrics.jsonl"
+        self.writes = writes
+        if not writes:
+            return
         kept = [line for line in read_metrics(folder) if line["step"] < keep_before]
         write_text(self.path, "".join(json.dumps(record) + "\n" for record in kept))
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record."""
+        if not self.writes:
+            return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 

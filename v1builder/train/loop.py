@@ -2,6 +2,7 @@
 
 Every random draw comes from a stream named by the seed and the step, so a run that was interrupted and
 resumed is the run that was not, and two networks trained with one seed see the same trials and noise.
+A batch may be shared between processes, see `train.parallel`.
 """
 
 import hashlib
@@ -11,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from v1builder.model import V1Network
-from v1builder.tasks import Readout, Task
+from v1builder.schema.errors import ConfigError
+from v1builder.tasks import Readout, Task, Trials
 from v1builder.train.checkpoint import MetricsLog, load_checkpoint, save_checkpoint, stop_after_step
 from v1builder.train.losses import RateTargets, rate_loss, voltage_loss
+from v1builder.train.parallel import Processes, one_process
 from v1builder.train.settings import TrainSettings
 
 Progress = Callable[[int, int, dict[str, Any]], None]
@@ -40,10 +42,7 @@ class Classifier(nn.Module):
     def forward(
         self, inputs: dict[str, Tensor], record_voltage: bool = False
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Logits [batch, class], and the spikes and drive (see `Rollout`) they were read from.
-
-        Plain tensors, because Fabric does not look into frozen dataclasses.
-        """
+        """Logits [batch, class], and the spikes and drive (see `Rollout`) they were read from."""
         rollout = self.network(inputs, record_voltage=record_voltage)
         return self.readout(rollout.spikes), rollout.spikes, rollout.drive
 
@@ -83,7 +82,7 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    classifier: nn.Module,
+    classifier: Classifier,
     task: Task,
     *,
     split: str,
@@ -91,21 +90,31 @@ def evaluate(
     batch_size: int,
     seed: int,
     dt: float,
+    processes: Processes | None = None,
 ) -> Evaluation:
     """Test on `n_trials` trials of a split; equal seeds give equal trials and noise."""
+    processes = processes or one_process()
     trials = task.draw(n_trials, split, stream(seed, split, "trials"))
     noise = stream(seed, split, "noise")
-    correct, loss, spikes = [], 0.0, 0.0
+    device = processes.fabric.device
+    correct = torch.zeros(n_trials, dtype=torch.uint8, device=device)
+    loss, spikes = 0.0, torch.zeros((), device=device)
     for first in range(0, n_trials, batch_size):
         batch = trials[first : first + batch_size]
-        logits, fired, _ = classifier(task.inputs(batch, noise))
-        correct.append(logits.argmax(dim=1) == batch.target)
-        loss += nn.functional.cross_entropy(logits, batch.target, reduction="sum").item()
+        inputs, share = task.inputs(batch, noise), processes.share(len(batch))
+        if share.start == share.stop:
+            continue
+        target = batch.target[share].to(device)
+        logits, fired, _ = classifier(processes.own(inputs, share))
+        correct[first + share.start : first + share.stop] = logits.argmax(dim=1) == target
+        loss += nn.functional.cross_entropy(logits, target, reduction="sum").item()
         spikes = spikes + fired.sum(dim=(0, 1))
-    total = torch.as_tensor(spikes)
+    if spikes.ndim == 0:  # more processes than trials in a batch
+        spikes = classifier.network.bias_current.new_zeros(classifier.network.n_cells)
+    total = processes.total(spikes).cpu()
     return Evaluation(
-        correct=torch.cat(correct),
-        loss=loss / n_trials,
+        correct=processes.total(correct).cpu(),
+        loss=processes.totals({"loss": loss})["loss"] / n_trials,
         rate=total / (n_trials * task.n_steps * dt / 1000),
         spikes_per_trial=total.sum().item() / n_trials,
     )
@@ -130,7 +139,7 @@ def fit(
     targets: RateTargets | None = None,
     resume: bool = False,
     made_by: dict[str, Any] | None = None,
-    fabric: Fabric | None = None,
+    processes: Processes | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Train `classifier` in place; metrics and checkpoints go to `out`.
@@ -145,43 +154,56 @@ def fit(
         resume: go on from the checkpoint in `out`, if there is one.
         made_by: what the run depends on besides the settings; a checkpoint made by something else is
             refused.
-        fabric: devices and processes; one CPU process when None.
-        progress: called after each step with (steps done, steps, last record).
+        processes: that share every batch; this one alone, on the CPU, when None. Their number may
+            change when a run goes on.
+        progress: called after each step with (steps done, steps, last record), in the first process.
 
     Raises:
         KeyboardInterrupt: after the running step was finished and saved.
-        ConfigError: `resume` finds a checkpoint of another experiment.
+        ConfigError: `resume` finds a checkpoint of another experiment, or a batch has fewer trials
+            than there are processes.
     """
+    processes = processes or one_process()
+    if settings.batch_size < processes.count:
+        raise ConfigError.of(
+            "there are more processes than trials in a batch",
+            "train, batch_size",
+            f"{processes.count} processes, {settings.batch_size} trials",
+            "make batch_size larger, or start fewer processes",
+        )
     out.mkdir(parents=True, exist_ok=True)
-    fabric = fabric or Fabric(accelerator="cpu", devices=1)
-    module, optimizer = fabric.setup(classifier, _optimizer(classifier, settings))
+    classifier.to(processes.fabric.device)
+    optimizer = _optimizer(classifier, settings)
     made_by = {"seed": seed, "settings": settings.model_dump_json(), **(made_by or {})}
     first = 0
     if resume and (saved := load_checkpoint(out, made_by)) is not None:
         classifier.load_state_dict(saved["classifier"])
         optimizer.load_state_dict(saved["optimizer"])
         first = saved["step"]
-    log = MetricsLog(out, keep_before=first)
-    dt = classifier.network.dt
+    processes.barrier()  # all have read what the first will write
+    log = MetricsLog(out, keep_before=first, writes=processes.first)
     if targets is not None:
         targets = targets.to(next(classifier.network.parameters()))
 
     def validate(step: int) -> dict[str, Any]:
         record = evaluate(
-            module,
+            classifier,
             task,
             split="validation",
             n_trials=settings.validation_trials,
             batch_size=settings.batch_size,
             seed=seed,
-            dt=dt,
+            dt=classifier.network.dt,
+            processes=processes,
         ).record(step, "validation")
         log.write(record)
         return record
 
     def save(step: int) -> None:
-        state = {"step": step, "made_by": made_by, "classifier": classifier.state_dict()}
-        save_checkpoint(out, {**state, "optimizer": optimizer.state_dict()})
+        if processes.first:
+            state = {"step": step, "made_by": made_by, "classifier": classifier.state_dict()}
+            save_checkpoint(out, {**state, "optimizer": optimizer.state_dict()})
+        processes.barrier()
 
     record: dict[str, Any] = {}
     with stop_after_step() as stop:
@@ -190,51 +212,72 @@ def fit(
                 record = validate(step)
             trials = task.draw(settings.batch_size, "train", stream(seed, "train", "trials", step))
             inputs = task.inputs(trials, stream(seed, "train", "noise", step))
-            logits, spikes, drive = module(inputs, record_voltage=settings.voltage_weight > 0)
-            task_loss = nn.functional.cross_entropy(logits, trials.target)
-            loss, parts = _regularised(classifier, task_loss, spikes, drive, targets, settings)
-            fabric.backward(loss)
-            norm = fabric.clip_gradients(module, optimizer, max_norm=settings.gradient_clip)
+            parts = backward(classifier, trials, inputs, targets, settings, processes)
+            norm = nn.utils.clip_grad_norm_(
+                classifier.parameters(), settings.gradient_clip, error_if_nonfinite=True
+            )
             optimizer.step()
             optimizer.zero_grad()
-            log.write(
-                {
-                    "step": step,
-                    "split": "train",
-                    "accuracy": (logits.argmax(dim=1) == trials.target).float().mean().item(),
-                    "loss": loss.item(),
-                    **parts,
-                    "rate_Hz": spikes.detach().mean().item() * 1000 / dt,
-                    "gradient_norm": float(norm) if norm is not None else None,
-                }
-            )
-            if stop.is_set() or (step + 1) % settings.checkpoint_every == 0:
+            log.write({"step": step, "split": "train", **parts, "gradient_norm": float(norm)})
+            stopping = processes.any(stop.is_set())
+            if stopping or (step + 1) % settings.checkpoint_every == 0:
                 save(step + 1)
-            if progress:
+            if progress and processes.first:
                 progress(step + 1, settings.steps, record)
-            if stop.is_set():
+            if stopping:
                 raise KeyboardInterrupt
         validate(settings.steps)
         save(settings.steps)
+        if processes.any(stop.is_set()):
+            raise KeyboardInterrupt
 
 
-def _regularised(
+def backward(
     classifier: Classifier,
-    task_loss: Tensor,
-    spikes: Tensor,
-    drive: Tensor | None,
+    trials: Trials,
+    inputs: dict[str, Tensor],
     targets: RateTargets | None,
     settings: TrainSettings,
-) -> tuple[Tensor, dict[str, float]]:
-    """The whole loss and its parts, for the metrics."""
-    loss = task_loss
-    parts = {"task_loss": task_loss.item()}
+    processes: Processes,
+) -> dict[str, float]:
+    """Put the gradient of the loss of all trials into the parameters of every process.
+
+    Args:
+        classifier: gets the gradients.
+        trials: of the whole batch.
+        inputs: of the whole batch.
+        targets: in vivo rates, or None.
+        settings: of the loss.
+        processes: that share the batch.
+
+    Returns:
+        accuracy, loss, its parts and rate_Hz, over the whole batch.
+    """
+    n_trials, share = len(trials), processes.share(len(trials))
+    part = (share.stop - share.start) / n_trials
+    target = trials.target[share].to(processes.fabric.device)
+    logits, spikes, drive = classifier(
+        processes.own(inputs, share), record_voltage=settings.voltage_weight > 0
+    )
+    dt = classifier.network.dt
+    # Each is this process's share: the sum over all processes is that of the whole batch.
+    losses = {"task_loss": nn.functional.cross_entropy(logits, target) * part}
+    loss = losses["task_loss"]
     if settings.rate_weight > 0 and targets is not None:
-        rate = rate_loss(spikes, targets, classifier.network.dt)
-        parts["rate_loss"] = rate.item()
-        loss = loss + settings.rate_weight * rate
+        mean = processes.summed(spikes.sum(dim=(0, 1))) / (n_trials * spikes.shape[1])
+        losses["rate_loss"] = rate_loss(mean, targets, dt) / processes.count
+        loss = loss + settings.rate_weight * losses["rate_loss"]
     if settings.voltage_weight > 0 and drive is not None:
-        voltage = voltage_loss(drive, classifier.network.threshold())
-        parts["voltage_loss"] = voltage.item()
-        loss = loss + settings.voltage_weight * voltage
-    return loss, parts
+        losses["voltage_loss"] = voltage_loss(drive, classifier.network.threshold()) * part
+        loss = loss + settings.voltage_weight * losses["voltage_loss"]
+    processes.fabric.backward(loss)
+    processes.sum_gradients(classifier.parameters())
+    n_correct = int((logits.argmax(dim=1) == target).sum())
+    return processes.totals(
+        {
+            "accuracy": n_correct / n_trials,
+            "loss": loss.item(),
+            **{name: value.item() for name, value in losses.items()},
+            "rate_Hz": spikes.detach().mean().item() * 1000 / dt * part,
+        }
+    )

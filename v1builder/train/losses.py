@@ -84,18 +84,18 @@ def read_reference(folder: Path | str) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-def rate_loss(spikes: Tensor, targets: RateTargets, dt: float) -> Tensor:
+def rate_loss(mean: Tensor, targets: RateTargets, dt: float) -> Tensor:
     """Distance between the distribution of firing rates and the in vivo one.
 
     The mean Huber distance (Hz, quadratic below 1 Hz) of sorted rates: the 1-D optimal transport between
     the two distributions, inside every population.
 
     Args:
-        spikes: [batch, time, cell].
+        mean: [cell] spikes per step, mean over trials and steps.
         targets: of the same cells.
         dt: ms.
     """
-    rate = spikes.mean(dim=(0, 1)) * (1000.0 / dt)
+    rate = mean * (1000.0 / dt)
     by_rate = torch.argsort(rate.detach(), stable=True)
     order = by_rate[torch.argsort(targets.population[by_rate], stable=True)]
     return torch.nn.functional.huber_loss(rate[order], targets.sorted_rate)
@@ -108,5 +108,4 @@ def voltage_loss(drive: Tensor, threshold: Tensor) -> Tensor:
         drive: [batch, time, cell] mV above E_L, before the reset.
         threshold: [cell] V_th - E_L, mV.
     """
-    relative = drive / threshold
-    return (torch.relu(relative - 1) ** 2 + torch.relu(-relative - 1) ** 2).mean()
+    return torch.nn.functional.softshrink(drive / threshold, 1.0).square().mean()

@@ -18,6 +18,7 @@ from v1builder.tasks import Readout, Task, make_task
 from v1builder.train.checkpoint import read_metrics
 from v1builder.train.loop import Classifier, Evaluation, Progress, evaluate, fit
 from v1builder.train.losses import RateTargets, rate_targets, read_reference
+from v1builder.train.parallel import Accelerator, Processes, start
 from v1builder.train.settings import Experiment, TrainSettings
 
 
@@ -85,7 +86,12 @@ def make_classifier(experiment: Experiment, subject: Subject, network: Network) 
     return Classifier(model, readout)
 
 
-def test(experiment: Experiment, subject: Subject, classifier: Classifier) -> Evaluation:
+def test(
+    experiment: Experiment,
+    subject: Subject,
+    classifier: Classifier,
+    processes: Processes | None = None,  # noqa: PT028  (no test of pytest's)
+) -> Evaluation:
     """Test on the trials that neither training nor validation saw."""
     return evaluate(
         classifier,
@@ -95,6 +101,7 @@ def test(experiment: Experiment, subject: Subject, classifier: Classifier) -> Ev
         batch_size=experiment.train.batch_size,
         seed=subject.seed,
         dt=experiment.model.dt,
+        processes=processes,
     )
 
 
@@ -106,6 +113,7 @@ def train_network(
     *,
     resume: bool = False,
     made_by: dict[str, Any] | None = None,
+    processes: Processes | None = None,
     progress: Progress | None = None,
 ) -> tuple[Classifier, dict[str, Any]]:
     """Train one network of a subject and test it.
@@ -124,10 +132,11 @@ def train_network(
         targets=subject.targets,
         resume=resume,
         made_by=made_by,
+        processes=processes,
         progress=progress,
     )
     return classifier, {
-        **score(test(experiment, subject, classifier)),
+        **score(test(experiment, subject, classifier, processes)),
         **learning(read_metrics(out), experiment.train),
     }
 
@@ -168,20 +177,29 @@ def train(
     out: Path | str,
     *,
     resume: bool = False,
+    devices: int | None = None,
+    nodes: int | None = None,
+    accelerator: Accelerator | str = "cpu",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train the experiment's intact network with its first seed.
+
+    With several processes the calling script is run by all of them, see `train.parallel.start`.
 
     Args:
         experiment: see `load_experiment`.
         out: run folder: metrics.jsonl, checkpoint.pt, result.json.
         resume: go on from the last checkpoint.
+        devices: processes per machine that share every batch.
+        nodes: machines.
+        accelerator: "cpu" or "cuda".
         progress: called with (steps done, steps, last record).
 
     Returns:
         What result.json holds.
     """
     out = Path(out)
+    processes = start(devices, nodes, accelerator)
     subject = prepare(experiment, experiment.seeds[0])
     _, scores = train_network(
         experiment,
@@ -190,6 +208,7 @@ def train(
         out,
         resume=resume,
         made_by={"network": subject.hashes},
+        processes=processes,
         progress=progress,
     )
     result = {
@@ -199,5 +218,7 @@ def train(
             "train", experiment=experiment.model_dump(mode="json"), network=subject.hashes
         ),
     }
-    write_json(out / "result.json", result)
+    if processes.first:
+        write_json(out / "result.json", result)
+    processes.barrier()
     return result

@@ -1,0 +1,195 @@
+"""One training over several processes and machines: each computes its share of every batch.
+
+All processes draw the same trials and the same noise, and each keeps its share of them. Gradients are
+summed, so every process makes the same step, and that step is the one a single process would make with the
+whole batch, but for the order of sums. Lightning Fabric starts the processes (`--devices`), or finds those
+that torchrun or SLURM's srun have started.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from v1builder.schema.errors import ConfigError, unknown_name
+
+Accelerator = Literal["cpu", "cuda"]
+
+#: Variables in which those who start processes say how many: all of them, and how many per machine.
+_STARTED_BY: Final = {
+    "torchrun": ("TORCHELASTIC_RUN_ID", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
+    "srun": ("SLURM_STEP_NUM_TASKS", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS_PER_NODE"),
+}
+
+
+class _Summed(torch.autograd.Function):
+    """Sum over all processes. The gradient of each is that of the sum of all their losses."""
+
+    @staticmethod
+    def forward(ctx, value: Tensor, processes: "Processes") -> Tensor:
+        ctx.count = processes.count
+        return processes.total(value.clone())
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        # Every process computes the same number from the sum, and all of them count.
+        return grad_outputs[0] * ctx.count, None
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a training, seen from one of them.
+
+    Attributes:
+        fabric: devices and connections, launched.
+    """
+
+    fabric: Fabric
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self.fabric.world_size
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes files."""
+        return self.fabric.global_rank == 0
+
+    def share(self, n: int) -> slice:
+        """Which of n trials are this process's; shares differ by at most one trial."""
+        rank = self.fabric.global_rank
+        return slice(n * rank // self.count, n * (rank + 1) // self.count)
+
+    def own(self, inputs: dict[str, Tensor], share: slice) -> dict[str, Tensor]:
+        """A share of the inputs, on this process's device; the rest can be forgotten."""
+        if self.count > 1:
+            inputs = {name: spikes[share].clone() for name, spikes in inputs.items()}
+        return self.fabric.to_device(inputs)
+
+    def total(self, value: Tensor) -> Tensor:
+        """Sum over all processes, in place."""
+        if self.count > 1:
+            self.fabric.all_reduce(value, reduce_op="sum")
+        return value
+
+    def totals(self, values: dict[str, float]) -> dict[str, float]:
+        """Sum of every value over all processes."""
+        summed = torch.tensor(list(values.values()), dtype=torch.float64)
+        if self.count > 1:
+            summed = self.total(summed.to(self.fabric.device))
+        return dict(zip(values, summed.tolist(), strict=True))
+
+    def summed(self, value: Tensor) -> Tensor:
+        """Sum over all processes, differentiable: see `_Summed`."""
+        return _Summed.apply(value, self) if self.count > 1 else value  # pyright: ignore[reportReturnType]
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace every gradient by the sum over all processes."""
+        if self.count == 1:
+            return
+        for parameter in parameters:
+            if parameter.requires_grad:
+                # In a share without spikes a weight has no part in the loss.
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                self.total(parameter.grad)
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is set in any process."""
+        return self.totals({"flag": float(flag)})["flag"] > 0
+
+    def barrier(self) -> None:
+        """Wait for all."""
+        if self.count > 1:
+            self.fabric.barrier()
+
+
+def one_process(accelerator: Accelerator | str = "cpu") -> Processes:
+    """This process alone, whatever started it."""
+    _check_accelerator(accelerator, 1)
+    # Otherwise Fabric asks SLURM, which knows nothing of a training in a single process.
+    plugins: Any = [LightningEnvironment()]
+    return Processes(Fabric(accelerator=accelerator, devices=1, plugins=plugins))
+
+
+def start(
+    devices: int | None = None, nodes: int | None = None, accelerator: Accelerator | str = "cpu"
+) -> Processes:
+    """Start the processes of a training, or join those that were started.
+
+    Without torchrun or srun this process becomes the first of its machine, and the others run the same
+    command again: what comes before this call is done by all of them.
+
+    Args:
+        devices: processes per machine; as many as torchrun or srun started, else 1, when None.
+        nodes: machines; likewise.
+        accelerator: "cpu", or "cuda" for one GPU per process.
+
+    Raises:
+        ConfigError: the numbers are not positive or not those that were started, or there are not
+            so many GPUs.
+    """
+    for name, value in (("devices", devices), ("nodes", nodes)):
+        if value is not None and value < 1:
+            raise ConfigError.of(f"the number of {name} must be positive", "train", value)
+    there = _started()
+    if there is not None:
+        by, *numbers = there
+        for name, wanted, found in zip(
+            ("devices", "nodes"), (devices, nodes), numbers, strict=True
+        ):
+            if wanted is not None and wanted != found:
+                raise ConfigError.of(
+                    f"{by} started another number of processes than asked for",
+                    f"train, {name}",
+                    f"{wanted}, {by} has {found}",
+                    f"leave --{name} out",
+                )
+        devices, nodes = numbers
+    devices, nodes = devices or 1, nodes or 1
+    if devices * nodes == 1:
+        return one_process(accelerator)
+    _check_accelerator(accelerator, devices)
+    # The strategy starts the processes and connects them; the loop itself sums what is to be summed.
+    fabric = Fabric(
+        accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=DDPStrategy()
+    )
+    fabric.launch()
+    return Processes(fabric)
+
+
+def is_first() -> bool:
+    """Whether this process is the only one or the first: the one that speaks to the user."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
+
+def _started() -> tuple[str, int, int] | None:
+    """Who started this process beside others: name, processes per machine, machines."""
+    for name, (mark, all_of_them, per_machine) in _STARTED_BY.items():
+        if mark in os.environ:
+            n = int(os.environ[all_of_them])
+            # Without --ntasks-per-node srun says only on how many machines they are.
+            each = int(os.environ.get(per_machine, n // int(os.environ.get("SLURM_NNODES", "1"))))
+            return name, each, n // each
+    return None
+
+
+def _check_accelerator(accelerator: str, devices: int) -> None:
+    names = get_args(Accelerator)
+    if accelerator not in names:
+        raise ConfigError([unknown_name("accelerator", accelerator, names, "train")])
+    found = torch.cuda.device_count() if accelerator == "cuda" else devices
+    if found < devices:
+        raise ConfigError.of(
+            "there are not so many GPUs",
+            "train, accelerator 'cuda'",
+            f"{devices} asked for, {found} found",
+            "use --accelerator cpu, or fewer --devices",
+        )
