@@ -30,7 +30,7 @@ def fetch(
 
     Args:
         out: folder of the store.
-        source: "snapshot", the tables shipped with the package; "live" is not available yet.
+        source: "snapshot", the tables shipped with the package; "live" is for `v1builder.stores.fetch`.
         overwrite: replace `out` if it exists.
         progress: called with (stage, done, total) after every table.
 
@@ -47,10 +47,10 @@ def fetch(
         raise ConfigError([unknown_name("source", source, SOURCES, "fetch, source")])
     if source == "live":
         raise V1BuilderError.of(
-            "the live Allen services are not available in this version",
-            "fetch, source",
+            "the live Allen services are not available to this function",
+            "v1builder.fetch.fetch, source",
             source,
-            "use the snapshot (--source snapshot)",
+            "call v1builder.fetch, or use the snapshot (--source snapshot)",
         )
     out = Path(out)
     manifests = read_manifests()
