@@ -168,7 +168,7 @@ def _live_tables(
             snapshot, found.specimens, found.glif_models
         )
         origin["population_cell_models"] = "snapshot, restricted to the live specimens"
-        extra["specimens_left_out"] = found.left_out
+        extra["left_out"] = found.left_out
     if "synaptic_physiology" in select:
         (path,) = (raw / "synaptic_physiology").glob("*.sqlite")
         database = SynapticPhysiology(path)

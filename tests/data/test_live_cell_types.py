@@ -211,7 +211,7 @@ def test_specimen_without_a_model_is_left_out_and_named(
     world.specimens[chosen[0]]["neuronal_models"] = []
     folder = run()
     assert chosen[0] not in set(read_store(folder).specimens["specimen_id"])
-    left_out = (folder / "extra" / "specimens_left_out.csv").read_text()
+    left_out = (folder / "extra" / "left_out.csv").read_text()
     assert f"{chosen[0]},no GLIF model" in left_out
 
 
@@ -220,13 +220,32 @@ def test_specimen_without_a_measurement_is_left_out_and_named(
 ) -> None:
     world.features[0]["tau"] = None
     world.cells[1]["line_name"] = ""
+    world.features[2]["vrest"] = 12.0
     folder = run()
-    left_out = (folder / "extra" / "specimens_left_out.csv").read_text()
+    left_out = (folder / "extra" / "left_out.csv").read_text()
     assert f"{chosen[0]},no valid tau_ms" in left_out
     assert f"{chosen[1]},no valid transgenic_line" in left_out
+    assert f"{chosen[2]},no valid v_rest_mV (12.0)" in left_out
     store = read_store(folder)
-    assert set(store.specimens["specimen_id"]) == set(chosen[2:])
+    assert set(store.specimens["specimen_id"]) == set(chosen[3:])
     assert set(store.glif_models["specimen_id"]) == set(chosen)
+
+
+def test_model_with_a_value_out_of_range_is_left_out_and_named(
+    world: AllenServer, run, chosen: list[int]
+) -> None:
+    model = chosen[0] * 10 + 3
+    config = json.loads(world.configs[model])
+    config["AScurrent_reset_method"]["params"]["r"][1] = 1.5
+    world.configs[model] = json.dumps(config).encode()
+    folder = run()
+    assert (
+        f"{chosen[0]},GLIF level 3: asc_r_1 is 1.5" in (folder / "extra/left_out.csv").read_text()
+    )
+    store = read_store(folder)
+    assert len(store.glif_models) == len(world.configs) - 1
+    published = store.population_cell_models.set_index("specimen_id")
+    assert not published.loc[chosen[0], "in_glif_models"]
 
 
 def test_model_that_cannot_be_converted_is_named(world: AllenServer, run) -> None:

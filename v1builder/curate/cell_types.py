@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from v1builder.curate.glif_config import LEVEL_OF_TEMPLATE, convert_config
 from v1builder.schema.errors import DataError, Problem, raise_if_any
-from v1builder.schema.tables import TableSchema
+from v1builder.schema.tables import Column, TableSchema
 
 _MOUSE = "Mus musculus"
 #: Column of table specimens -> field of ApiCellTypesSpecimenDetail.
@@ -51,7 +52,8 @@ class CellTypes:
         glif_models: as table glif_models; explained_variance_noise1 is empty, because the service
             gives one explained variance per model, that of the stimulus held out of the fit.
         specimens: as table specimens.
-        left_out: specimen_id and reason of the mice that cannot be in the tables.
+        left_out: specimen_id and reason: mice that cannot be in table specimens, and models with a
+            value out of its range.
     """
 
     glif_models: pd.DataFrame
@@ -76,13 +78,15 @@ def cell_type_tables(
     cells = [cell for cell in _rows(raw, "cells") if cell.get("donor__species") == _MOUSE]
     features = {int(row["specimen_id"]): row for row in _rows(raw, "ephys_features")}
     models, n_models = _glif_models(raw)
+    models, faults = _within_range(models, schemas["glif_models"])
     specimens, left_out = _specimens(cells, features, n_models, snapshot_specimens, schemas)
     tables = {"glif_models": models, "specimens": specimens}
     problems: list[Problem] = []
     for name, frame in tables.items():
         problems += schemas[name].problems(frame, f"{raw}, table {name}")
     raise_if_any(problems, DataError)
-    return CellTypes(models, specimens, left_out)
+    out = pd.DataFrame(sorted(left_out + faults), columns=["specimen_id", "reason"])
+    return CellTypes(models, specimens, out)
 
 
 def _rows(raw: Path, name: str) -> list[dict[str, Any]]:
@@ -173,7 +177,7 @@ def _specimens(
     n_models: Mapping[int, int],
     snapshot: pd.DataFrame,
     schemas: Mapping[str, TableSchema],
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
     """Table specimens, and who is not in it and why."""
     columns = schemas["specimens"].columns
     classified = {int(row["specimen_id"]): row for row in snapshot.to_dict("records")}
@@ -188,14 +192,7 @@ def _specimens(
         row |= {column: _said(known.get(column)) for column in _FROM_SNAPSHOT}
         if row["reporter_status"] is not None:  # "cre reporter positive" in older answers
             row["reporter_status"] = str(row["reporter_status"]).rpartition(" ")[2]
-        lacking = [
-            column.name for column in columns if not column.nullable and row[column.name] is None
-        ]
-        lacking += [
-            f"{column.name} ({row[column.name]})"
-            for column in columns
-            if column.choices and row[column.name] not in (None, *column.choices)
-        ]
+        lacking = [fault for column in columns if (fault := _fault(column, row[column.name]))]
         if n_models.get(specimen_id, 0) == 0:
             left_out.append((specimen_id, "no GLIF model"))
         elif lacking:
@@ -209,8 +206,36 @@ def _specimens(
         frame[column.name] = frame[column.name].astype(kind)
         if kind is object:
             frame[column.name] = frame[column.name].where(frame[column.name].notna(), None)
-    left_out.sort()
-    return frame, pd.DataFrame(left_out, columns=["specimen_id", "reason"])
+    return frame, left_out
+
+
+def _fault(column: Column, value: Any) -> str:
+    """Why a specimen cannot be in the table; empty if this column is no reason."""
+    if value is None:
+        return "" if column.nullable else column.name
+    wrong = bool(column.choices) and value not in (column.choices or ())
+    if column.dtype in ("int", "float"):
+        try:
+            wrong = bool(column.out_of_range(pd.Series([float(value)]))[0])
+        except (TypeError, ValueError):
+            wrong = True
+    return f"{column.name} ({value})" if wrong else ""
+
+
+def _within_range(
+    models: pd.DataFrame, schema: TableSchema
+) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
+    """The models whose every value is in its range, and what is wrong with the others."""
+    good, faults = np.ones(len(models), dtype=np.bool_), []
+    for column in schema.columns:
+        if column.dtype != "float":
+            continue
+        for row in np.flatnonzero(column.out_of_range(pd.Series(models[column.name]))):
+            good[row] = False
+            one = models.iloc[row]
+            reason = f"GLIF level {one['glif_level']}: {column.name} is {one[column.name]:g}"
+            faults.append((int(one["specimen_id"]), reason))
+    return pd.DataFrame(models[good]).reset_index(drop=True), faults
 
 
 def _said(value: Any) -> Any:
