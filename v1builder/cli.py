@@ -139,6 +139,10 @@ def fetch(
             pins=pins,
             services=mirrors,
         )
+    left_out = out / "extra" / "left_out.csv"
+    if source == stores.LIVE and left_out.is_file():
+        n_left_out = len(left_out.read_text(encoding="utf-8").splitlines()) - 1
+        console.print(f"specimens and models left out, with the reason: {n_left_out} ({left_out})")
     console.print(f"store: {out}")
 
 

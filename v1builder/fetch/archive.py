@@ -81,13 +81,7 @@ class Archive:
         self._pins = dict(pins or {})
         self._progress = progress
         self._verified: set[str] = set()
-        self._requests = 0
         self._records = {record.name: record for record in _read_log(folder / _LOG)}
-
-    @property
-    def requests(self) -> int:
-        """How many files were asked for over the network."""
-        return self._requests
 
     def records(self, prefix: str = "") -> list[Record]:
         """What is here, by name."""
@@ -267,7 +261,6 @@ class Archive:
             done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
             for future in done:
                 file = futures[future]
-                self._requests += 1
                 try:
                     self._remember(future.result())
                 except StoppedError:
