@@ -152,6 +152,12 @@ def test_any_group_of_cells(database: SynapticPhysiology) -> None:
     assert row(table, pre="upper", post="deep")["n_connected"] == 1
 
 
+def test_groups_without_cells_give_empty_tables(database: SynapticPhysiology) -> None:
+    groups = {"none": CellGroup("ex", ("tlx3",))}
+    for table in (database.connectivity(groups), database.medians(groups)):
+        assert (len(table), list(table.columns)[-1]) in ((0, "cp_adj_hi"), (0, "n_pairs"))
+
+
 def test_lognormal_fit() -> None:
     """Recovers the distribution that amplitudes of either sign were drawn from."""
     database = SynapticPhysiology.__new__(SynapticPhysiology)

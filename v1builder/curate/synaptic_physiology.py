@@ -31,6 +31,7 @@ SIGMA_M = 100e-6
 #: Projects of standard multipatch experiments in mouse V1.
 MOUSE_V1 = ("mouse V1 coarse matrix", "mouse V1 pre-production")
 _LEAST_FOR_FIT = 5
+_PROBABILITIES = ("cp", "cp_lo", "cp_hi", "cp_adj", "cp_adj_lo", "cp_adj_hi")
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,8 @@ class SynapticPhysiology:
                     | _probability(connected, confidence)
                     | _peak_probability(connected, distance, sigma, confidence)
                 )
-        return pd.DataFrame(rows)
+        columns = ["pre", "post", "n_probed", "n_connected", *_PROBABILITIES]
+        return pd.DataFrame(rows, columns=columns)
 
     def medians(
         self,
@@ -251,7 +253,8 @@ class SynapticPhysiology:
                         rows.append(
                             names | {"median": float(np.median(values)), "n_pairs": len(values)}
                         )
-        return pd.DataFrame(rows)
+        columns = ["metric", "unit", "pre", "post", "median", "n_pairs"]
+        return pd.DataFrame(rows, columns=columns)
 
     def lognormal_fits(
         self, groups: Mapping[str, CellGroup] = SUBCLASSES, metric: str = "pulse_amp_90pct"
@@ -284,7 +287,8 @@ class SynapticPhysiology:
                         "scale": float(np.exp(logs.mean())) if enough else np.nan,
                     }
                 )
-        return pd.DataFrame(rows)
+        columns = ["pre", "post", "n", "mean", "median", "std", "shape", "scale"]
+        return pd.DataFrame(rows, columns=columns)
 
     def _values(self, metric: str, pre: CellGroup, post: CellGroup) -> np.ndarray:
         values = self._chosen(self.synapses, pre, post)[metric].to_numpy(dtype=float)
@@ -312,7 +316,7 @@ def _peak_probability(
 ) -> dict[str, float]:
     """Probability at distance 0, at most 1; empty where no distance is known."""
     known = np.isfinite(distance)
-    names = ("cp_adj", "cp_adj_lo", "cp_adj_hi")
+    names = _PROBABILITIES[3:]
     n, n_connected = int(known.sum()), int(connected[known].sum())
     if n == 0:
         return dict.fromkeys(names, np.nan)
