@@ -204,7 +204,8 @@ def info(net: Net) -> None:
     from v1builder.load import load_network
     from v1builder.report.inventory import take_inventory
 
-    inventory = take_inventory(load_network(net))
+    network = load_network(net)
+    inventory = take_inventory(network)
     for title, frame in (("Populations", inventory.populations), ("Edges", inventory.edges)):
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
         for name in frame.columns:
@@ -216,6 +217,8 @@ def info(net: Net) -> None:
         console.print(table)
         console.print()
     console.print("Built with", inventory.settings)
+    for sentence in network.provenance.get("defaults", []):
+        console.print(f"[yellow]default:[/] {escape(sentence)}", highlight=False)
     console.print("\nSources (cite them):")
     for source in inventory.sources:
         console.print(f"  - {source.get('citation', source)}", highlight=False)

@@ -7,8 +7,9 @@ noted, so that none is silent:
     delay   the synaptic model file's `delay`, else NEST's 1 ms
     receptor of an integrate-and-fire cell: by the sign of the weight
 
-`syn_weight` has none. A `weight_function` is Python code that a user of BMTK registers; those that BMTK
-has itself (`WEIGHT_FUNCTIONS`) multiply syn_weight by nsyns, as is done without one.
+`syn_weight` has none, and a column that looks like a misspelled one is an error. A `weight_function` is
+Python code that a user of BMTK registers; those that BMTK has itself (`WEIGHT_FUNCTIONS`) multiply
+syn_weight by nsyns, as is done without one.
 """
 
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from v1builder.schema.errors import NetworkError, unknown_name
 from v1builder.sonata.integrate_fire import EXCITATORY, INHIBITORY
-from v1builder.sonata.join import SYNAPSE_PARAMETER, joined, numbers
+from v1builder.sonata.join import SYNAPSE_PARAMETER, joined, misspelled, numbers
 
 WEIGHT_FUNCTIONS: Final = ("default_weight_fnc", "set_syn_weight", "wmax")
 DEFAULT_DELAY: Final = 1.0
@@ -62,12 +63,13 @@ class EdgeValues:
             NetworkError: an edge has none and there is no default, or it is not finite.
         """
         values = joined(key, own, self.types, rows)
-        default = self._default(key, rows)
+        guess = misspelled(key, self.types.columns, own)
+        default = None if guess else self._default(key, rows)
         if values is None and default is None:
             raise NetworkError.of(
                 f"neither the edges nor their types have '{key}'",
                 self.where,
-                fix=f"add the column '{key}'",
+                fix=f"rename the column '{guess}'" if guess else f"add the column '{key}'",
             )
         if values is None:
             assert default is not None

@@ -4,7 +4,8 @@ A value in the HDF5 file overrides the value of the type; a value that neither h
 whoever needs it, never a one.
 """
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,16 @@ def joined(
     if not absent.any():
         return values
     return np.where(absent, of_type[rows], values)
+
+
+#: A column so much like another name is that name misspelled (ratio of difflib).
+_MISSPELLED = 0.75
+
+
+def misspelled(name: str, *columns: Iterable[object]) -> str | None:
+    """A column whose name is nearly `name`: what a user meant, where the column is missing."""
+    present = [str(column) for names in columns for column in names]
+    return next(iter(difflib.get_close_matches(name, present, n=1, cutoff=_MISSPELLED)), None)
 
 
 def with_synapse_models(types: pd.DataFrame, folder: Path | None) -> pd.DataFrame:

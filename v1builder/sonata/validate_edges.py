@@ -17,6 +17,7 @@ from v1builder.sonata.hdf5 import H5Group, open_to_read
 from v1builder.sonata.indices import DIRECTIONS
 from v1builder.sonata.join import (
     joined,
+    misspelled,
     numbers,
     receptor_of_type,
     type_rows,
@@ -211,7 +212,8 @@ class EdgeCheck:
         ported = ports if ports is None else ports > 0
         for name in (*_COLUMNS, "receptor_type"):
             column = joined(name, chunk.attributes, types, rows)
-            if column is None and name in _WITH_DEFAULT:
+            guess = misspelled(name, types.columns, chunk.attributes)
+            if column is None and name in _WITH_DEFAULT and guess is None:
                 continue
             if name == "receptor_type" and (ported is None or not ported.all()):
                 # the sign of a weight chooses where there are no ports
@@ -223,7 +225,9 @@ class EdgeCheck:
                         Problem(
                             f"neither the edges nor their types have '{name}'",
                             f"{self.where}, types {self.part.types_file}",
-                            fix=f"add the column '{name}'",
+                            fix=f"rename the column '{guess}'"
+                            if guess
+                            else f"add the column '{name}'",
                         )
                     )
                 continue
