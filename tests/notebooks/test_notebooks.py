@@ -41,10 +41,10 @@ def test_a_notebook_is_kept_without_output(name):
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_imports_only_what_is_public(name):
     imported = [
-        (node.module, alias.name)
+        (str(node.module), alias.name)
         for source in _code(name)
         for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("v1builder")
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("v1builder")
         for alias in node.names
     ]
     for module, member in imported:
