@@ -85,6 +85,7 @@ def test_two_processes_take_the_steps_of_one(experiment_file, whole, tmp_path):
         assert found == pytest.approx(alone[name], rel=1e-6), name
     metrics = zip(read_metrics(out), read_metrics(tmp_path), strict=True)
     for there, here in metrics:
+        assert there.pop("split") == here.pop("split")
         assert there == pytest.approx(here, rel=1e-6)
     one, two = (torch.load(folder / "checkpoint.pt") for folder in (tmp_path, out))
     for name, value in one["classifier"].items():

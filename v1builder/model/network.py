@@ -15,6 +15,7 @@ from v1builder.model.backends import GRADED, BackendName, get_backend
 from v1builder.model.cells import CELL_PARAMETERS, TRAINABLE_CELL_PARAMETERS, Cells, check_cells
 from v1builder.model.edges import EDGE_GROUPINGS, PLASTICITY_BOUNDS, Edges
 from v1builder.model.export import exported
+from v1builder.model.memory import choose_segment
 from v1builder.model.rollout import Plasticity, Propagators, Rollout, SmoothSpike, State
 from v1builder.model.surrogate import Surrogate
 from v1builder.schema.errors import ConfigError, Problem, raise_if_any, unknown_name
@@ -55,7 +56,8 @@ class V1Network(nn.Module):
         surrogate: Surrogate | None = None,
         backend: BackendName | str = "auto",
         detach_reset: bool = False,
-        checkpoint_steps: int | None = None,
+        checkpoint_steps: int | Literal["auto"] | None = None,
+        memory_budget: float | None = None,
         neuron: NeuronName | str = "glif",
         sigma_V: float | None = None,
         tau: float | None = None,
@@ -76,7 +78,10 @@ class V1Network(nn.Module):
             backend: what computes the rollout.
             detach_reset: cut the gradient through resets.
             checkpoint_steps: recompute the backward pass in segments of so many steps, so that
-                memory grows with a segment and not with the length. None keeps everything.
+                memory grows with a segment and not with the length. None keeps everything; "auto"
+                takes the longest segments that fit into memory, and refuses a rollout for which
+                there is not enough (`model.memory`). Segments change rounding only.
+            memory_budget: GiB that "auto" may use, for the whole process; what is free when None.
             neuron: "glif", or "glifr" for its smooth variant (`model.glifr`), computed by the reference.
             sigma_V: mV, smoothness of a GLIFR neuron; 1 unless given.
             tau: ms, shortest interval between spikes of a GLIFR neuron; dt unless given.
@@ -95,13 +100,15 @@ class V1Network(nn.Module):
             for parameter in PLASTICITY_BOUNDS
         ]
         learned = _trainable(trainable, names, plastic)
-        _check_numbers(dt, dtype, checkpoint_steps)
+        _check_numbers(dt, dtype, checkpoint_steps, memory_budget)
         check_cells(network)
         self.smooth = _smooth(neuron, dt, sigma_V, tau, backend)
         self.dt = dt
         self.surrogate = surrogate or Surrogate()
         self.detach_reset = detach_reset
         self.checkpoint_steps = checkpoint_steps
+        self.memory_budget = memory_budget
+        self._segments: dict[tuple[int, int, bool, bool], int] = {}
         self.n_cells = network.n_cells
         self._rollout = get_backend(backend)
         bounds = None if self.smooth is None else {"asc_decay": glifr.decay_bounds(dt)}
@@ -199,6 +206,38 @@ class V1Network(nn.Module):
         elif self.bias_current.any():
             current = self.bias_current.expand(1, 1, -1)
         state = state if state is not None else self.initial_state(batch)
+        segment = self._segment(batch, n_steps, record_voltage)
+        return self._run(inputs, n_steps, current, state, record_voltage, segment)
+
+    def run(
+        self, inputs: Mapping[str, Tensor], n_steps: int, state: State, record_voltage: bool
+    ) -> Rollout:
+        """A rollout of checked inputs that keeps everything, whatever `checkpoint_steps` says."""
+        return self._run(inputs, n_steps, None, state, record_voltage, n_steps)
+
+    def n_edges(self) -> int:
+        """Number of edges of all populations."""
+        return sum(len(edges.projection.receptor) for edges in self._edges())
+
+    def _segment(self, batch: int, n_steps: int, record_voltage: bool) -> int:
+        """Steps of a segment. Chosen once for each size, so that a training does not change it."""
+        if not isinstance(self.checkpoint_steps, str):
+            return self.checkpoint_steps or n_steps
+        key = (batch, n_steps, record_voltage, torch.is_grad_enabled())
+        if key not in self._segments:
+            chosen = choose_segment(self, batch, n_steps, record_voltage, self.memory_budget)
+            self._segments[key] = chosen
+        return self._segments[key]
+
+    def _run(
+        self,
+        inputs: Mapping[str, Tensor],
+        n_steps: int,
+        current: Tensor | None,
+        state: State,
+        record_voltage: bool,
+        segment: int,
+    ) -> Rollout:
         coefficients = self._propagators()
         projections = [edges.projection for edges in self._edges()]
         weights = [edges() for edges in self._edges()]
@@ -220,8 +259,7 @@ class V1Network(nn.Module):
                 record_voltage=record_voltage,
             )
 
-        segment = self.checkpoint_steps
-        if segment is None or segment >= n_steps or not torch.is_grad_enabled():
+        if segment >= n_steps or not torch.is_grad_enabled():
             return run(0, n_steps, state)
         parts: list[Rollout] = []
         for start in range(0, n_steps, segment):
@@ -403,10 +441,25 @@ def _smooth(
     return None
 
 
-def _check_numbers(dt: float, dtype: torch.dtype, checkpoint_steps: int | None) -> None:
+def _check_numbers(
+    dt: float,
+    dtype: torch.dtype,
+    checkpoint_steps: int | str | None,
+    memory_budget: float | None,
+) -> None:
     if not dt > 0 or abs(dt * 1000 - round(dt * 1000)) > 1e-9:
         raise ConfigError.of("dt must be a positive multiple of 0.001 ms", "V1Network", dt)
     if dtype not in DTYPES:
         raise ConfigError.of("dtype must be torch.float32 or torch.float64", "V1Network", dtype)
-    if checkpoint_steps is not None and checkpoint_steps < 1:
+    automatic = checkpoint_steps == "auto"
+    if isinstance(checkpoint_steps, str) and not automatic:
+        where = "V1Network, checkpoint_steps"
+        raise ConfigError.of("unknown word", where, checkpoint_steps, "give a number or 'auto'")
+    if isinstance(checkpoint_steps, int) and checkpoint_steps < 1:
         raise ConfigError.of("checkpoint_steps must be positive", "V1Network", checkpoint_steps)
+    if memory_budget is not None and not (automatic and memory_budget > 0):
+        raise ConfigError.of(
+            "memory_budget must be positive, and needs checkpoint_steps 'auto'",
+            "V1Network, memory_budget",
+            f"{memory_budget} with checkpoint_steps {checkpoint_steps}",
+        )

@@ -71,6 +71,7 @@ def make_classifier(experiment: Experiment, subject: Subject, network: Network) 
         backend=settings.backend,
         detach_reset=settings.detach_reset,
         checkpoint_steps=settings.checkpoint_steps,
+        memory_budget=settings.memory_budget,
         neuron=settings.neuron,
         sigma_V=settings.sigma_V,
         tau=settings.tau,

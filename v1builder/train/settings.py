@@ -22,7 +22,7 @@ ablations = ["intact", "mean(population)"]
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, PositiveInt, field_validator
 
 from v1builder.model.surrogate import Surrogate, SurrogateKind
 from v1builder.schema.config import Settings, load_settings
@@ -59,6 +59,8 @@ class ModelSettings(Settings):
         neuron: "glif", or "glifr" for the smooth neuron of `model.glifr`.
         sigma_V: mV, smoothness of GLIFR; 1 unless given.
         tau: ms, shortest interval between spikes of GLIFR; dt unless given.
+        checkpoint_steps: steps between which the backward pass recomputes, "auto" as memory asks for it.
+        memory_budget: GiB for "auto"; what is free unless given.
     """
 
     dt: float = Field(default=1.0, gt=0)
@@ -68,7 +70,8 @@ class ModelSettings(Settings):
     trainable: tuple[str, ...] = ("v1_to_v1.weight", "lgn_to_v1.weight", "bkg_to_v1.weight")
     surrogate: SurrogateSettings = SurrogateSettings()
     detach_reset: bool = False
-    checkpoint_steps: int | None = Field(default=None, gt=0)
+    checkpoint_steps: PositiveInt | Literal["auto"] | None = "auto"
+    memory_budget: float | None = Field(default=None, gt=0)
     neuron: Literal["glif", "glifr"] = "glif"
     sigma_V: float | None = Field(default=None, gt=0)  # noqa: N815
     tau: float | None = Field(default=None, gt=0)
