@@ -24,12 +24,12 @@ test: env
 	$(BIN)/ruff check
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m "not network and not gpu"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not network and not gpu"
 	@if $(ALLEN_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then $(MAKE) test-allen; \
 	  else echo "skipped: tests with allensdk, which needs Python 3.11 (make test-allen ALLEN_PYTHON=python3.11)"; fi
 
 test-allen: env-allen
-	$(ALLEN_ENV)/bin/python -m pytest -m "not network" tests/data
+	$(ALLEN_ENV)/bin/python -m pytest -n 2 --dist worksteal -m "not network" tests/data
 
 env: $(ENV)/installed
 
@@ -39,7 +39,7 @@ env-allen: $(ALLEN_ENV)/installed
 $(ALLEN_ENV)/installed: pyproject.toml constraints-allen.txt
 	$(ALLEN_PYTHON) -m venv $(ALLEN_ENV)
 	$(ALLEN_ENV)/bin/pip install -q -c constraints-allen.txt allensdk==2.16.2 filelock pydantic requests rich typer \
-	  hypothesis pytest
+	  hypothesis pytest pytest-xdist
 	$(ALLEN_ENV)/bin/pip install -q --no-deps -e .
 	touch $@
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from v1builder.calibrate import calibrate
+    from v1builder.characterize import characterize
     from v1builder.experiments import compare
     from v1builder.stores import fetch
     from v1builder.load import load_network
@@ -31,6 +32,7 @@ _HOME = {
     "V1Network": "v1builder.model",
     "build": "v1builder.pipeline",
     "calibrate": "v1builder.calibrate",
+    "characterize": "v1builder.characterize",
     "compare": "v1builder.experiments",
     "fetch": "v1builder.stores",
     "load": "v1builder.model",
@@ -45,6 +47,7 @@ __all__ = [
     "V1Network",
     "build",
     "calibrate",
+    "characterize",
     "compare",
     "fetch",
     "load",
