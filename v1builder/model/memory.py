@@ -8,7 +8,7 @@ two moments, and a loss on the voltages where they are recorded.
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -32,6 +32,8 @@ _STATE_COPIES: Final = 6
 #: sorted plan with what sorting needs. Fitted to measured peaks, see tests/model/test_memory.py.
 _EDGE_WEIGHTS: Final = 4
 _EDGE_PLAN_BYTES: Final = 24
+#: Per spike of an input: sample, step and unit as torch finds them, sorted, with a value.
+_INPUT_SPIKE_BYTES: Final = 40
 #: Of the free memory, what may be planned for.
 _PLANNED: Final = 0.9
 
@@ -68,6 +70,7 @@ class Need:
 
     Attributes:
         steps: kept by the backend of every step of a segment, until its backward pass.
+        inputs: lists of the inputs' spikes (the inputs themselves are in use already).
         outputs: spikes and voltages of the whole rollout, their gradients and losses.
         states: at the begin of every segment, and those at work.
         edges: weights, their gradients, and the plan of who reaches whom.
@@ -75,6 +78,7 @@ class Need:
     """
 
     steps: float
+    inputs: float
     outputs: float
     states: float
     edges: float
@@ -96,6 +100,7 @@ class Costs:
 
     Attributes:
         step: bytes kept per step and sample.
+        input: bytes of listed input spikes per step and sample.
         output: bytes of an output per step and sample.
         state: bytes of a state per sample.
         edges, optimizer: bytes, whatever the size.
@@ -104,6 +109,7 @@ class Costs:
     """
 
     step: float
+    input: float
     output: float
     state: float
     edges: float
@@ -112,8 +118,8 @@ class Costs:
     gradient: bool
 
     @classmethod
-    def of(cls, model: Model, record_voltage: bool) -> "Costs":
-        """Measured and counted on a model."""
+    def of(cls, model: Model, record_voltage: bool, inputs: Mapping[str, Tensor]) -> "Costs":
+        """Measured and counted on a model and the inputs [batch, time, source] it is to see."""
         gradient = torch.is_grad_enabled()
         item = model.bias_current.element_size()
         start = model.initial_state(1)
@@ -121,6 +127,7 @@ class Costs:
         few, more = (_kept(model, n, record_voltage) for n in _PROBES) if learned else (0, 0)
         return cls(
             step=(more - few) / (_PROBES[1] - _PROBES[0]),
+            input=_INPUT_SPIKE_BYTES * sum(_spikes_per_step(x) for x in inputs.values()),
             output=model.n_cells * item,
             state=sum(_bytes(getattr(start, field.name)) for field in fields(State)),
             edges=model.n_edges() * ((_EDGE_WEIGHTS if learned else 2) * item + _EDGE_PLAN_BYTES),
@@ -142,6 +149,7 @@ class Costs:
             copies += 3 if self.record_voltage else 1
         return Need(
             steps=batch * length * self.step,
+            inputs=batch * length * self.input,
             outputs=copies * outputs,
             states=batch * self.state * (_STATE_COPIES + (n_segments if n_segments > 1 else 0)),
             edges=self.edges,
@@ -163,12 +171,18 @@ class Costs:
 
 
 def choose_segment(
-    model: Model, batch: int, n_steps: int, record_voltage: bool, budget: float | None
+    model: Model,
+    inputs: Mapping[str, Tensor],
+    batch: int,
+    n_steps: int,
+    record_voltage: bool,
+    budget: float | None,
 ) -> int:
     """The longest segment with which a rollout stays within a budget.
 
     Args:
         model: a network.
+        inputs: what it is to see.
         batch: samples of the rollout.
         n_steps: its steps.
         record_voltage: whether voltages are kept.
@@ -180,7 +194,7 @@ def choose_segment(
     device = model.bias_current.device
     used = in_use(device)
     free = _PLANNED * free_memory(device) if budget is None else budget * GIB - used
-    costs = Costs.of(model, record_voltage)
+    costs = Costs.of(model, record_voltage, inputs)
     segment = costs.segment(batch, n_steps, free)
     if segment is not None:
         return segment
@@ -264,6 +278,11 @@ def _kept(model: Model, n_steps: int, record_voltage: bool) -> int:
         if output is not None:
             kept.pop(output.untyped_storage().data_ptr(), None)
     return sum(map(_bytes, kept.values()))
+
+
+def _spikes_per_step(spikes: Tensor) -> float:
+    """Mean over samples and steps."""
+    return int(torch.count_nonzero(spikes)) / max(1, spikes.shape[0] * spikes.shape[1])
 
 
 def _bytes(tensor: Tensor | nn.Parameter) -> int:

@@ -206,7 +206,7 @@ class V1Network(nn.Module):
         elif self.bias_current.any():
             current = self.bias_current.expand(1, 1, -1)
         state = state if state is not None else self.initial_state(batch)
-        segment = self._segment(batch, n_steps, record_voltage)
+        segment = self._segment(inputs, batch, n_steps, record_voltage)
         return self._run(inputs, n_steps, current, state, record_voltage, segment)
 
     def run(
@@ -219,13 +219,17 @@ class V1Network(nn.Module):
         """Number of edges of all populations."""
         return sum(len(edges.projection.receptor) for edges in self._edges())
 
-    def _segment(self, batch: int, n_steps: int, record_voltage: bool) -> int:
+    def _segment(
+        self, inputs: Mapping[str, Tensor], batch: int, n_steps: int, record_voltage: bool
+    ) -> int:
         """Steps of a segment. Chosen once for each size, so that a training does not change it."""
         if not isinstance(self.checkpoint_steps, str):
             return self.checkpoint_steps or n_steps
         key = (batch, n_steps, record_voltage, torch.is_grad_enabled())
         if key not in self._segments:
-            chosen = choose_segment(self, batch, n_steps, record_voltage, self.memory_budget)
+            chosen = choose_segment(
+                self, inputs, batch, n_steps, record_voltage, self.memory_budget
+            )
             self._segments[key] = chosen
         return self._segments[key]
 
