@@ -3,8 +3,8 @@
     python benchmarks/run.py --out results --sizes 1000 4000 17000
 
 makes the peers' environments (in --peers, pinned versions, see `environments.py`), lets every program
-that can compute a case take turns in the same minutes, and writes benchmark.json, benchmark.md and
-benchmark.png into --out. `workload.py` says what is computed, `roofline.py` what the roofline counts.
+that can compute a case take turns in the same minutes, and writes benchmarks.json, benchmarks.md
+and benchmarks.png into --out. `workload.py` says what is computed, `roofline.py` what the roofline counts.
 """
 
 import argparse
@@ -267,9 +267,8 @@ def finish(members: Iterable[dict], shares: dict[str, float]) -> list[dict]:
 
 def write(report: dict, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    (out / "benchmark.json").write_text(json.dumps(report, indent=1) + "\n")
-    (out / "benchmark.md").write_text(table.markdown(report))
-    table.figure(report["results"], out / "benchmark.png")
+    (out / "benchmarks.json").write_text(json.dumps(report, indent=1) + "\n")
+    table.write(report, out)
 
 
 def describe(args: argparse.Namespace, where: dict) -> str:
@@ -296,10 +295,10 @@ def describe(args: argparse.Namespace, where: dict) -> str:
         "GLIF3 rollout; above 1 means slower than ours. GLIF3 cells have double-alpha synapses on 10 ports, "
         "two after-spike currents and delays of 1 to 3 ms; LIF cells have one state variable and a delay of "
         "one step, so LIF programs compute less for the same cells and synapses. *Hz* is the mean "
-        "rate, which has to be alike for a comparison. *Peak MB* is the resident memory of the process with its Python "
-        "and libraries. *Of the roofline* is the time that memory bandwidth (the triad, measured with each "
-        "table) needs for the bytes the algorithm has to move, over the time taken; above 100 % the arrays "
-        "came from the cache.\n"
+        "rate, which has to be alike for a comparison. *Peak MB* is the resident memory of the process "
+        "with its Python and libraries. *Of the roofline* is the time that memory bandwidth (the triad, "
+        "measured with each table) needs for the bytes the algorithm has to move, over the time taken; "
+        "above 100 % the arrays came from the cache.\n"
     )
 
 
@@ -362,7 +361,7 @@ def main() -> None:
         for x in report["results"][-len(members) :]:
             print("   " + table.row(x).strip(), flush=True)
     write(report, args.out)
-    print(f"wrote {args.out}/benchmark.md")
+    print(f"wrote {args.out}/benchmarks.md")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""Results as Markdown and as a figure."""
+"""Results as Markdown and a figure. `python benchmarks/table.py results/benchmarks.json` redraws them."""
 
+import json
 import math
 import statistics
+import sys
 from pathlib import Path
 
 OURS = "v1builder fused"
@@ -24,7 +26,10 @@ def summary(result: dict) -> dict:
         "max_s": max(seconds),
         "spikes": mean_spikes,
         "rate_hz": mean_spikes / cells / (case["steps"] * case["dt"]) * 1000,
-        "ns_per_spike_synapse": median / max(mean_spikes * case["fan_in"], 1) * 1e9,
+        # the first steps of a rollout, starting from rest, have fewer spikes than the rest
+        "ns_per_spike_synapse": None
+        if scale > 1
+        else median / max(mean_spikes * case["fan_in"], 1) * 1e9,
         "peak_mb": max(run["peak_mb"] for run in result["runs"]),
     }
 
@@ -66,7 +71,7 @@ def row(x: dict) -> str:
         return f"| {name} | {neuron} | | | | | | | | {x['error']} |\n"
     remark = x.get("remark", "")
     if x["steps_run"] < x["case"]["steps"]:
-        cut = f"cut: measured over {x['steps_run']} steps and scaled; memory is of those"
+        cut = f"cut: measured over {x['steps_run']} steps and scaled; memory and Hz are of those"
         remark = "; ".join(filter(None, [remark, cut]))
     share = x.get("roofline")
     cells = [
@@ -77,10 +82,27 @@ def row(x: dict) -> str:
     return "| " + " | ".join(cells) + " |\n"
 
 
+def overview(results: list[dict]) -> str:
+    """Times over ours of every program (rows) in every table (columns)."""
+    groups = dict.fromkeys(tuple(x["case"][k] for k in ("mode", "batch", "cells")) for x in results)
+    ratio = {
+        (x["program"], *(x["case"][k] for k in ("mode", "batch", "cells"))): x.get("ratio")
+        for x in results
+    }
+    short = {"forward": "fwd", "forward+backward": "fwd+bwd"}
+    heads = [f"{short[mode]} b{batch} {cells}" for mode, batch, cells in sorted(groups)]
+    lines = ["\nTime over that of v1builder's fused GLIF3 rollout, by mode, batch and cells:\n\n"]
+    lines.append("| program | " + " | ".join(heads) + " |\n|---|" + "---:|" * len(heads) + "\n")
+    for name in dict.fromkeys(x["program"] for x in results):
+        cells = [number(ratio.get((name, *group))) for group in sorted(groups)]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |\n")
+    return "".join(lines)
+
+
 def markdown(report: dict) -> str:
     """The page: machine, versions, one table per size, batch and mode."""
     results = report["results"]
-    lines = [report["text"]]
+    lines = [report["text"], "\n![seconds over cells](benchmarks.png)\n", overview(results)]
     groups = dict.fromkeys(tuple(x["case"][k] for k in ("cells", "batch", "mode")) for x in results)
     for cells, batch, mode in groups:
         members = [
@@ -138,6 +160,8 @@ def figure(results: list[dict], path: Path) -> None:
                 lw=2.2 if name.startswith("v1builder") else 1.2,
             )  # fmt: skip
         ax.set(xscale="log", yscale="log", title=f"{mode}, batch {batch}")
+        sizes = [x["case"]["cells"] for x in done]
+        ax.set_xlim(min(sizes) / 1.5, max(sizes) * 1.5)
         ax.set(xlabel="cells", ylabel="s for 500 ms of activity")
         ax.grid(alpha=0.3)
     fig.tight_layout(rect=(0, 0.14, 1, 1))
@@ -149,3 +173,13 @@ def figure(results: list[dict], path: Path) -> None:
     fig.legend(handles.values(), handles.keys(), loc="lower center", ncol=4, fontsize=7)
     fig.savefig(path, dpi=110)
     plt.close(fig)
+
+
+def write(report: dict, out: Path) -> None:
+    (out / "benchmarks.md").write_text(markdown(report))
+    figure(report["results"], out / "benchmarks.png")
+
+
+if __name__ == "__main__":
+    source = Path(sys.argv[1])
+    write(json.loads(source.read_text()), source.parent)
