@@ -10,6 +10,9 @@ past is kept in one buffer, so a movie may come in pieces and be of any length.
 
 import warnings
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -26,6 +29,8 @@ from v1builder.schema.errors import ConfigError
 
 #: Subunits convolved at a time, so that their spectra stay in the cache.
 _CHUNK = 256
+#: Torch computes a sparse product in one thread, so the fields are cut into parts for several.
+_FIELD_PARTS = 4
 #: Frames of one sparse product; the pixels of more would not stay in the cache.
 _FRAMES = 64
 
@@ -81,7 +86,9 @@ class LGN:
         rows = np.arange(len(nodes)) if active is None else np.asarray(active, dtype=np.int64)
         parts = subunits(nodes, rows)
         self.active = torch.as_tensor(rows, device=self.device)
-        self._fields = self._sparse(receptive_fields(parts.x, parts.y, parts.size, self.raster))
+        fields = receptive_fields(parts.x, parts.y, parts.size, self.raster)
+        bounds = np.linspace(0, len(parts.x), _FIELD_PARTS + 1).astype(np.int64)
+        self._fields = [self._sparse(fields[a:b]) for a, b in pairwise(bounds)]
         self._kernels = self._tensor(resample(parts.kernels, dt))
         n_lags = self._kernels.shape[1]
         self._block_steps = _fast_length(2 * n_lags) - n_lags + 1
@@ -164,8 +171,10 @@ class LGN:
                 tuple(frames.shape),
                 f"give frames of {self.raster.shape[0]} rows and {self.raster.shape[1]} columns",
             )
-        for part in frames.flatten(1).split(_FRAMES):
-            yield self._fields @ part.to(self._offset).T.contiguous()
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            for part in frames.flatten(1).split(_FRAMES):
+                pixels = part.to(self._offset).T.contiguous()
+                yield torch.cat(list(pool.map(partial(_product, other=pixels), self._fields)))
 
     def course_response(self, course: Tensor) -> Tensor:
         """Each time course [step, frame] through each subunit's kernel, [frame, step, subunit].
@@ -237,6 +246,10 @@ class LGN:
         for spectra in self._kept:
             yield first, spectra
             first += len(spectra)
+
+
+def _product(matrix: Tensor, other: Tensor) -> Tensor:
+    return matrix @ other
 
 
 def _fast_length(n: int) -> int:
