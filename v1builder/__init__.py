@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from v1builder.calibrate import calibrate
     from v1builder.characterize import characterize
     from v1builder.experiments import compare
-    from v1builder.stores import fetch
     from v1builder.load import load_network
     from v1builder.model import V1Network, load
     from v1builder.pipeline import build
     from v1builder.report import write_report
     from v1builder.simulate import simulate
     from v1builder.sonata import validate
+    from v1builder.stores import fetch
     from v1builder.train import train
 
 # Loaded when first used, so that fetching and building need neither torch nor the time to import it.
