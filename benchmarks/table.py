@@ -155,7 +155,8 @@ def figure(results: list[dict], path: Path) -> None:
             ]
             glif = mine[0]["case"]["neuron"] == "glif3"
             ax.errorbar(
-                at, middle, spread, label=f"{name} ({'GLIF3' if glif else 'LIF'})", color=f"C{i % 10}",
+                at, middle, spread, label=name if "LIF" in name else f"{name}, {'GLIF3' if glif else 'LIF'}",
+                color=plt.get_cmap("tab20")(i % 10 * 2 + i // 10 % 2),
                 marker="o" if glif else "s", ls="-" if glif else "--", capsize=2, ms=4,
                 lw=2.2 if name.startswith("v1builder") else 1.2,
             )  # fmt: skip
@@ -182,4 +183,6 @@ def write(report: dict, out: Path) -> None:
 
 if __name__ == "__main__":
     source = Path(sys.argv[1])
-    write(json.loads(source.read_text()), source.parent)
+    stored = json.loads(source.read_text())
+    stored["results"] = with_ratios([summary(x) for x in stored["results"]])
+    write(stored, source.parent)
