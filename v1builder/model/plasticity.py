@@ -10,9 +10,10 @@ weight and a plastic one have the same resting amplitude whatever U is. (Files h
 weight/U.) tau_fac = 0 means no facilitation.
 
 u and x belong to a *site*: one source with all its edges of one synapse model, since nothing else
-distinguishes their histories. Relaxation is exact over a step. Several spikes of one source in one
-step release one after the other. A rollout starts at rest: u = 0 and x = 1 here, which is u = U, x = 1 in
-NEST, whose u is that of the next release.
+distinguishes their histories. Relaxation is exact over a step. A rollout starts at rest: u = 0 and x = 1
+here, which is u = U, x = 1 in NEST, whose u is that of the next release. Several spikes of one source in
+one step, which only an input can have, deliver their number times the release and change u and x once;
+NEST releases one after the other (at U = .5 two spikes give 1.75 releases there and 2 here).
 
 Sources: Markram, Wang & Tsodyks 1998, PNAS 95:5323; Maass & Markram 2002, Neural Networks 15:155
 (the order of the updates); the behaviour of NEST 3.10.
@@ -56,13 +57,7 @@ def step(
     p = plasticity
     u = u * p.P_fac
     x = 1 + (x - 1) * p.P_rec
-    total = torch.zeros_like(u)
-    left = spikes
-    while True:
-        once = left.clamp(max=1)
-        raised = u + p.U * (1 - u)
-        released = once * raised * x
-        total, u, x = total + released, u + once * (raised - u), x - released
-        left = left - once
-        if not (left > 0).any():
-            return total / p.U, u, x
+    raised = u + p.U * (1 - u)
+    released = raised * x
+    once = spikes.clamp(max=1)
+    return spikes * released / p.U, u + once * (raised - u), x - once * released
