@@ -4,26 +4,10 @@ import contextlib
 import json
 import shutil
 import signal
-import sys
 
 import pytest
 
-from v1builder.cli import _Bars, main
-
-
-@pytest.fixture
-def v1builder(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["v1builder", *(str(a) for a in arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as stopped:
-            code = stopped.code or 0
-        output = capsys.readouterr()
-        return code, " ".join(output.out.split()), " ".join(output.err.split())
-
-    return run
+from v1builder.cli import _Bars
 
 
 def test_fetch_and_build_from_the_store(v1builder, tmp_path):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_fused import TOLERANCE, Case, assert_close, outputs
+from test_fused import TOLERANCE, Case, assert_close, compare, outputs
 
 from v1builder.model import plasticity
 from v1builder.model.backends import _fused_forward, fused, reference
@@ -58,18 +58,6 @@ class PlasticCase(Case):
 
     def run(self, backend, **how):
         return super().run(backend, **{"plasticity": self.plasticity} | how)
-
-
-def compare(case: Case, **how):
-    expected, got = case.run(reference, **how), case.run(fused, **how)
-    assert expected.spikes.sum() > 20
-    assert torch.equal(got.spikes, expected.spikes)
-    assert torch.equal(got.state.refractory, expected.state.refractory)
-    tolerance = TOLERANCE[case.dtype]
-    assert_close(outputs(got), outputs(expected), tolerance)
-    gradients = case.gradients(expected)
-    assert all(bool(g.any()) for g in gradients.values())
-    assert_close(case.gradients(got), gradients, tolerance)
 
 
 @pytest.mark.parametrize("kind", SURROGATE_KINDS)
