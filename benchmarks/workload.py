@@ -19,6 +19,7 @@ TAU_M = 20.0  # ms; decay of a step 1 - dt/tau, the same in Euler's step of nors
 DECAY = 1 - DT / TAU_M
 V_TH = 20.0  # mV
 LIF_WEIGHT = 42.0  # mV, sum over the excitatory synapses of a cell if all were of mean weight
+COLUMN_RATES = {"lgn": 8.0, "bkg": 250.0}  # Hz; the LGN's mean over a drifting grating
 LIF_DRIVE = 0.9  # mV, scale of the background's synapses
 
 glif3 = network  # (n_cells, fan_in, n_receptors) -> arrays
@@ -44,6 +45,17 @@ def lif(n_cells: int, fan_in: int, seed: int = 0) -> dict[str, np.ndarray]:
         "drive_source": rng.integers(0, N_BACKGROUND, n_drive),
         "drive_target": np.repeat(np.arange(n_cells), BACKGROUND_SYNAPSES),
         "drive_weight": rng.lognormal(-0.1, 0.4, n_drive) * LIF_DRIVE,
+    }
+
+
+def column_inputs(
+    sizes: dict[str, int], n_steps: int, seed: int = 1
+) -> dict[str, np.ndarray]:
+    """Poisson spikes [time, unit] of the inputs of a built column, at `COLUMN_RATES`."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: rng.random((n_steps, size), dtype=np.float32) < COLUMN_RATES[name] * DT / 1000
+        for name, size in sizes.items()
     }
 
 
