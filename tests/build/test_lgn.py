@@ -224,6 +224,14 @@ def test_weight_gives_the_published_psp(tables, column, models, ports):
     np.testing.assert_allclose(weight * unit_psp * column.target_sizes / e4_size, 0.345, rtol=1e-12)
 
 
+def test_weight_refers_to_layer_4_where_the_network_has_none(tables, column, ports):
+    """Steps 6 and 8 measure sizes against an excitatory cell of layer 4, which is a published number."""
+    published = tables.populations
+    renamed = published.assign(synapse_class=published["synapse_class"].replace("e4", "e23"))
+    part = lgn_weights(column, renamed, tables.lgn_to_v1, ports, published)
+    np.testing.assert_array_equal(part, lgn_weights(column, published, tables.lgn_to_v1, ports))
+
+
 def test_a_population_the_rule_lacks(units, column, tables):
     rule = pd.DataFrame(tables.lgn_to_v1[tables.lgn_to_v1["population"] != "i5Sst"])
     with pytest.raises(DataError, match="i5Sst"):

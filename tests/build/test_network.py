@@ -66,6 +66,27 @@ def test_nodes_and_types(built, tables):
     assert len(read_nodes(built / "network/bkg_nodes.h5")) == 100
 
 
+def test_a_network_of_some_populations(tmp_path):
+    """Valid, with the cells that a whole column has of them; layer 4 lends its size, not its cells."""
+    recipe = parse_settings({"selection": {"populations": ["?23*"]}}, BuildRecipe, "recipe")
+    net = pipeline.build(tmp_path / "part", radius=40, seed=1, recipe=recipe)
+    whole = pipeline.build(tmp_path / "whole", radius=40, seed=1)
+    counts = {}
+    for name, folder in (("part", net), ("whole", whole)):
+        types = read_types(folder / "network/v1_node_types.csv", "node_type_id")
+        cells = read_nodes(folder / "network/v1_nodes.h5")
+        counts[name] = types.loc[cells.node_type_id, "pop_name"].value_counts()
+    assert set(counts["part"].index) == {"e23Cux2", "i23Vip", "i23Pvalb", "i23Sst"}
+    assert counts["part"].to_dict() == counts["whole"][counts["part"].index].to_dict()
+    weights = {}
+    for name, folder in (("part", net), ("whole", whole)):
+        edges = read_edges(folder / "network/lgn_v1_edges.h5")
+        weights[name] = np.asarray(edges.attributes["syn_weight"])
+    assert 0.5 < np.median(weights["part"]) / np.median(weights["whole"]) < 2
+    recorded = json.loads((net / "provenance.json").read_text())
+    assert recorded["recipe"]["selection"]["populations"] == ["?23*"]
+
+
 def test_cell_models_have_the_kinetics_of_every_port(built, tables):
     types = read_types(built / "network/v1_node_types.csv", "node_type_id")
     kinetics = tables.synapse_kinetics.set_index(["pre_synapse_class", "post_synapse_class"])

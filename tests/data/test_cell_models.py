@@ -235,16 +235,66 @@ def test_models_of_other_levels(store: Store, level: int) -> None:
 def test_a_level_with_too_few_models_says_which_populations(store: Store) -> None:
     with pytest.raises(DataError) as caught:
         cell_models(store, SelectionRule(glif_level=2))
-    assert "population 'i23Vip' has no cell model" in str(caught.value)
+    (problem,) = caught.value.problems
+    assert "populations have no cell model" in problem.what
+    assert "GLIF level 2" in problem.where
+    assert "i23Vip" in problem.got
 
 
 def test_population_without_models(store: Store) -> None:
     with pytest.raises(DataError) as caught:
         cell_models(store, SelectionRule(borrow={"e4other": ("e4Rorb",)}))
-    assert [problem.what for problem in caught.value.problems] == [
-        "population 'i5Vip' has no cell model",
-        "population 'i6Vip' has no cell model",
-    ]
+    (problem,) = caught.value.problems
+    assert (problem.what, problem.got) == ("2 populations have no cell model", "i5Vip, i6Vip")
+
+
+def test_layer_4_alone(store: Store) -> None:
+    """Other populations need no layers, and still lend: i6Vip has the models it has in a whole column."""
+    rule = SelectionRule(populations=("?4*",), layers={"VisL4": ("4",)})
+    models = cell_models(store, rule)
+    whole = cell_models(store)
+    of_layer = whole[whole["population"].str[1] == "4"]
+    assert of_layer["population"].nunique() == 7
+    pd.testing.assert_frame_equal(models, of_layer.reset_index(drop=True))
+    lent = cell_models(store, SelectionRule(populations=("i6Vip",)))
+    assert set(lent["borrowed_from"]) == {"i23Vip", "i4Vip"}
+    assert len(lent) == 11
+
+
+def test_another_area_with_the_first_as_fallback(store: Store) -> None:
+    """A population with VISl models has these alone; the others say where theirs are from."""
+    rule = SelectionRule(area="VISl", fallback_areas=("VISp",))
+    models = cell_models(store, rule)
+    area = store.specimens.set_index("specimen_id")["area"]
+    assert models["population"].nunique() == 22
+    own = models[models["borrowed_from"] == ""]
+    assert set(own["population"]) == {
+        "i23Vip", "e4Scnn1a", "i4Pvalb", "i4Sst", "e5ET", "i5Pvalb", "i5Sst",
+    }  # fmt: skip
+    assert set(area[own["specimen_id"]]) == {"VISl"}
+    assert set(own["bkg_weight_source"].str.split().str[:2].str.join(" ")) == {"median of"}
+    elsewhere = models[models["borrowed_from"] == "VISp"]
+    assert set(area[elsewhere["specimen_id"]]) == {"VISp"}
+    assert set(elsewhere["bkg_weight_source"]) == {"published"}
+    assert not set(own["population"]) & set(elsewhere["population"])
+
+
+@pytest.mark.parametrize(
+    ("rule", "nearest"),
+    [
+        (SelectionRule(area="visl"), "did you mean 'VISl'"),
+        (SelectionRule(fallback_areas=("Visp",)), "did you mean 'VISp'"),
+        (SelectionRule(populations=("e4rorb",)), "did you mean 'e4Rorb'"),
+        (SelectionRule(populations=("L4*",)), "choose one of: i1Htr3a"),
+    ],
+)
+def test_a_name_that_does_not_exist_is_one_error(
+    store: Store, rule: SelectionRule, nearest: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        cell_models(store, rule)
+    (problem,) = caught.value.problems
+    assert nearest in problem.fix
 
 
 def test_borrowing_from_an_unknown_population(store: Store) -> None:

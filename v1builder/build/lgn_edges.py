@@ -171,11 +171,19 @@ class LGNSampler:
 
 
 def lgn_weights(
-    cells: Cells, populations: pd.DataFrame, lgn_to_v1: pd.DataFrame, ports: Receptors
+    cells: Cells,
+    populations: pd.DataFrame,
+    lgn_to_v1: pd.DataFrame,
+    ports: Receptors,
+    published: pd.DataFrame | None = None,
 ) -> NDArray[np.float64]:
-    """Weight per LGN synapse of every V1 cell: [n], pA (step 8)."""
+    """Weight per LGN synapse of every V1 cell: [n], pA (step 8).
+
+    `published` is the whole populations table, where `populations` is a part without layer 4.
+    """
     psp = _by_population(populations, lgn_to_v1)["psp_mV"].to_numpy(dtype=np.float64)
-    layer_4 = populations[populations["synapse_class"] == "e4"].iloc[0]
+    published = populations if published is None else published
+    layer_4 = published[published["synapse_class"] == "e4"].iloc[0]
     size = layer_4["nsyn_lognorm_scale"] * np.exp(layer_4["nsyn_lognorm_shape"] ** 2 / 2)
     unit_psp = ports.unit_psp[:, SYNAPSE_CLASSES.index("exc")]
     return psp[cells.population_index] / unit_psp[cells.type_index] * size / cells.target_sizes

@@ -101,6 +101,7 @@ class _Plan:
     tables: Tables
     recipe: BuildRecipe
     seed: int
+    populations: pd.DataFrame
     models: pd.DataFrame
     ports: Receptors
     cells: Cells
@@ -111,7 +112,7 @@ class _Plan:
 
     def resting_release(self) -> NDArray[np.float64]:
         """[p, m] release u x of a spike from rest: U, or 1 where synapses are static."""
-        pre = self.tables.populations["synapse_class"]
+        pre = self.populations["synapse_class"]
         post = self.models["synapse_class"]
         if self.plasticity is None:
             return np.ones((len(pre), len(post)))
@@ -195,13 +196,16 @@ def _plan(
     seed: int,
     plasticity: pd.DataFrame | None,
 ) -> _Plan:
-    populations = tables.populations
+    chosen = recipe.selection.chosen(list(tables.populations["population"]))
+    in_network = tables.populations["population"].isin(chosen)
+    populations = pd.DataFrame(tables.populations[in_network]).reset_index(drop=True)
     models = build_models(cell_models, populations)
     ports = receptors(tables.synapse_kinetics, models)
     return _Plan(
         tables=tables,
         recipe=recipe,
         seed=seed,
+        populations=populations,
         models=models,
         ports=ports,
         cells=place_cells(populations, models["population"], radius, seed, recipe.cells),
@@ -263,7 +267,7 @@ def _write_recurrent(folder: Path, plan: _Plan, report: Progress, threads: int) 
             writer.write(source, target, types, syn_weight=weight, nsyns=ones)
             report("edges v1 -> v1", done, n)
     template = STATIC if plan.plasticity is None else TSODYKS
-    types = recurrent_edge_types(plan.tables.populations, plan.models, plan.ports, template)
+    types = recurrent_edge_types(plan.populations, plan.models, plan.ports, template)
     _write_edge_types(folder, V1, types)
     return writer.n_edges
 
@@ -273,9 +277,9 @@ def _write_lgn(folder: Path, plan: _Plan, report: Progress, threads: int) -> int
     tables = plan.tables
     key = stream_key(plan.seed, Purpose.LGN_EDGES)
     sampler = LGNSampler(
-        plan.units, cells, tables.populations, tables.lgn_to_v1, plan.recipe.lgn, key
+        plan.units, cells, plan.populations, tables.lgn_to_v1, plan.recipe.lgn, key
     )
-    weight = lgn_weights(cells, tables.populations, tables.lgn_to_v1, plan.ports)
+    weight = lgn_weights(cells, plan.populations, tables.lgn_to_v1, plan.ports, tables.populations)
     with _edge_writer(folder, LGN, len(plan.units), n) as writer:
         for done, edges in in_order(sampler.sample, n, threads):
             target = edges.target

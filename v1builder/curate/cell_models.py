@@ -42,7 +42,8 @@ def cell_models(store: Store, rule: SelectionRule | None = None) -> pd.DataFrame
         rule: selection and borrowing; None for the published rule.
 
     Returns:
-        Columns population; specimen_id; borrowed_from (population, or "" for its own models);
+        Columns population; specimen_id; borrowed_from (population, or fallback area, or "" for its
+        own models);
         C_m (pF), g (nS), E_L, V_th, V_reset (mV), t_ref (ms); asc_amps_0/1 (pA), asc_decay_0/1
         (rates, 1/ms), asc_r_0/1 (1); the `THRESHOLD_PARAMETERS`; bkg_weight (pA) and
         bkg_weight_source: "published", "borrowed from <population>" (the specimen's published weight
@@ -51,8 +52,8 @@ def cell_models(store: Store, rule: SelectionRule | None = None) -> pd.DataFrame
         then by specimen.
 
     Raises:
-        ConfigError: the rule names an unknown population.
-        DataError: a population has no cell model, or a model lacks a parameter.
+        ConfigError: the rule names an unknown population or area.
+        DataError: a population of the network has no cell model, or a model lacks a parameter.
     """
     rule = SelectionRule() if rule is None else rule
     models = _borrow(select_cell_models(store, rule), store, rule)
@@ -86,25 +87,30 @@ def _borrow(selected: pd.DataFrame, store: Store, rule: SelectionRule) -> pd.Dat
     ]
     raise_if_any(problems, ConfigError)
     own = {str(name): rows for name, rows in selected.groupby("population", sort=False)}
-    parts = []
-    for name in names:
+    parts, without = [], []
+    for name in rule.chosen(names):
         lenders = [name] if name in own else rule.borrow.get(name, ())
         found = [own[lender].assign(borrowed_from=lender) for lender in lenders if lender in own]
-        if not found:
-            problems.append(
-                Problem(
-                    f"population '{name}' has no cell model",
-                    "selection rule",
-                    f"borrows from {', '.join(lenders)}" if lenders else "borrows from none",
-                    "loosen the rule, or let it borrow from a population that has models",
-                )
-            )
-            continue
-        parts.append(pd.concat(found).assign(population=name))
-    raise_if_any(problems, DataError)
+        if found:
+            parts.append(pd.concat(found).assign(population=name))
+        else:
+            without.append(f"{name} (borrows from {', '.join(lenders)})" if lenders else name)
+    if without:
+        raise DataError.of(
+            f"{len(without)} populations have no cell model"
+            if len(without) > 1
+            else "a population has no cell model",
+            f"recipe, selection: area {rule.area}, GLIF level {rule.glif_level}, explained variance "
+            f"above {rule.explained_variance_min:g}",
+            ", ".join(without),
+            "lower explained_variance_min, name fallback_areas, let them borrow "
+            "(borrow.<population> = [...]), or leave them out (populations = [...])",
+        )
     models = pd.concat(parts, ignore_index=True)
-    models.loc[models["borrowed_from"] == models["population"], "borrowed_from"] = ""
-    return models
+    at_home = models["borrowed_from"] == models["population"]
+    elsewhere = models["area"] != rule.area
+    models.loc[at_home, "borrowed_from"] = models["area"].where(elsewhere, "")
+    return models.drop(columns="area")
 
 
 def _glif_parameters(store: Store, level: int) -> pd.DataFrame:
@@ -139,9 +145,11 @@ def _with_background_weight(models: pd.DataFrame, store: Store) -> pd.DataFrame:
     for row in store.population_cell_models.to_dict(orient="records"):
         published[row["population"], row["specimen_id"]] = row["bkg_syn_weight_pA"]
         of_population.setdefault(row["population"], []).append(row["bkg_syn_weight_pA"])
+    populations = set(store.populations["population"])  # a lender can be an area, too
     weights, origins = [], []
     for row in models.to_dict(orient="records"):
-        home = row["borrowed_from"] or row["population"]
+        lender = row["borrowed_from"]
+        home = lender if lender in populations else row["population"]
         weight = published.get((home, row["specimen_id"]))
         if weight is None:
             weight, origin = (
@@ -149,7 +157,7 @@ def _with_background_weight(models: pd.DataFrame, store: Store) -> pd.DataFrame:
                 f"median of {home}",
             )
         else:
-            origin = f"borrowed from {home}" if row["borrowed_from"] else "published"
+            origin = "published" if home == row["population"] else f"borrowed from {home}"
         weights.append(weight)
         origins.append(origin)
     return models.assign(bkg_weight=weights, bkg_weight_source=origins)

@@ -2,14 +2,17 @@
 
 For each population, the specimens of the right area and layer whose line, reporter and me-type fit,
 that the published model does not exclude, and whose GLIF model explains enough variance of a noise
-stimulus that the fit did not see. On the snapshot this gives the 165 published cell models of which
-the snapshot has the GLIF parameters.
+stimulus that the fit did not see. A population that finds nothing looks in the fallback areas.
+On the snapshot this gives the 165 published cell models of which the snapshot has the GLIF parameters.
 """
+
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import pandas as pd
 
 from v1builder.curate.store import Store
-from v1builder.schema.errors import DataError, Problem, raise_if_any
+from v1builder.schema.errors import ConfigError, DataError, Problem, raise_if_any, unknown_name
 from v1builder.schema.recipe import SelectionRule
 
 
@@ -33,13 +36,26 @@ def select_cell_models(store: Store, rule: SelectionRule | None = None) -> pd.Da
         rule: None for the published rule.
 
     Returns:
-        Columns population and specimen_id, in the order of the populations table, then by specimen.
+        Columns population, specimen_id and area, in the order of the populations table, then by
+        specimen. Populations that the rule does not choose are among them where they have a model:
+        others may borrow it.
 
     Raises:
-        DataError: a population lies in a layer, or a specimen fits two populations, of which the
-            rule says nothing.
+        ConfigError: the rule names an area that no specimen is from.
+        DataError: a chosen population lies in a layer, or a specimen fits two populations, of which
+            the rule says nothing.
     """
     rule = SelectionRule() if rule is None else rule
+    areas = (rule.area, *rule.fallback_areas)
+    known = sorted(set(store.specimens["area"]))
+    raise_if_any(
+        [
+            unknown_name("area", area, known, "recipe, selection")
+            for area in areas
+            if area not in known
+        ],
+        ConfigError,
+    )
     glif = store.glif_models
     level = glif["glif_level"] == rule.glif_level
     # NaN where the level has no such term.
@@ -48,7 +64,7 @@ def select_cell_models(store: Store, rule: SelectionRule | None = None) -> pd.Da
         glif.set_index("specimen_id")["explained_variance_noise2"][level.to_numpy()]
     )
     specimens = store.specimens.sort_values(by="specimen_id")
-    fits = specimens["area"] == rule.area
+    fits = specimens["area"].isin(areas)
     fits &= specimens["excluded_because"].isna()
     explained_by = pd.Series(specimens["specimen_id"]).map(
         explained
@@ -57,8 +73,11 @@ def select_cell_models(store: Store, rule: SelectionRule | None = None) -> pd.Da
     specimens = pd.DataFrame(specimens[fits])
 
     parts, problems = [], []
+    in_network = rule.chosen(list(store.populations["population"]))
     for population in store.populations.to_dict("records"):
         if population["location"] not in rule.layers:
+            if population["population"] not in in_network:
+                continue
             problems.append(
                 Problem(
                     f"the selection rule names no layer for '{population['location']}'",
@@ -68,24 +87,33 @@ def select_cell_models(store: Store, rule: SelectionRule | None = None) -> pd.Da
                 )
             )
             continue
-        chosen = specimens["layer"].isin(rule.layers[population["location"]])
-        lines = _words(population["select_cre_lines"])
-        if lines:
-            line = specimens["transgenic_line"]
-            chosen &= pd.Series([any(word in name for word in lines) for name in line], line.index)
-        if isinstance(population["select_reporter"], str):
-            chosen &= specimens["reporter_status"] == population["select_reporter"]
-        types = _words(population["select_me_types"])
-        if types:
-            chosen &= _matches_type(specimens, types)
-        found = specimens.loc[chosen, ["specimen_id"]]
+        found = _members(specimens, population, rule.layers[population["location"]])
+        area = next((one for one in areas if one in set(found["area"])), rule.area)
+        found = found.loc[found["area"] == area, ["specimen_id", "area"]]
         parts.append(found.assign(population=population["population"]))
     raise_if_any(problems, DataError)
     selected = pd.DataFrame(
-        pd.concat(parts, ignore_index=True), columns=["population", "specimen_id"]
+        pd.concat(parts, ignore_index=True), columns=["population", "specimen_id", "area"]
     )
     _check_one_population(selected)
     return selected
+
+
+def _members(
+    specimens: pd.DataFrame, population: Mapping[Hashable, Any], layers: tuple[str, ...]
+) -> pd.DataFrame:
+    """Specimens of all areas whose layer, line, reporter and type are those of a population."""
+    chosen = specimens["layer"].isin(layers)
+    lines = _words(population["select_cre_lines"])
+    if lines:
+        line = specimens["transgenic_line"]
+        chosen &= pd.Series([any(word in name for word in lines) for name in line], line.index)
+    if isinstance(population["select_reporter"], str):
+        chosen &= specimens["reporter_status"] == population["select_reporter"]
+    types = _words(population["select_me_types"])
+    if types:
+        chosen &= _matches_type(specimens, types)
+    return pd.DataFrame(specimens[chosen])
 
 
 def _check_one_population(selected: pd.DataFrame) -> None:

@@ -4,11 +4,14 @@ Sources of the numbers: Billeh et al. 2020 (Neuron 106:388) and the Allen Instit
 followed it. Everything that differs between populations or classes is data, not recipe.
 """
 
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from v1builder.schema.config import Settings
+from v1builder.schema.errors import ConfigError, raise_if_any, unknown_name
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -34,7 +37,11 @@ class SelectionRule(Settings):
     """Which specimens stand for which V1 population. The defaults are the published model.
 
     Attributes:
+        populations: of the network, by name or pattern (`"?4*"` is layer 4 alone); all if empty. Those
+            left out are missing as sources of input, too.
         area: cortical area of the specimens.
+        fallback_areas: for a population that selects nothing in `area`, areas to look in, in this
+            order. Its models then say so (`borrowed_from` is the area).
         explained_variance_min: least explained variance of the second noise stimulus, exclusive.
         glif_level: level of the GLIF model that must explain it, and that the cells get. Fits whose
             reset multiplies the voltage by a factor outside [0, 1], which no simulator accepts, do
@@ -42,14 +49,34 @@ class SelectionRule(Settings):
         layers: layers of the specimens for each `location` of a population. Layer 6b is left out:
             all 37 published cell models of layer 6 come from 6a, and the one specimen of 6b that
             would pass the other criteria (522147522) is not among the published ones.
-        borrow: for a population that selects nothing, the populations whose models it uses.
+        borrow: for a population that selects nothing in any of the areas, the populations whose
+            models it uses.
     """
 
+    populations: tuple[str, ...] = ()
     area: str = "VISp"
+    fallback_areas: tuple[str, ...] = ()
     explained_variance_min: Annotated[float, Field(le=1)] = 0.7
     glif_level: Annotated[int, Field(ge=1, le=5)] = 3
     layers: dict[str, tuple[str, ...]] = _LAYERS
     borrow: dict[str, tuple[str, ...]] = _BORROW
+
+    def chosen(self, names: Sequence[str]) -> list[str]:
+        """Those of all population names that the network has, in their order.
+
+        Raises:
+            ConfigError: something in `populations` fits no name.
+        """
+        raise_if_any(
+            [
+                unknown_name("population", pattern, names, "recipe, selection.populations")
+                for pattern in self.populations
+                if not any(fnmatchcase(name, pattern) for name in names)
+            ],
+            ConfigError,
+        )
+        patterns = self.populations or ("*",)
+        return [n for n in names if any(fnmatchcase(n, pattern) for pattern in patterns)]
 
 
 class CellRecipe(Settings):
