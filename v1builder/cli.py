@@ -1,26 +1,23 @@
 """The command line: one command per stage. Each prints what it does, and says how to fix what is wrong."""
 
 import os
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.table import Table
 
 from v1builder.schema.errors import ConfigError, NetworkError, V1BuilderError
+from v1builder.terminal import (
+    Bars,
+    console,
+    errors,
+    show_differences,
+    show_sources,
+    show_store,
+    show_table,
+)
 
 # torch, pandas and numba take seconds to import, so each command imports what it needs itself.
 
@@ -30,69 +27,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Published Allen Institute data on mouse V1 -> SONATA network -> trainable PyTorch network.",
 )
-console = Console()
-errors = Console(stderr=True)
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to write. Must not exist, or be empty.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there, once done.")]
 Net = Annotated[Path, typer.Argument(help="Folder of a network (holds circuit_config.json).")]
 ExperimentFile = Annotated[Path, typer.Argument(help="Experiment, a TOML file.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")]
-
-
-class _Bars:
-    """Progress bars, one per stage; a heading closes those above it.
-
-    An instance is a context manager and a progress callback (stage, done, total). It also sees to
-    Ctrl-C: Python drops a KeyboardInterrupt that falls into a destructor or weak reference callback,
-    of which h5py has many, so it is remembered and raised again at the next sign of progress.
-    """
-
-    def __init__(self) -> None:
-        self._interrupted = False
-        self._begin()
-
-    def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
-        self._interrupted = True
-        raise KeyboardInterrupt
-
-    def _begin(self) -> None:
-        columns = (
-            TextColumn("  {task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        self._progress = Progress(*columns, console=console)
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> "_Bars":
-        self._previous = signal.signal(signal.SIGINT, self._interrupt)
-        self._progress.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
-        self._progress.stop()
-        signal.signal(signal.SIGINT, self._previous)
-        if kind is KeyboardInterrupt:
-            errors.print(
-                "interrupted; nothing half-written is left. "
-                "Run the same command again (train: with --resume)."
-            )
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if self._interrupted:
-            raise KeyboardInterrupt
-        if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(escape(stage), total=total)
-        self._progress.update(self._tasks[stage], completed=done, total=total)
-
-    def heading(self, title: str, command: str) -> None:
-        """Begin a part of the work; `command` is what would run it alone."""
-        self._progress.stop()
-        console.print(f"\n[bold]{escape(title)}[/]   [dim]{escape(command)}[/]", highlight=False)
-        self._begin()
-        self._progress.start()
 
 
 @app.command()
@@ -114,6 +54,9 @@ def fetch(
         list[str] | None,
         typer.Option(help="SOURCE=ADDRESS of a mirror, in place of the published."),
     ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Leave out models without a parameter file.")
+    ] = False,
     diff: Annotated[
         tuple[str, str] | None,
         typer.Option("--diff", help="Compare two stores (or 'snapshot') instead of fetching."),
@@ -124,12 +67,19 @@ def fetch(
     from v1builder import stores
 
     if diff is not None:
-        _show_differences(*diff, out)
+        show_differences(*diff, out)
         return
     if out is None:
         raise ConfigError.of("no folder for the store", "fetch, --out", fix="pass --out FOLDER")
+    live_only = {
+        "select": select, "pins": pins, "service": service, "allow-missing": allow_missing
+    }  # fmt: skip
+    used = ", ".join(f"--{name}" for name, value in live_only.items() if value)
+    if used and source != stores.LIVE:
+        fix = "add --source live, or leave them out"
+        raise ConfigError.of("these options are for live sources", "fetch", used, fix)
     mirrors = {name: address for name, _, address in (one.partition("=") for one in service or ())}
-    with _Bars() as progress:
+    with Bars() as progress:
         stores.fetch(
             out,
             source=source,
@@ -138,24 +88,11 @@ def fetch(
             select=select or stores.LIVE_SOURCES,
             pins=pins,
             services=mirrors,
+            allow_missing=allow_missing,
         )
-    left_out = out / "extra" / "left_out.csv"
-    if source == stores.LIVE and left_out.is_file():
-        n_left_out = len(left_out.read_text(encoding="utf-8").splitlines()) - 1
-        console.print(f"specimens and models left out, with the reason: {n_left_out} ({left_out})")
+    if source == stores.LIVE:
+        show_store(out)
     console.print(f"store: {out}")
-
-
-def _show_differences(before: str, after: str, out: Path | None) -> None:
-    from v1builder.curate.compare import compare_stores, differences_frame, summary
-    from v1builder.schema.files import write_text
-
-    found = compare_stores(*(None if one == "snapshot" else one for one in (before, after)))
-    for line in summary(found):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    if out is not None:
-        write_text(out, differences_frame(found).to_csv(index=False))
-        console.print(f"all of them: {out}")
 
 
 @app.command()
@@ -174,7 +111,7 @@ def build(
     """Build a V1 column with its LGN and background as a SONATA network."""
     from v1builder import pipeline
 
-    with _Bars() as progress:
+    with Bars() as progress:
         pipeline.build(
             out,
             radius=radius,
@@ -199,33 +136,27 @@ def validate(net: Net) -> None:
 
 
 @app.command()
-def info(net: Net) -> None:
-    """Say what is in a network: populations, cells, edges, models, sources, citations."""
+def info(
+    net: Annotated[Path, typer.Argument(help="Folder of a network, or of a store.")],
+) -> None:
+    """Say what is in a network or a store: cells, models, tables, sources, citations."""
     from v1builder.load import load_network
     from v1builder.report.inventory import take_inventory
 
+    if (net / "tables").is_dir():
+        show_store(net, sources=True)
+        return
     network = load_network(net)
     inventory = take_inventory(network)
-    for title, frame in (("Populations", inventory.populations), ("Edges", inventory.edges)):
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-        for name in frame.columns:
-            table.add_column(name, justify="left" if frame[name].dtype == object else "right")
-        for row in frame.itertuples(index=False):
-            table.add_row(
-                *(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row)
-            )
-        console.print(table)
-        console.print()
+    show_table(inventory.populations, "Populations")
+    show_table(inventory.edges, "Edges")
     console.print("Built with", inventory.settings)
     for sentence in network.provenance.get("defaults", []):
         console.print(f"[yellow]default:[/] {escape(sentence)}", highlight=False)
-    console.print("\nSources (cite them):")
-    for source in inventory.sources:
-        console.print(f"  - {source.get('citation', source)}", highlight=False)
-        if source.get("licence"):
-            taken = f", taken {source['retrieved']}" if source.get("retrieved") else ""
-            text = f"{source.get('version', '')}{taken}. {source['licence']}"
-            console.print(f"    [dim]{escape(text)}[/dim]", highlight=False)
+    for sentence in inventory.notes:
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    console.print()
+    show_sources(inventory.sources)
 
 
 @app.command()
@@ -236,7 +167,7 @@ def simulate(
     """Run a SONATA simulation config; spikes and reports go where it says."""
     from v1builder.simulate import simulate as run
 
-    with _Bars() as progress:
+    with Bars() as progress:
         result = run(config, backend=backend, progress=progress)
     console.print(f"output: {result}")
 
@@ -265,7 +196,7 @@ def calibrate(
     from v1builder.calibrate import calibrate as run
     from v1builder.report.operating_point import sentences
 
-    with _Bars() as progress:
+    with Bars() as progress:
         run(
             net,
             out,
@@ -289,7 +220,7 @@ def characterize(net: Net, out: Out, overwrite: Overwrite = False) -> None:
     """Measure rheobase, f-I curves, PSPs and connection statistics, against data and the rule."""
     from v1builder.characterize import characterize as run
 
-    with _Bars() as progress:
+    with Bars() as progress:
         page = run(net, out, overwrite=overwrite, progress=progress)
     console.print(f"page: {page}")
 
@@ -310,7 +241,7 @@ def train(
     from v1builder.train import train as run
     from v1builder.train.parallel import is_first
 
-    with _Bars() as progress:
+    with Bars() as progress:
         result = run(
             load_experiment(experiment),
             out,
@@ -336,7 +267,7 @@ def compare(
     from v1builder.experiments import compare as run
     from v1builder.train import load_experiment
 
-    with _Bars() as progress:
+    with Bars() as progress:
         run(load_experiment(experiment), out, engine=engine, progress=progress)
     console.print(f"comparison: {out / 'comparison.json'}")
 
@@ -365,7 +296,7 @@ def verify(
     from v1builder.verify import verify as run
     from v1builder.verify.table import shown
 
-    with _Bars() as progress:
+    with Bars() as progress:
         rows = run(out, select=select or (), slow=not fast, overwrite=overwrite, progress=progress)
     console.print(shown(rows))
     console.print(f"table: {out / 'agreement.md'}")
@@ -378,7 +309,7 @@ def demo(out: Out = Path("demo"), overwrite: Overwrite = False) -> None:
     """The whole way on a laptop: fetch, build, validate, train, ablate, compare, report."""
     from v1builder.demo import run_demo
 
-    with _Bars() as progress:
+    with Bars() as progress:
         page = run_demo(out, overwrite=overwrite, heading=progress.heading, progress=progress)
     console.print(f"\nThe report: {page}")
 

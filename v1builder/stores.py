@@ -8,6 +8,7 @@ A live store is the snapshot's tables with those replaced that the selected serv
 
 plus further tables in `extra/`, the raw answers in `raw/`, `pins.toml` and the references. Tables are
 made anew from the raw files by every run, offline where nothing is missing, so they follow the code.
+A run that selects other sources than the one before adds them.
 """
 
 import hashlib
@@ -40,6 +41,8 @@ from v1builder.schema.provenance import provenance
 
 LIVE = "live"
 LIVE_SOURCES = ("cell_types", "synaptic_physiology", "neuropixels")
+#: Where the provenance of the run before waits while a store is made anew.
+_UNFINISHED = "raw/provenance-before.json"
 Progress = Callable[[str, int, int], None]
 
 
@@ -52,6 +55,7 @@ def fetch(
     select: Sequence[str] = LIVE_SOURCES,
     pins: Path | str | None = None,
     services: Mapping[str, str] | None = None,
+    allow_missing: bool = False,
     transfer: Any = None,
 ) -> Path:
     """Make a store: `tables/<name>.csv`, each with its SHA-256 in `provenance.json`.
@@ -62,9 +66,10 @@ def fetch(
         source: "snapshot", the tables shipped with the package, or "live".
         overwrite: replace what is in `out`; downloaded files stay.
         progress: called with (stage, done, total).
-        select: live sources to use.
+        select: live sources to use, beside those that the store already has (unless `overwrite`).
         pins: TOML file with the hashes that downloads must have; `pins.toml` of another store.
         services: base address by live source, in place of the published ones.
+        allow_missing: leave out models whose parameter file cannot be had, instead of failing.
         transfer: `v1builder.fetch.transfer.Transfer`, how to download.
 
     Returns:
@@ -90,8 +95,11 @@ def fetch(
         transfer=transfer,
         services=services,
         pins=pins,
+        allow_missing=allow_missing,
         progress=progress,
-        then=lambda archive: _make_tables(out, manifests, select, archive),
+        then=lambda archive: _make_tables(
+            out, manifests, select, archive, {} if overwrite else _before(out)
+        ),
     )
     return out
 
@@ -110,16 +118,46 @@ def _check_place(out: Path, overwrite: bool) -> None:
     )
 
 
+def _before(out: Path) -> dict[str, Any]:
+    """What an earlier run recorded: "live" of its provenance by live source."""
+    from v1builder.fetch.live import MANIFEST_OF
+
+    for path in (out / "provenance.json", out / _UNFINISHED):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            of_manifest = {source["name"]: source for source in record["sources"]}
+            return {name: of_manifest[MANIFEST_OF[name]][LIVE] for name in record.get("select", ())}
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StorageError.of(
+                "the provenance of the store is damaged",
+                path,
+                repr(error),
+                "choose another --out, or pass --overwrite: downloaded files stay",
+            ) from None
+    return {}
+
+
 def _make_tables(
-    out: Path, manifests: Sequence[Manifest], select: Sequence[str], archive: Any
+    out: Path,
+    manifests: Sequence[Manifest],
+    select: Sequence[str],
+    archive: Any,
+    before: Mapping[str, Any],
 ) -> None:
     """Tables, extra tables, pins, references and provenance from the raw files."""
     from v1builder.fetch.live import MANIFEST_OF, pins_text
 
+    for name in before:
+        if name not in select:
+            archive.verify(f"{name}/", f"run the same command with --select {name}")
+    select = [name for name in LIVE_SOURCES if name in select or name in before]
     snapshot = read_store()
     tables, origin, extra = _live_tables(out / "raw", snapshot, manifests, select)
     record_file = out / "provenance.json"
-    record_file.unlink(missing_ok=True)  # from here to the end this is not a store
+    if record_file.exists():  # from here to the end this is not a store
+        record_file.replace(out / _UNFINISHED)
     schemas, package = table_schemas(tuple(manifests)), manifest_folder()
     written: dict[str, dict[str, Any]] = {}
     with atomic_folder(out / "tables", overwrite=True) as folder:
@@ -140,13 +178,14 @@ def _make_tables(
             table |= written.get(name, {}) | {"from": origin.get(name, "snapshot")}
         if manifest.name in live:
             name = live[manifest.name]
-            source |= _taken(archive.records(f"{name}/"), name)
+            source |= _taken(archive.records(f"{name}/"), name, before.get(name, {}))
         sources.append(source)
     record = provenance("fetch", source=LIVE, select=list(select), sources=sources)
     record["extra"] = extra_written
     write_text(out / "pins.toml", pins_text(archive.records()))
     write_citations(out, record)
     write_json(record_file, record)
+    (out / _UNFINISHED).unlink(missing_ok=True)
     shutil.rmtree(out / "raw" / ".partial", ignore_errors=True)
 
 
@@ -195,7 +234,7 @@ def _known_cell_models(
     return restricted.assign(in_glif_models=pd.Series(restricted["specimen_id"]).isin(list(level3)))
 
 
-def _taken(records: Sequence[Any], name: str) -> dict[str, Any]:
+def _taken(records: Sequence[Any], name: str, before: Mapping[str, Any]) -> dict[str, Any]:
     """What was downloaded, in a few lines: the list of all files is raw/downloads.jsonl."""
     listing = json.dumps([[record.name, record.sha256] for record in records])
     queries: dict[str, str] = {}
@@ -209,8 +248,15 @@ def _taken(records: Sequence[Any], name: str) -> dict[str, Any]:
         "first_of_each_kind": queries,
     }
     if name == "cell_types":
-        live["client"] = f"allensdk {metadata.version('allensdk')}"
+        live["client"] = _client(live["sha256"], before)
     taken: dict[str, Any] = {"retrieved": " to ".join(dict.fromkeys((days[0], days[-1])))}
     if name == "cell_types":  # the database has no release numbers
         taken["version"] = f"live service, {taken['retrieved']}"
     return taken | {LIVE: live}
+
+
+def _client(sha256: str, before: Mapping[str, Any]) -> str:
+    """What asked the queries: as recorded, where nothing was fetched since, be it installed or not."""
+    if before.get("sha256") == sha256:
+        return str(before["client"])
+    return f"allensdk {metadata.version('allensdk')}"

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from v1builder.cli import _Bars
+from v1builder.terminal import Bars
 
 
 def test_fetch_and_build_from_the_store(v1builder, tmp_path):
@@ -103,7 +103,7 @@ def test_provenance_says_what_made_the_network(small_column):
 def test_an_interrupted_build_leaves_nothing_even_when_python_drops_the_interrupt(
     v1builder, tmp_path, monkeypatch, after
 ):
-    class Dropping(_Bars):
+    class Dropping(Bars):
         """Ctrl-C falls into a callback in which Python cannot raise."""
 
         def __call__(self, stage, done, total):
@@ -112,7 +112,7 @@ def test_an_interrupted_build_leaves_nothing_even_when_python_drops_the_interrup
                 with contextlib.suppress(KeyboardInterrupt):
                     signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("v1builder.cli._Bars", Dropping)
+    monkeypatch.setattr("v1builder.cli.Bars", Dropping)
     code, _, err = v1builder("build", "--radius", 30, "--out", tmp_path / "net")
     assert code == 130
     assert "interrupted" in err

@@ -15,6 +15,19 @@ def test_no_difference(v1builder, tmp_path):
     assert v1builder("fetch", "--diff", "snapshot", tmp_path / "store") == (0, "no difference", "")
 
 
+def test_info_checks_a_store_and_says_where_its_tables_are_from(v1builder, tmp_path):
+    v1builder("fetch", "--out", tmp_path / "store")
+    code, out, _ = v1builder("info", tmp_path / "store")
+    assert code == 0
+    assert " glif_models 2051 snapshot " in out
+    assert "Teeter" in out
+    table = tmp_path / "store" / "tables" / "glif_models.csv"
+    table.write_text(table.read_text().replace("313860745", "313860746"))
+    code, _, err = v1builder("info", tmp_path / "store")
+    assert code == 1
+    assert "glif_models" in err
+
+
 def test_differences_as_a_file(v1builder, tmp_path):
     v1builder("fetch", "--out", tmp_path / "store")
     code, _out, _ = v1builder(
@@ -29,6 +42,12 @@ def test_differences_as_a_file(v1builder, tmp_path):
     [
         (["fetch"], "--out"),
         (["fetch", "--diff", "snapshot", "nowhere"], "nowhere"),
+        (["fetch", "--out", "s", "--select", "cell_types"], "add --source live"),
+        (["fetch", "--out", "s", "--pins", "p.toml", "--allow-missing"], "--pins, --allow-missing"),
+        (
+            ["fetch", "--source", "live", "--out", "s", "--service", "cell_types"],
+            "write cell_types=https://...",
+        ),
         (["fetch", "--source", "live", "--out", "s"], "make env-allen"),
         (["fetch", "--source", "live", "--out", "s", "--select", "celltypes"], "'cell_types'"),
         (

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from v1builder.fetch.archive import Archive
 from v1builder.fetch.transfer import Transfer, Wanted
 from v1builder.schema.errors import FetchError, StorageError
 from v1builder.schema.files import hash_folder
-from v1builder.schema.manifests import Download
+from v1builder.schema.manifests import Pin
 
 BODY = bytes(range(256)) * 2000  # 512 000 bytes: several pieces
 
@@ -220,6 +221,8 @@ def test_changed_upstream_is_never_used_silently(server: AllenServer, tmp_path: 
     assert sha256(BODY) in again.failures[0].reason
     assert sha256(b"changed") in again.failures[0].reason
     assert "the source has changed" in again.failures[0].fix
+    line = again.failures[0].fix.split("   ")[1]
+    assert tomllib.loads(line) == {"files": {"one": {"sha256": sha256(b"changed")}}}
 
 
 def test_edited_file_in_the_store_is_an_error(server: AllenServer, tmp_path: Path) -> None:
@@ -236,7 +239,7 @@ def test_users_pin_holds_for_downloads_and_for_what_is_there(
     server: AllenServer, tmp_path: Path, quick: Transfer
 ) -> None:
     (wanted,) = serve(server, one=BODY)
-    pins = {"one": Download(file="one", url="", sha256=sha256(b"other"), size=5)}
+    pins = {"one": Pin(sha256=sha256(b"other"), size=5)}
     archive = Archive(tmp_path / "new", quick, pins)
     get(archive, wanted)
     assert sha256(b"other") in archive.failures[0].reason
@@ -326,6 +329,20 @@ def test_log_cut_off_in_the_last_line(server: AllenServer, tmp_path: Path) -> No
     assert len(log.read_text().splitlines()) == 2
 
 
+def test_a_line_being_written_by_another_fetch_is_left_alone(
+    server: AllenServer, tmp_path: Path
+) -> None:
+    """Looking at an archive changes nothing: only who holds the lock may mend the log."""
+    (wanted,) = serve(server, one=BODY)
+    get(Archive(tmp_path / "raw"), wanted)
+    log = tmp_path / "raw" / "downloads.jsonl"
+    with log.open("a") as file:
+        file.write('{"name": "two", "url"')
+    text = log.read_text()
+    assert [record.name for record in Archive(tmp_path / "raw").records()] == ["one"]
+    assert log.read_text() == text
+
+
 def test_damaged_log_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "downloads.jsonl").write_text("garbage\n")
@@ -395,3 +412,5 @@ def test_progress_counts_files(server: AllenServer, tmp_path: Path) -> None:
     get(archive, *files)
     assert calls[0] == ("test", 0, 2)
     assert calls[-1] == ("test", 2, 2)
+    archive.fetch([Wanted("absent", f"{server.url}/absent")], "test")
+    assert calls[-1] == ("test", 0, 1)  # a failure is not progress

@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 from allen_server import AllenServer, instead, silence, status, truncated
 from allen_world import add_specimen, fill
+from synphys_database import write_database
 
 from v1builder.curate import Store, cell_models, read_store
 from v1builder.curate.compare import compare_stores
 from v1builder.fetch.transfer import Transfer
 from v1builder.schema.errors import DataError, FetchError, StorageError
+from v1builder.schema.files import sha256_of
 from v1builder.stores import fetch
 
 pytest.importorskip(
@@ -248,15 +250,131 @@ def test_model_with_a_value_out_of_range_is_left_out_and_named(
     assert not published.loc[chosen[0], "in_glif_models"]
 
 
-def test_model_that_cannot_be_converted_is_named(world: AllenServer, run) -> None:
-    bad = sorted(world.configs)[0]
+def test_model_that_cannot_be_converted_is_left_out_and_named(
+    world: AllenServer, run, chosen: list[int]
+) -> None:
+    bad = chosen[0] * 10 + 3
     config = json.loads(world.configs[bad])
     config["R_input"] = 0.0
     world.configs[bad] = json.dumps(config).encode()
-    with pytest.raises(DataError, match="cannot be converted") as caught:
+    folder = run()
+    left_out = (folder / "extra" / "left_out.csv").read_text()
+    assert f"{chosen[0]},GLIF level 3: not convertible, model {bad}: no g_nS" in left_out.replace(
+        '"', ""
+    )
+    assert len(read_store(folder).glif_models) == len(world.configs) - 1
+
+
+def test_a_level_in_an_unknown_form_is_an_error(world: AllenServer, run) -> None:
+    """Then we read it wrongly, and a store without the level would hide that."""
+    level_5 = [model for model in world.configs if model % 10 == 5]
+    for model in level_5:
+        config = json.loads(world.configs[model])
+        del config["threshold_dynamics_method"]["params"]["a_voltage"]
+        world.configs[model] = json.dumps(config).encode()
+    n = len(level_5)
+    with pytest.raises(DataError, match=f"{n} of {n} models of GLIF level 5") as caught:
         run()
-    assert f"model {bad}" in str(caught.value)
-    assert "no g_nS" in str(caught.value)
+    (problem,) = caught.value.problems
+    assert "th_voltage_index" in problem.got
+
+
+def test_model_without_parameters_is_named_and_can_be_left_out(
+    world: AllenServer, run, chosen: list[int]
+) -> None:
+    """A file that the service lists and does not have must not stand in the way for ever."""
+    bad = chosen[0] * 10 + 3
+    unlinked = chosen[1] * 10 + 3
+    world.models[unlinked]["well_known_files"] = []
+    lost = world.configs.pop(bad)
+    with pytest.raises(FetchError, match="HTTP 404") as caught:
+        run()
+    assert "--allow-missing" in str(caught.value)
+    folder = run(allow_missing=True)
+    left_out = (folder / "extra" / "left_out.csv").read_text()
+    for specimen, model in ((chosen[0], bad), (chosen[1], unlinked)):
+        assert f"{specimen},GLIF level 3: no parameters, model {model}" in left_out.replace('"', "")
+    assert len(read_store(folder).glif_models) == len(world.configs) - 1
+    world.configs[bad] = lost
+    assert f"model {bad}" not in (run() / "extra" / "left_out.csv").read_text()
+
+
+def test_a_dead_service_is_not_allowed_to_be_missing(world: AllenServer, run) -> None:
+    world.faults["well_known_file_download"] = [status(500)] * 999
+    with pytest.raises(FetchError, match="not tried"):
+        run(allow_missing=True)
+
+
+def test_pins_of_files_that_no_longer_exist_are_an_error(
+    world: AllenServer, run, chosen: list[int]
+) -> None:
+    """Else a pin with a slip in its name would be no pin."""
+    old = run("old")
+    pins = old / "pins.toml"
+    wrong = pins.with_name("wrong.toml")
+    text = pins.read_text()
+    wrong.write_text(text + '[files."cell_types/configs/7.json"]\nsha256 = "' + "0" * 64 + '"\n')
+    with pytest.raises(FetchError, match="1 pinned files do not exist") as caught:
+        run("new", pins=wrong)
+    assert "configs/7.json" in str(caught.value)
+
+
+def test_sources_add_up(world: AllenServer, run, tmp_path: Path, quick: Transfer) -> None:
+    """Another source into the same store keeps the first; it is not asked again."""
+    database = write_database(tmp_path / "synphys.sqlite")
+    world.files["/synphys_r2.1_small.sqlite"] = database.read_bytes()
+    pins = tmp_path / "pins.toml"
+    pins.write_text(
+        f'files."synaptic_physiology/synphys_r2.1_small.sqlite".sha256 = "{sha256_of(database)}"\n'
+    )
+    folder = run()
+    cells = (folder / "tables" / "glif_models.csv").read_bytes()
+    asked = world.count("model::")
+    options = {"services": {"synaptic_physiology": world.url}, "transfer": quick, "pins": pins}
+    fetch(folder, source="live", select=["synaptic_physiology"], **options)
+    assert world.count("model::") == asked
+    assert (folder / "tables" / "glif_models.csv").read_bytes() == cells
+    record = json.loads((folder / "provenance.json").read_text())
+    assert record["select"] == ["cell_types", "synaptic_physiology"]
+    source = {one["name"]: one for one in record["sources"]}
+    assert source["allen_cell_types"]["live"]["client"] == "allensdk 2.16.2"
+    assert source["allen_synaptic_physiology"]["tables"]["synaptic_physiology"]["from"] == "live"
+    config = next((folder / "raw/cell_types/configs").iterdir())
+    config.unlink()
+    with pytest.raises(FetchError, match="is missing") as caught:
+        fetch(folder, source="live", select=["synaptic_physiology"], **options)
+    assert "--select cell_types" in str(caught.value)
+    read_store(folder)  # as it was
+
+
+def test_the_published_models_that_the_snapshot_lacks(
+    server: AllenServer, snapshot: Store, tmp_path: Path, quick: Transfer
+) -> None:
+    """With GLIF models of the 36 from the service, the rule gives the 201 published ones, no other,
+    in their populations, and nobody borrows. (Their parameters here are another cell's.)"""
+    published = snapshot.population_cell_models
+    lacking = [int(one) for one in published.loc[~published["in_glif_models"], "specimen_id"]]
+    assert len(lacking) == 36
+    fill(
+        server,
+        snapshot,
+        [int(i) for i in published.loc[published["in_glif_models"], "specimen_id"]],
+    )
+    cells = snapshot.specimens.set_index("specimen_id", drop=False)
+    glif = snapshot.glif_models
+    lent = glif[(glif["specimen_id"] == 485058595) & glif["glif_level"].isin([1, 3])]
+    for specimen in lacking:
+        add_specimen(server, dict(cells.loc[specimen]), lent)
+    folder = fetch(
+        tmp_path / "s", source="live", select=SELECT, transfer=quick,
+        services={"cell_types": server.url},
+    )  # fmt: skip
+    models = cell_models(read_store(folder))
+    assert len(models) == 201
+    assert set(models["borrowed_from"]) == {""}
+    assert set(models["bkg_weight_source"]) == {"published"}
+    pairs = set(zip(models["specimen_id"], models["population"], strict=True))
+    assert pairs == set(zip(published["specimen_id"], published["population"], strict=True))
 
 
 def test_new_specimen_comes_in_without_a_type(

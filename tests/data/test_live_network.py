@@ -24,7 +24,7 @@ def test_provenance_and_references_travel_into_the_network(
     pins = tmp_path / "pins.toml"
     pins.write_text(
         '[files."synaptic_physiology/synphys_r2.1_small.sqlite"]\n'
-        f'file = "x"\nurl = "x"\nsize = {database.stat().st_size}\nsha256 = "{sha256_of(database)}"\n'
+        f'size = {database.stat().st_size}\nsha256 = "{sha256_of(database)}"\n'
     )
     store = fetch(
         tmp_path / "store",

@@ -221,7 +221,7 @@ def test_live_store_has_the_tables(
     pins = tmp_path / "pins.toml"
     pins.write_text(
         '[files."synaptic_physiology/synphys_r2.1_small.sqlite"]\n'
-        f'file = "x"\nurl = "x"\nsize = {path.stat().st_size}\nsha256 = "{sha256_of(path)}"\n'
+        f'size = {path.stat().st_size}\nsha256 = "{sha256_of(path)}"\n'
     )
     options = {
         "source": "live",

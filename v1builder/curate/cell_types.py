@@ -52,8 +52,8 @@ class CellTypes:
         glif_models: as table glif_models; explained_variance_noise1 is empty, because the service
             gives one explained variance per model, that of the stimulus held out of the fit.
         specimens: as table specimens.
-        left_out: specimen_id and reason: mice that cannot be in table specimens, and models with a
-            value out of its range.
+        left_out: specimen_id and reason: mice that cannot be in table specimens, and models without
+            parameters, in a form that is not known, or with a value out of its range.
     """
 
     glif_models: pd.DataFrame
@@ -72,20 +72,19 @@ def cell_type_tables(
         schemas: of the tables, by name.
 
     Raises:
-        DataError: naming every model whose configuration cannot be converted, and every table that is
-            not as its manifest says.
+        DataError: most models of a level cannot be converted, or a table is not as its manifest says.
     """
     cells = [cell for cell in _rows(raw, "cells") if cell.get("donor__species") == _MOUSE]
     features = {int(row["specimen_id"]): row for row in _rows(raw, "ephys_features")}
-    models, n_models = _glif_models(raw)
-    models, faults = _within_range(models, schemas["glif_models"])
+    models, n_models, faults = _glif_models(raw)
+    models, out_of_range = _within_range(models, schemas["glif_models"])
     specimens, left_out = _specimens(cells, features, n_models, snapshot_specimens, schemas)
     tables = {"glif_models": models, "specimens": specimens}
     problems: list[Problem] = []
     for name, frame in tables.items():
         problems += schemas[name].problems(frame, f"{raw}, table {name}")
     raise_if_any(problems, DataError)
-    out = pd.DataFrame(sorted(left_out + faults), columns=["specimen_id", "reason"])
+    out = pd.DataFrame(sorted(left_out + faults + out_of_range), columns=["specimen_id", "reason"])
     return CellTypes(models, specimens, out)
 
 
@@ -104,26 +103,34 @@ def _batches(raw: Path, folder: str) -> Iterator[dict[str, Any]]:
         yield from json.loads(path.read_text(encoding="utf-8"))["msg"]
 
 
-def _glif_models(raw: Path) -> tuple[pd.DataFrame, dict[int, int]]:
-    """Table glif_models, and the number of models of every specimen that was asked for."""
-    rows, problems, n_models = [], [], {}
+def _glif_models(raw: Path) -> tuple[pd.DataFrame, dict[int, int], list[tuple[int, str]]]:
+    """Table glif_models, the number of models of every specimen, and the models that cannot be in it.
+
+    Raises:
+        DataError: most models of a level cannot be converted.
+    """
+    rows, faults, n_models = [], [], {}
+    unknown: dict[int, list[str]] = {level: [] for level in LEVEL_OF_TEMPLATE.values()}
     for specimen in _batches(raw, "models"):
         specimen_id = int(specimen["id"])
         n_models[specimen_id] = 0
         for model in specimen.get("neuronal_models") or ():
             level = _level(model)
             path = raw / "configs" / f"{int(model['id'])}.json"
-            if level is None or not path.is_file():
+            if level is None:
+                continue
+            if not path.is_file():
+                faults.append(
+                    (specimen_id, f"GLIF level {level}: no parameters, model {model['id']}")
+                )
                 continue
             try:
                 config = json.loads(path.read_text(encoding="utf-8"))
                 parameters = convert_config(config, level)
             except ValueError as error:
-                where = f"specimen {specimen_id}, GLIF level {level}, model {model['id']}"
-                fix = "report it: the service gives models in a form that is not known"
-                problems.append(
-                    Problem("a model cannot be converted", f"{path}: {where}", str(error), fix)
-                )
+                reason = f"GLIF level {level}: not convertible, model {model['id']}: {error}"
+                faults.append((specimen_id, reason))
+                unknown[level].append(f"{path}: {error}")
                 continue
             n_models[specimen_id] += 1
             names = {"specimen_id": specimen_id, "cre_line": _line(model, specimen)}
@@ -134,7 +141,7 @@ def _glif_models(raw: Path) -> tuple[pd.DataFrame, dict[int, int]]:
             rows.append(
                 names | {"glif_level": level} | parameters | explained | {"model": int(model["id"])}
             )
-    raise_if_any(problems, DataError)
+    _check_form_is_known(rows, unknown)
     columns = list(rows[0]) if rows else ["specimen_id", "glif_level", "model"]
     frame = pd.DataFrame(rows, columns=columns)
     for name in frame.columns:
@@ -143,7 +150,24 @@ def _glif_models(raw: Path) -> tuple[pd.DataFrame, dict[int, int]]:
     # The database keeps one model per level; should it keep two, the newer one counts.
     frame = frame.sort_values(["specimen_id", "glif_level", "model"])
     frame = frame.drop_duplicates(["specimen_id", "glif_level"], keep="last")
-    return frame.drop(columns="model").reset_index(drop=True), n_models
+    return frame.drop(columns="model").reset_index(drop=True), n_models, faults
+
+
+def _check_form_is_known(rows: list[dict[str, Any]], unknown: Mapping[int, list[str]]) -> None:
+    """An odd model is left out; a level that is odd as a whole means that we read it wrongly."""
+    converted = [row["glif_level"] for row in rows]
+    problems = [
+        Problem(
+            f"{len(odd)} of {len(odd) + converted.count(level)} models of GLIF level {level} "
+            "cannot be converted",
+            odd[0].partition(": ")[0],
+            odd[0].partition(": ")[2],
+            "report it: the service gives models in a form that is not known",
+        )
+        for level, odd in unknown.items()
+        if len(odd) > converted.count(level)
+    ]
+    raise_if_any(problems, DataError)
 
 
 def _level(model: Mapping[str, Any]) -> int | None:

@@ -28,8 +28,8 @@ from v1builder.fetch.transfer import (
     today,
 )
 from v1builder.schema.errors import FetchError, Problem, StorageError
-from v1builder.schema.files import sha256_of
-from v1builder.schema.manifests import Download
+from v1builder.schema.files import sha256_of, write_text
+from v1builder.schema.manifests import Pin
 
 ProgressCallback = Callable[[str, int, int], None]
 _LOG = "downloads.jsonl"
@@ -58,6 +58,7 @@ class Failure:
     url: str
     reason: str
     fix: str
+    tried: bool = True
 
 
 class Archive:
@@ -66,17 +67,19 @@ class Archive:
     Attributes:
         folder: where they are.
         failures: what could not be had so far.
+        asked: names of all files that were to be here.
     """
 
     def __init__(
         self,
         folder: Path,
         transfer: Transfer | None = None,
-        pins: Mapping[str, Download] | None = None,
+        pins: Mapping[str, Pin] | None = None,
         progress: ProgressCallback | None = None,
     ):
         self.folder = folder
         self.failures: list[Failure] = []
+        self.asked: set[str] = set()
         self._transfer = Transfer() if transfer is None else transfer
         self._pins = dict(pins or {})
         self._progress = progress
@@ -114,8 +117,10 @@ class Archive:
         except OSError as error:
             raise _no_storage(error, self.folder) from error
         try:
-            # Another fetch may have added to the log since it was read.
-            self._records = {record.name: record for record in _read_log(self.folder / _LOG)}
+            # Another fetch may have added to the log since it was read. Only now may a line that was
+            # cut off be taken out: before, another fetch may have been at work on it.
+            log = self.folder / _LOG
+            self._records = {record.name: record for record in _read_log(log, mend=True)}
             yield self
         finally:
             lock.release()
@@ -135,6 +140,7 @@ class Archive:
             StorageError: the file system refused.
         """
         wanted = [self._pinned(file) for file in files]
+        self.asked |= {file.name for file in wanted}
         missing = [file for file in wanted if not self._is_here(file)]
         here = len(wanted) - len(missing)
         report = self._reporter(stage, missing, here, len(wanted))
@@ -144,15 +150,32 @@ class Archive:
         failed = {failure.name for failure in self.failures}
         return [file.name for file in wanted if file.name not in failed]
 
+    def verify(self, prefix: str, fix: str) -> None:
+        """Check that everything recorded under a prefix is here as it was recorded.
+
+        Raises:
+            FetchError: naming a file that is missing or changed; `fix` brings a missing one back.
+        """
+        for record in self.records(prefix):
+            if not self._is_here(Wanted(record.name, record.url)):
+                raise FetchError.of("a downloaded file is missing", self.path(record.name), "", fix)
+
     def report(self, stage: str, done: int, total: int) -> None:
         """Tell whoever wants to know how far a stage is; a stage without name is part of another."""
         if self._progress is not None and stage:
             self._progress(stage, done, total)
 
-    def raise_failures(self) -> None:
-        """Raise a FetchError with every failure, those with the same reason together."""
-        if self.failures:
-            raise FetchError(_problems(self.failures, self.folder))
+    def raise_failures(self, allowed: str | None = None) -> None:
+        """Raise a FetchError with every failure, those with the same reason together.
+
+        Args:
+            allowed: files whose names begin so may be missing, unless some were not even tried.
+        """
+        failures = self.failures
+        if allowed is not None and all(failure.tried for failure in failures):
+            failures = [one for one in failures if not one.name.startswith(allowed)]
+        if failures:
+            raise FetchError(_problems(failures, self.folder))
 
     def _pinned(self, file: Wanted) -> Wanted:
         """The file with the hash it must have: a user's pin, else the manifest's, else the recorded."""
@@ -191,7 +214,7 @@ class Archive:
     def _reporter(
         self, stage: str, missing: Sequence[Wanted], here: int, total: int
     ) -> Callable[[int, int], None]:
-        """A callback of (files done, bytes of the file being fetched)."""
+        """A callback of (files that arrived, bytes of the file being fetched)."""
         size = missing[0].size if len(missing) == 1 else None
         show_bytes = size is not None and size > 10 * _MB
 
@@ -256,22 +279,24 @@ class Archive:
         report: Callable[[int, int], None],
     ) -> None:
         pending = set(futures)
-        done_count = 0
+        arrived = 0
         while pending:
             done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
             for future in done:
                 file = futures[future]
                 try:
                     self._remember(future.result())
+                    arrived += 1
                 except StoppedError:
-                    self._fail(file, "not tried, because too many others failed before", _MEND)
+                    reason = "not tried, because too many others failed before"
+                    self.failures.append(Failure(file.name, file.url, reason, _MEND, tried=False))
                 except RefusedError as error:
-                    self._fail(file, error.reason, error.fix)
+                    fix = error.fix + file.without
+                    self.failures.append(Failure(file.name, file.url, error.reason, fix))
                 except OSError as error:
                     self._forget_part(file, error)
                     raise _no_storage(error, self.path(file.name)) from error
-                done_count += 1
-            report(done_count, max(sizes.values(), default=0))
+            report(arrived, max(sizes.values(), default=0))
 
     def _keep_finished(self, futures: Mapping[Future[Record], Wanted]) -> None:
         """Record what finished while the main thread was on its way out."""
@@ -286,9 +311,6 @@ class Archive:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             with suppress(OSError):
                 self.path(f".partial/{file.name}").unlink(missing_ok=True)
-
-    def _fail(self, file: Wanted, reason: str, fix: str) -> None:
-        self.failures.append(Failure(file.name, file.url, reason, fix))
 
     def _remember(self, record: Record) -> None:
         line = json.dumps(asdict(record)) + "\n"
@@ -305,8 +327,11 @@ def _same_query(one: str, other: str) -> bool:
     return urlsplit(one)[2:4] == urlsplit(other)[2:4]
 
 
-def _read_log(path: Path) -> list[Record]:
-    """The log; a last line that was cut off does not count, any other fault is an error."""
+def _read_log(path: Path, mend: bool = False) -> list[Record]:
+    """The log; a last line that was cut off does not count, any other fault is an error.
+
+    `mend` takes such a line out of the file.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     except FileNotFoundError:
@@ -315,7 +340,8 @@ def _read_log(path: Path) -> list[Record]:
         raise StorageError.of("cannot read the log of downloads", path, error) from None
     if lines and not lines[-1].endswith("\n"):
         lines.pop()
-        path.write_text("".join(lines), encoding="utf-8")
+        if mend:
+            write_text(path, "".join(lines))
     try:
         return [Record(**json.loads(line)) for line in lines]
     except (ValueError, TypeError) as error:

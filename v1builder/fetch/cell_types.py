@@ -24,6 +24,8 @@ from v1builder.fetch.transfer import Wanted
 from v1builder.schema.errors import FetchError
 
 MOUSE = "Mus musculus"
+#: Where the parameter files of models are in the archive.
+CONFIGS = "cell_types/configs/"
 _BATCH = 50  # identifiers in one query: the address stays below 2 000 characters
 _CONFIG_KEYS = ("El", "El_reference", "C", "R_input", "th_inf", "dt", "coeffs")
 _MAX_PAGES = 1000
@@ -63,7 +65,12 @@ def fetch_cell_types(archive: Archive, service: str) -> None:
         "model_files", "GLIF model files", glif_api.get_neuronal_models_by_id, models
     )
     configs = [
-        Wanted(f"cell_types/configs/{int(model['id'])}.json", service + link, check=_check_config)
+        Wanted(
+            f"{CONFIGS}{int(model['id'])}.json",
+            service + link,
+            check=_check_config,
+            without="; to go on without such models, pass --allow-missing",
+        )
         for model in described
         if (link := _config_link(model)) is not None
     ]

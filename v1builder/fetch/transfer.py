@@ -28,9 +28,9 @@ _TRY_AGAIN = (
     "it fetches only what is missing"
 )
 _CHANGED = (
-    "the source has changed. To keep the old data, use the store that has it. To take the new, put "
-    "the new hash and size into a pins file (--pins), fetch into a new folder, and see what is "
-    "different with 'v1builder fetch --diff OLD NEW'"
+    "the source has changed. To keep the old data, use the store that has it. To take the new, write "
+    'the line   files."{name}".sha256 = "{sha256}"   into a file, fetch with --pins FILE into a new '
+    "folder, and see what is different with 'v1builder fetch --diff OLD NEW'"
 )
 
 
@@ -64,6 +64,7 @@ class Wanted:
         sha256: that it must have, where known.
         size: in bytes, that it must have, where known.
         check: raises ValueError if the content is not what it should be.
+        without: what to do if it cannot be had at all; empty if nothing.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Wanted:
     sha256: str | None = None
     size: int | None = None
     check: Callable[[Path], object] | None = None
+    without: str = ""
 
 
 @dataclass(frozen=True)
@@ -250,7 +252,7 @@ def _checked(wanted: Wanted, part: Path, validator: str, resumed: bool) -> Arriv
         pinned = f"pinned {wanted.sha256 or 'no hash'} ({wanted.size or '?'} bytes)"
         raise RefusedError(
             f"the file is not the one that is pinned: sha256 {sha256} ({size} bytes), {pinned}",
-            _CHANGED,
+            _CHANGED.format(name=wanted.name, sha256=sha256),
         )
     if wanted.check is not None:
         try:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from v1builder.curate.inventory import live_notes
 from v1builder.load import Network
 
 
@@ -20,12 +21,14 @@ class Inventory:
             median delay (ms).
         sources: data sources with version, citation and licence.
         settings: what the network was built with.
+        notes: which of its data were fetched live, and which were not although their source was.
     """
 
     populations: pd.DataFrame
     edges: pd.DataFrame
     sources: list[dict[str, Any]]
     settings: dict[str, Any]
+    notes: list[str]
 
 
 def take_inventory(network: Network) -> Inventory:
@@ -72,4 +75,5 @@ def take_inventory(network: Network) -> Inventory:
         pd.DataFrame(edges),
         provenance.get("data", {}).get("sources", []),
         settings,
+        live_notes(provenance.get("data", {}).get("sources", [])),
     )

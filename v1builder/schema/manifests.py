@@ -4,7 +4,7 @@ One TOML file per source. The embedded tables lie beside them in `tables/`.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -51,6 +51,20 @@ class Reference(Settings):
         fields = self.model_dump(exclude={"key"}, exclude_none=True)
         body = "".join(f"  {names.get(key, key)} = {{{value}}},\n" for key, value in fields.items())
         return f"@{'article' if self.journal else 'misc'}{{{self.key},\n{body}}}"
+
+
+class Pin(Settings):
+    """What a file must be.
+
+    Attributes:
+        sha256: of its bytes.
+        size: bytes; None for any.
+        url: where it was; for the reader.
+    """
+
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    size: int | None = None
+    url: str | None = None
 
 
 class Download(Settings):

@@ -1,0 +1,129 @@
+"""What the command line prints: progress, tables, stores, differences."""
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+console = Console()
+errors = Console(stderr=True)
+
+
+class Bars:
+    """Progress bars, one per stage; a heading closes those above it.
+
+    An instance is a context manager and a progress callback (stage, done, total). It also sees to
+    Ctrl-C: Python drops a KeyboardInterrupt that falls into a destructor or weak reference callback,
+    of which h5py has many, so it is remembered and raised again at the next sign of progress.
+    """
+
+    def __init__(self) -> None:
+        self._interrupted = False
+        self._begin()
+
+    def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        self._interrupted = True
+        raise KeyboardInterrupt
+
+    def _begin(self) -> None:
+        columns = (
+            TextColumn("  {task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        self._progress = Progress(*columns, console=console)
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> "Bars":
+        self._previous = signal.signal(signal.SIGINT, self._interrupt)
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        self._progress.stop()
+        signal.signal(signal.SIGINT, self._previous)
+        if kind is KeyboardInterrupt:
+            errors.print(
+                "interrupted; nothing half-written is left. "
+                "Run the same command again (train: with --resume)."
+            )
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Move the bar of a stage; begin it where there is none."""
+        if self._interrupted:
+            raise KeyboardInterrupt
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(escape(stage), total=total)
+        self._progress.update(self._tasks[stage], completed=done, total=total)
+
+    def heading(self, title: str, command: str) -> None:
+        """Begin a part of the work; `command` is what would run it alone."""
+        self._progress.stop()
+        console.print(f"\n[bold]{escape(title)}[/]   [dim]{escape(command)}[/]", highlight=False)
+        self._begin()
+        self._progress.start()
+
+
+def show_differences(before: str, after: str, out: Path | None) -> None:
+    """Print what is different between two stores; all of it goes to `out` as CSV."""
+    from v1builder.curate.compare import compare_stores, differences_frame, summary
+    from v1builder.schema.files import write_text
+
+    found = compare_stores(*(None if one == "snapshot" else one for one in (before, after)))
+    for line in summary(found):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if out is not None:
+        write_text(out, differences_frame(found).to_csv(index=False))
+        console.print(f"all of them: {out}")
+
+
+def show_table(frame: "pd.DataFrame", title: str) -> None:
+    """Print a table; numbers with 3 digits."""
+    from pandas.api.types import is_numeric_dtype
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in frame.columns:
+        table.add_column(name, justify="right" if is_numeric_dtype(frame[name]) else "left")
+    for row in frame.itertuples(index=False):
+        table.add_row(*(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row))
+    console.print(table)
+    console.print()
+
+
+def show_sources(sources: list[dict[str, Any]]) -> None:
+    """Print what to cite, with version and licence."""
+    console.print("Sources (cite them):")
+    for source in sources:
+        console.print(f"  - {source.get('citation', source)}", highlight=False)
+        if source.get("licence"):
+            taken = f", taken {source['retrieved']}" if source.get("retrieved") else ""
+            text = f"{source.get('version', '')}{taken}. {source['licence']}"
+            console.print(f"    [dim]{escape(text)}[/dim]", highlight=False)
+
+
+def show_store(folder: Path, sources: bool = False) -> None:
+    """Check a store and print what is in it, and its sources if asked."""
+    from v1builder.curate.inventory import take_store_inventory
+
+    inventory = take_store_inventory(folder)
+    show_table(inventory.tables, "Tables")
+    for sentence in inventory.notes:
+        console.print(f"  {sentence}", markup=False, highlight=False, soft_wrap=True)
+    if sources:
+        show_sources(inventory.sources)
