@@ -1,6 +1,10 @@
 """The fused backend gives the reference's numbers: every output, every gradient."""
 
+import os
+import subprocess
+import sys
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -344,3 +348,18 @@ def test_a_device_it_cannot_use_names_the_alternative():
     p = map_floats(lambda _, x: x.to("meta"), case.propagators)
     with pytest.raises(ConfigError, match="backend 'reference'"):
         case.run(fused, propagators=Propagators(**{f.name: getattr(p, f.name) for f in fields(p)}))
+
+
+def test_the_number_of_threads_that_torch_was_given_stays():
+    """In a process of its own, because numba starts its threads once."""
+    script = (
+        "import torch; torch.set_num_threads(1)\n"
+        "from test_fused import Case, fused\n"
+        "Case(steps=2).run(fused); print(torch.get_num_threads())"
+    )
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True,
+        cwd=Path(__file__).parent, env=environment,
+    )  # fmt: skip
+    assert done.stdout.split() == ["1"]

@@ -19,13 +19,14 @@ import math
 
 from numba import njit, prange
 
+from v1builder.model.backends._compiled import kernel
 from v1builder.model.backends._kernels_forward import WIDTH
 from v1builder.model.backends._kernels_sites import release_before, sites_adjoint
 from v1builder.model.backends._kernels_threshold import moving_membrane_adjoint
 from v1builder.model.backends._kernels_walk import pull, pull_weights
 
 
-@njit(cache=True)
+@kernel()
 def _surrogate(code, x, width):
     """Derivative of the spike with respect to x, for height 1; `code` as in `Surrogate.code`."""
     s = abs(x / width)
@@ -41,7 +42,7 @@ def _surrogate(code, x, width):
     return 1.0 / ((1.0 + s) * (1.0 + s))
 
 
-@njit(cache=True)
+@kernel()
 def _synapse_adjoint(l_y, c, l_drive, arrival):
     """Adjoint of one receptor of one tile; writes the gradient of what arrived to `arrival`."""
     for i in range(WIDTH):
@@ -58,7 +59,7 @@ def _synapse_adjoint(l_y, c, l_drive, arrival):
         l_y[3 * WIDTH + i] = c[8 * WIDTH + i] * y2_slow + c[3 * WIDTH + i] * u
 
 
-@njit(cache=True)
+@kernel()
 def _synapse_gradient(grad, l_y, y, arriving, l_drive):
     """Adds the gradient of the ten coefficients of one receptor of one tile, y before the step."""
     for i in range(WIDTH):
@@ -83,7 +84,7 @@ def _synapse_gradient(grad, l_y, y, arriving, l_drive):
         grad[9 * WIDTH + i] += l1_slow * arriving[i]
 
 
-@njit(cache=True)
+@kernel()
 def _synapses_adjoint(
     lo, hi, l_y, synapse, l_drive, arrival_now, scratch, y_before, arrived, grad_synapse
 ):
@@ -115,7 +116,7 @@ def _synapses_adjoint(
                         arrival_now[first + i, b] = scratch[i]
 
 
-@njit(cache=True)
+@kernel()
 def _membrane_adjoint(
     lo, hi, detach_reset, phase, slope, grad_spike, drive, asc_before, u_before, current_before,
     l_U, l_asc, l_current, l_drive, g_spikes, g_voltage, g_drive, membrane, adaptation,
@@ -170,13 +171,13 @@ def _membrane_adjoint(
         l_current[i] = l_constant
 
 
-@njit(cache=True)
+@kernel()
 def _at(loss, b, t):
-    """Gradient [n] of an output [b or 1, t or 1, n] of step t."""
-    return loss[min(b, loss.shape[0] - 1), min(t, loss.shape[1] - 1)]
+    """Where the gradient of step t lies in that of an output, [b or 1, t or 1, n]."""
+    return min(b, loss.shape[0] - 1), min(t, loss.shape[1] - 1)
 
 
-@njit(cache=True)
+@kernel()
 def _slopes(lo, hi, phase, drive, threshold, V_th, surrogate, slope):
     """Surrogate derivative dz/dx of cells lo..hi of one sample; 0 while refractory."""
     for i in range(lo, hi):
@@ -186,7 +187,7 @@ def _slopes(lo, hi, phase, drive, threshold, V_th, surrogate, slope):
             slope[i] = surrogate.dampening * _surrogate(surrogate.code, x, surrogate.width)
 
 
-@njit(cache=True)
+@kernel()
 def _pull_units(lo, hi, n_wanted, t_base, k, graph, sites, segment, adjoint, scratch, grad_sites):
     """Gradient of what the wanted units of lo..hi emit, and the adjoint of all sites of lo..hi."""
     wanted = scratch.wanted[lo : lo + n_wanted]
@@ -210,7 +211,7 @@ def _pull_units(lo, hi, n_wanted, t_base, k, graph, sites, segment, adjoint, scr
     )  # fmt: skip
 
 
-@njit(cache=True)
+@kernel()
 def _pull_cells(lo, hi, t_base, k, graph, sites, segment, adjoint, scratch, grads):
     """Gradient of the spikes of cells lo..hi, and of the weights of those that spiked.
 
@@ -249,7 +250,7 @@ def _pull_cells(lo, hi, t_base, k, graph, sites, segment, adjoint, scratch, grad
                     )
 
 
-@njit(cache=True)
+@kernel()
 def _pull_inputs(
     lo, hi, t, n_steps, t_base, k, graph, inputs, sites, segment, adjoint, scratch, grads
 ):  # fmt: skip
@@ -276,7 +277,7 @@ def _pull_inputs(
                 grads.input[b, t, i - n_cells] = scratch.grad_unit[i, b]
 
 
-@njit(cache=True)
+@kernel()
 def _pull_input_weights(lo, hi, t, n_steps, t_base, graph, inputs, arrival, grad_weight):
     """Gradient of the weights of the sources lo..hi that an input or its sites emitted."""
     for b in range(arrival.shape[1]):
@@ -286,13 +287,13 @@ def _pull_input_weights(lo, hi, t, n_steps, t_base, graph, inputs, arrival, grad
                 pull_weights(source, inputs.value[j], b, graph, arrival, t_base, grad_weight)
 
 
-@njit(cache=True)
+@kernel()
 def _share(first, last, task, n_tasks):
     n = last - first
     return first + task * n // n_tasks, first + (task + 1) * n // n_tasks
 
 
-@njit(cache=True)
+@kernel()
 def _task(
     task, t, k, n_tasks, task_size, surrogate, with_inputs, drive, segment, cells, graph, inputs,
     sites, adjoint, scratch, losses, grads, grad_cells,
@@ -341,17 +342,18 @@ def _task(
                 lo, hi, b, surrogate.detach_reset, scratch.slope[b], scratch.grad_unit[:, b],
                 drive[b, t], segment.asc[k, b], segment.moving[k, b], segment.U[k, b],
                 segment.current[k, b], segment.phase[k, b], segment.threshold[k, b], adjoint,
-                scratch.l_drive[b], _at(losses.spikes, b, t), _at(losses.voltage, b, t),
-                _at(losses.drive, b, t), cells, grad_cells,
+                scratch.l_drive[b], losses.spikes[_at(losses.spikes, b, t)],
+                losses.voltage[_at(losses.voltage, b, t)], losses.drive[_at(losses.drive, b, t)],
+                cells, grad_cells,
             )  # fmt: skip
             continue
         _membrane_adjoint(
             lo, hi, surrogate.detach_reset, segment.phase[k, b], scratch.slope[b],
             scratch.grad_unit[:, b], drive[b, t], segment.asc[k, b], segment.U[of_membrane, b],
             segment.current[of_membrane, b], adjoint.U[b], adjoint.asc[b], adjoint.current[b],
-            scratch.l_drive[b], _at(losses.spikes, b, t), _at(losses.voltage, b, t),
-            _at(losses.drive, b, t), cells.membrane, cells.adaptation, grad_cells.membrane,
-            grad_cells.adaptation,
+            scratch.l_drive[b], losses.spikes[_at(losses.spikes, b, t)],
+            losses.voltage[_at(losses.voltage, b, t)], losses.drive[_at(losses.drive, b, t)],
+            cells.membrane, cells.adaptation, grad_cells.membrane, grad_cells.adaptation,
         )  # fmt: skip
     at = min(k, segment.y.shape[0] - 1)
     _synapses_adjoint(

@@ -18,6 +18,7 @@ from typing import Final
 
 from numba import njit, prange
 
+from v1builder.model.backends._compiled import kernel
 from v1builder.model.backends._kernels_sites import release
 from v1builder.model.backends._kernels_threshold import moving_membrane_step
 from v1builder.model.backends._kernels_walk import deliver
@@ -39,7 +40,7 @@ SYNAPSE_FIELDS: Final = (
 )
 
 
-@njit(cache=True)
+@kernel()
 def synapse_step(y, c, arriving, total):
     """One step of one receptor of one tile; adds its share of the voltage change to `total`."""
     for i in range(WIDTH):
@@ -59,7 +60,7 @@ def synapse_step(y, c, arriving, total):
         y[2 * WIDTH + i] = c[8 * WIDTH + i] * y1_slow + c[9 * WIDTH + i] * arriving[i]
 
 
-@njit(cache=True)
+@kernel()
 def synapses_step(y, synapse, arriving, total, first, last):
     """One step of all receptors of the cells first..last (whole tiles); clears what arrived.
 
@@ -79,7 +80,7 @@ def synapses_step(y, synapse, arriving, total, first, last):
         arriving[r * n_padded + first : r * n_padded + last] = 0
 
 
-@njit(cache=True)
+@kernel()
 def membrane_step(
     U,
     asc,
@@ -125,7 +126,7 @@ def membrane_step(
     return count
 
 
-@njit(cache=True)
+@kernel()
 def _deliver_last(t, b, block, cells, state, graph, inputs, scratch):
     """Deliver the spikes that every block, and every input, emitted in step t-1."""
     plane = cells.synapse.shape[1] * scratch.total.shape[1]
@@ -141,7 +142,7 @@ def _deliver_last(t, b, block, cells, state, graph, inputs, scratch):
     deliver(state.ring[b], graph, block, base, inputs.source[lo:hi], inputs.value[lo:hi])
 
 
-@njit(cache=True)
+@kernel()
 def _task(t, task, emitted, update, cells, state, graph, inputs, sites, scratch, current, out):
     """Deliver the spikes of step t-1 (if any were `emitted`) and, if `update`, do step t."""
     b = task // graph.n_blocks

@@ -6,6 +6,7 @@ the last bit. Layouts as there.
 
 from numba import njit, prange
 
+from v1builder.model.backends._compiled import kernel
 from v1builder.model.backends._kernels_forward import synapses_step
 from v1builder.model.backends._kernels_sites import release_before
 from v1builder.model.backends._kernels_walk import deliver
@@ -52,7 +53,7 @@ def replay_membrane(
                         asc[b, a, i] = adaptation[2, a, i] + asc[b, a, i] * adaptation[3, a, i]
 
 
-@njit(cache=True)
+@kernel()
 def _redeliver(t, b, block, n_cells, plane, ring, graph, inputs, sites, phase, u, x, source, value):
     """Deliver the spikes of step t, of which `phase` and the sites' u and x before it are given."""
     n_steps = (inputs.start.shape[0] - 1) // ring.shape[0]
@@ -76,7 +77,13 @@ def _redeliver(t, b, block, n_cells, plane, ring, graph, inputs, sites, phase, u
     deliver(ring[b], graph, block, base, inputs.source[lo:hi], inputs.value[lo:hi])
 
 
-@njit(cache=True)
+@kernel()
+def _copy(values, into):
+    for i in range(values.shape[0]):
+        into[i] = values[i]
+
+
+@kernel()
 def _replay_task(
     task, t, k, y, ring, total, synapse, graph, inputs, sites, segment, source, value
 ):  # fmt: skip
@@ -94,10 +101,11 @@ def _replay_task(
     here = (t % (ring.shape[1] // plane)) * plane
     width = n_padded // y.shape[1]
     for tile in range(lo // width, hi // width):
-        segment.y[k, b, tile] = y[b, tile]
+        for r in range(synapse.shape[1]):
+            _copy(y[b, tile, r], segment.y[k, b, tile, r])
     for r in range(synapse.shape[1]):
         at = here + r * n_padded
-        segment.arrived[k, b, r, lo:hi] = ring[b, at + lo : at + hi]
+        _copy(ring[b, at + lo : at + hi], segment.arrived[k, b, r, lo:hi])
     synapses_step(y[b], synapse, ring[b, here : here + plane], total[b], lo, hi)
 
 

@@ -11,8 +11,10 @@ segment; grad_sites [3, site] of U, P_rec, P_fac, of length 0 when nobody wants 
 
 from numba import njit, prange
 
+from v1builder.model.backends._compiled import kernel
 
-@njit(cache=True)
+
+@kernel()
 def _relax(u, x, sites, lo, hi):
     one = u.dtype.type(1)
     for s in range(lo, hi):
@@ -20,7 +22,7 @@ def _relax(u, x, sites, lo, hi):
         x[s] = one + (x[s] - one) * sites.P_rec[s]
 
 
-@njit(cache=True)
+@kernel()
 def _spike(u, x, U, s, value, one):
     """The source of site s emits `value`: changes u and x, which have relaxed; returns the release."""
     raised = u[s] + U[s] * (one - u[s])
@@ -31,7 +33,7 @@ def _spike(u, x, U, s, value, one):
     return value * released / U[s]
 
 
-@njit(cache=True)
+@kernel()
 def release_before(u, x, sites, s):
     """What site s would release at one spike, from u and x before the step."""
     one = u.dtype.type(1)
@@ -40,7 +42,7 @@ def release_before(u, x, sites, s):
     return raised * (one + (x[s] - one) * sites.P_rec[s]) / sites.U[s]
 
 
-@njit(cache=True)
+@kernel()
 def release(u, x, sites, lo, hi, source, value, count):
     """One step of the sites of cells lo..hi, of which the first `count` in `source` spiked.
 
@@ -59,7 +61,7 @@ def release(u, x, sites, lo, hi, source, value, count):
     return n
 
 
-@njit(cache=True)
+@kernel()
 def count_releases(start, source, first_site, count):
     """Adds to count [b*T] the number of input spikes and of the releases that they cause."""
     for row in range(count.shape[0]):
@@ -69,7 +71,7 @@ def count_releases(start, source, first_site, count):
         count[row] += total
 
 
-@njit(cache=True)
+@kernel()
 def _release_inputs(row_begin, row_end, first, last, u, x, sites, spikes, out):
     """Of one sample: u, x [s] of the sites first..last of all inputs; a row is a step of the sample."""
     n_units = sites.first.shape[0] - 1
@@ -99,7 +101,7 @@ def release_inputs(t_begin, t_end, n_cells, u, x, sites, spikes, out):
         _release_inputs(row + t_begin, row + t_end, first, last, u[b], x[b], sites, spikes, out)
 
 
-@njit(cache=True)
+@kernel()
 def _replay_block(
     lo, hi, b, t_begin, t_end, n_steps, phase, spikes, sites, u, x, u_before, x_before
 ):
@@ -139,7 +141,7 @@ def replay_sites(t_begin, t_end, n_units, n_blocks, phase, spikes, sites, u, x, 
         )  # fmt: skip
 
 
-@njit(cache=True)
+@kernel()
 def _spike_adjoint(
     s, emitted, gradient, sites, l_u, l_x, u_before, x_before, grad_source, grad_sites
 ):
@@ -170,7 +172,7 @@ def _spike_adjoint(
         l_x[b, s] += l_released * (u + jump)
 
 
-@njit(cache=True)
+@kernel()
 def _relax_adjoint(lo, hi, sites, l_u, l_x, u_before, x_before, grad_sites):
     """Adjoint of `_relax` of sites lo..hi of one sample."""
     one = l_u.dtype.type(1)
@@ -183,7 +185,7 @@ def _relax_adjoint(lo, hi, sites, l_u, l_x, u_before, x_before, grad_sites):
         l_x[s] *= sites.P_rec[s]
 
 
-@njit(cache=True)
+@kernel()
 def sites_adjoint(
     lo, hi, wanted, emitted, gradient, sites, l_u, l_x, u_before, x_before, grad_source, grad_sites
 ):  # fmt: skip

@@ -11,6 +11,8 @@ from typing import Final
 
 from numba import njit, prange
 
+from v1builder.model.backends._compiled import kernel
+
 THRESHOLD_FIELDS: Final = (
     "voltage_reset_fraction",
     "th_spike_add",
@@ -22,7 +24,7 @@ THRESHOLD_FIELDS: Final = (
 )
 
 
-@njit(cache=True)
+@kernel()
 def _move(i, U, constant, moving, threshold):
     """Moves the threshold of an active cell by a step; returns its moving part."""
     moving[0, i] *= threshold[2, i]
@@ -31,7 +33,7 @@ def _move(i, U, constant, moving, threshold):
     return moving[0, i], moving[1, i]
 
 
-@njit(cache=True)
+@kernel()
 def moving_membrane_step(
     U, asc, refractory, current, synaptic, moving, membrane, adaptation, threshold, t_ref, drive,
     spikes, spiked, lo, hi,
@@ -64,7 +66,7 @@ def moving_membrane_step(
     return count
 
 
-@njit(cache=True)
+@kernel()
 def _replay_step(k, b, lo, hi, drive, U, asc, refractory, moving, cells, segment):
     membrane, adaptation = cells.membrane, cells.adaptation
     for i in range(lo, hi):
@@ -111,7 +113,7 @@ def replay_moving_membrane(t_begin, t_end, n_blocks, block_size, drive, state, c
             )  # fmt: skip
 
 
-@njit(cache=True)
+@kernel()
 def _moving_gradient(
     i, spiked, l_u, l_x, l_free, l_spike, l_by_spikes, l_by_voltage, over, constant, U, before,
     cells, grad_cells,
@@ -132,7 +134,7 @@ def _moving_gradient(
         threshold[3, i] += l_spike * before[0, i] * cells.threshold[2, i]
 
 
-@njit(cache=True)
+@kernel()
 def moving_membrane_adjoint(
     lo, hi, b, detach_reset, slope, grad_spike, drive, asc_before, moving_before, u_before,
     current_before, phase, at_threshold, adjoint, l_drive, g_spikes, g_voltage, g_drive, cells,

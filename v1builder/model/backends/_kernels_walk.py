@@ -6,13 +6,14 @@ weights in sequence.
 """
 
 import numpy as np
-from numba import njit
+
+from v1builder.model.backends._compiled import kernel
 
 # Positions are unsigned, because a signed index that might be negative costs a test per edge; for the
 # same reason a ring is wrapped by min(at, at - size), where at - size of a small `at` is huge.
 
 
-@njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+@kernel(fastmath={"reassoc", "contract", "nsz"})
 def _row_dot(weight, slot, arrival, base):
     """Sum over the edges of a source of weight * arrival, for one sample: arrival [(D+1)*R*Np]."""
     size = np.uint32(arrival.shape[0])
@@ -25,7 +26,7 @@ def _row_dot(weight, slot, arrival, base):
     return total
 
 
-@njit(cache=True, fastmath={"contract"})
+@kernel(fastmath={"contract"})
 def _row_dot_8(weight, slot, arrival, base, out):
     """`_row_dot` of eight samples that lie side by side: arrival [(D+1)*R*Np, 8], added to `out`."""
     size = np.uint32(arrival.shape[0])
@@ -54,7 +55,7 @@ def _row_dot_8(weight, slot, arrival, base, out):
     out[7] += s7
 
 
-@njit(cache=True)
+@kernel()
 def _row_add(grad_weight, slot, arrival, base, value):
     """Gradient of the weights of one source that spiked, from one sample."""
     size = np.uint32(arrival.shape[0])
@@ -65,7 +66,7 @@ def _row_add(grad_weight, slot, arrival, base, value):
         grad_weight[e] += value * arrival[at]
 
 
-@njit(cache=True)
+@kernel()
 def deliver(ring, graph, block, base, source, value):
     """Add the weights of the edges of the given sources into one block of targets to the ring."""
     weight, slot, row = graph.weight, graph.slot, graph.row
@@ -79,7 +80,7 @@ def deliver(ring, graph, block, base, source, value):
             ring[at] += weight[e] * value[j]
 
 
-@njit(cache=True)
+@kernel()
 def _pull(weight, slot, arrival, base, grad_spike):
     """Adds to the gradient [b] of the spike of one source, of every sample, over some of its edges."""
     n_batch = arrival.shape[1]
@@ -92,7 +93,7 @@ def _pull(weight, slot, arrival, base, grad_spike):
         b += 1
 
 
-@njit(cache=True)
+@kernel()
 def pull(wanted, offset, graph, arrival, base, gradient):
     """Gradient [k, b] of the value of every source `offset + k` that is wanted; `wanted` lists the k."""
     n_sources = (graph.row.shape[0] - 1) // graph.n_blocks
@@ -107,7 +108,7 @@ def pull(wanted, offset, graph, arrival, base, gradient):
                 _pull(graph.weight[first:last], graph.slot[first:last], arrival, base, gradient[k])
 
 
-@njit(cache=True)
+@kernel()
 def pull_weights(source, value, b, graph, arrival, base, grad_weight):
     """Gradient of the weights of a source that emitted `value` in sample b."""
     n_sources = (graph.row.shape[0] - 1) // graph.n_blocks

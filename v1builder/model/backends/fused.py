@@ -199,9 +199,12 @@ class _FusedRollout(torch.autograd.Function):
 @contextmanager
 def _torch_threads() -> Iterator[None]:
     """As many compiled threads as torch uses, within what numba was started with."""
+    wanted = torch.get_num_threads()
     before = numba.get_num_threads()
+    if torch.get_num_threads() != wanted:  # numba's threads, when they start, are OpenMP's default
+        torch.set_num_threads(wanted)
     most: int = numba.config.NUMBA_NUM_THREADS  # pyright: ignore[reportAttributeAccessIssue]
-    numba.set_num_threads(min(torch.get_num_threads(), most))
+    numba.set_num_threads(min(wanted, most))
     try:
         yield
     finally:
