@@ -107,7 +107,7 @@ class Case:
         g = torch.Generator().manual_seed(1)
         loss = torch.zeros((), dtype=self.dtype)
         for output in outputs(rollout).values():
-            factor = torch.rand(output.shape, generator=g, dtype=torch.float64).to(self.dtype)
+            factor = torch.rand(output.shape, generator=g, dtype=torch.float64).to(output)
             loss = loss + (output * factor).sum()
         leaves = {k: v for k, v in self.leaves.items() if v.requires_grad}
         return dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
@@ -127,8 +127,9 @@ def assert_close(got: dict[str, Tensor], expected: dict[str, Tensor], tolerance:
         assert error <= tolerance * scale, f"{name}: {error:.2e} of {scale:.2e}"
 
 
-def compare(case: Case, **how):
-    expected, got = case.run(reference, **how), case.run(fused, **how)
+def compare(case: Case, backend=fused, **how):
+    """A backend against the reference: outputs, and gradients of all that has one."""
+    expected, got = case.run(reference, **how), case.run(backend, **how)
     assert expected.spikes.sum() > 20
     assert torch.equal(got.spikes, expected.spikes)
     assert torch.equal(got.state.refractory, expected.state.refractory)

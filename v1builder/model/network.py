@@ -432,9 +432,9 @@ def _smooth(
     if neuron not in NEURONS:
         raise ConfigError([unknown_name("neuron", neuron, NEURONS, where)])
     if neuron == "glifr":
-        if backend == "fused":
+        if backend in ("fused", "triton"):
             fix = "use backend 'reference' or 'auto'"
-            raise ConfigError.of("the fused backend cannot compute GLIFR", where, GRADED, fix)
+            raise ConfigError.of(f"the {backend} backend cannot compute GLIFR", where, GRADED, fix)
         return glifr.smooth_spike(dt, sigma_V, tau)
     given = [
         Problem(f"{name} belongs to neuron 'glifr'", where, str(value), "leave it out")

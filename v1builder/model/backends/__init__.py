@@ -1,8 +1,15 @@
 """Interchangeable ways to compute a rollout. `reference` specifies; the others agree with it.
 
+| name | computes | needs |
+|---|---|---|
+| reference | everything, in plain torch, on any device | nothing |
+| fused | GLIF cells with alpha synapses, in compiled kernels on the CPU | numba |
+| triton | the same, in compiled kernels on a CUDA device | triton |
+
 A backend is asked for by name. One that cannot run is an error, never replaced in silence; "auto"
-is the one choice left to the program: the fused backend where it can run (numba installed, tensors
-on the CPU, a model it can compute), else the reference. What it took and why is logged once.
+is the one choice left to the program: triton for tensors on a CUDA device and fused for tensors on the
+CPU where that backend can run and can compute the model, else the reference. Whatever leads to the
+reference is logged once.
 """
 
 import logging
@@ -10,14 +17,23 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final, Literal, get_args
 
+import torch
+
 from v1builder.model.rollout import Backend, Propagators, Rollout
 from v1builder.schema.errors import ConfigError, unknown_name
 
-BackendName = Literal["auto", "reference", "fused"]
+BackendName = Literal["auto", "reference", "fused", "triton"]
 BACKEND_NAMES: tuple[BackendName, ...] = get_args(BackendName)
 
-#: Why the fused backend does not compute GLIFR.
+#: Why the compiled backends do not compute GLIFR.
 GRADED: Final = "GLIFR cells send a graded signal in every step"
+
+#: Module of each backend (one called `triton` would hide the package of that name from itself), and the
+#: package it needs.
+_MODULES: Final = {"reference": "reference", "fused": "fused", "triton": "gpu"}
+_NEEDS: Final = {"fused": "numba", "triton": "triton"}
+#: By device, the backend that "auto" tries.
+_FASTEST: Final = {"cpu": "fused", "cuda": "triton"}
 
 _log = logging.getLogger(__name__)
 _said: set[str] = set()
@@ -32,34 +48,50 @@ def get_backend(name: BackendName | str = "auto") -> Backend:
     if name not in BACKEND_NAMES:
         raise ConfigError([unknown_name("backend", name, BACKEND_NAMES, "backend")])
     if name == "auto":
-        return _auto if _why_not_fused() is None else get_backend("reference")
-    if name == "fused":
-        reason = _why_not_fused()
-        if reason is not None:
-            raise ConfigError.of(
-                "the fused backend cannot run here",
-                "backend",
-                reason,
-                "use backend 'reference', or install what is missing",
-            )
-    return import_module(f"v1builder.model.backends.{name}").rollout
+        return _auto
+    reason = _why_not(name)
+    if reason is not None:
+        raise ConfigError.of(
+            f"the {name} backend cannot run here",
+            "backend",
+            reason,
+            "use backend 'reference' or 'auto', or install what is missing",
+        )
+    return _module(name).rollout
 
 
 def _auto(propagators: Propagators, *args: Any, **kwargs: Any) -> Rollout:
-    """The fused backend for what it can compute, the reference for the rest."""
-    reason = import_module("v1builder.model.backends.fused").why_unsupported(propagators)
-    if propagators.P33.device.type != "cpu":
-        reason = f"tensors on {propagators.P33.device.type}"
+    """The fastest backend for what it can compute, the reference for the rest."""
+    name, reason = _choose(propagators)
     if reason is not None and reason not in _said:
         _said.add(reason)
-        _log.warning("the reference backend computes this model, slower than fused: %s", reason)
-    chosen = get_backend("fused" if reason is None else "reference")
-    return chosen(propagators, *args, **kwargs)
+        _log.warning("the reference backend computes this model, slower than others: %s", reason)
+    return get_backend(name)(propagators, *args, **kwargs)
 
 
-def _why_not_fused() -> str | None:
-    """What keeps the fused backend from running, or None."""
-    for module in ("numba", "v1builder.model.backends.fused"):
-        if find_spec(module) is None:
-            return f"the module {module} is missing"
+def _choose(propagators: Propagators) -> tuple[str, str | None]:
+    """A backend for this model; and why it is the reference, where it is."""
+    device = propagators.P33.device.type
+    name = _FASTEST.get(device)
+    if name is None:
+        return "reference", f"tensors on {device}"
+    reason = _why_not(name)
+    if reason is None:
+        reason = _module(name).why_unsupported(propagators)
+    return (name, None) if reason is None else ("reference", reason)
+
+
+def _why_not(name: str) -> str | None:
+    """What keeps a backend from running here, or None."""
+    module = _NEEDS.get(name)
+    if module is not None and find_spec(module) is None:
+        extra = ", which the extra v1builder[gpu] installs" if name == "triton" else ""
+        return f"the module {module} is missing{extra}"
+    # Triton's interpreter runs the kernels without a GPU, for tests.
+    if name == "triton" and not torch.cuda.is_available() and not _module(name).INTERPRETED:
+        return "torch finds no CUDA device"
     return None
+
+
+def _module(name: str) -> Any:
+    return import_module(f"{__name__}.{_MODULES[name]}")

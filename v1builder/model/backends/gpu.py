@@ -1,0 +1,241 @@
+"""The Triton backend: the whole rollout on a CUDA device, forward and backward.
+
+One autograd function per rollout, with the plan of the fused CPU backend. The forward pass stores the
+voltage before the spike test (from which the spikes follow) and a snapshot of the slow state every
+sqrt(T) steps; the backward pass recomputes each segment from its snapshot and runs it in reverse. A step is
+two kernels forward and two backward (with short-term plasticity three and four), the host never waits
+for the device within a rollout, and nothing is allocated between steps.
+
+What a step costs, in bytes moved in float32 (see `_triton_forward` for the letters): forward about
+b n (40 R + 80) + n (40 R + 50), and 16 per spike and edge; backward as much again for each of both parts,
+and 8 per edge of a cell with a surrogate slope, whose 4 to 32 per sample come from the second-level cache
+while `arrival`, 4 (D+1) R n b, fits there. Kept until the backward pass: drive, 4 b t n.
+
+The forward pass adds the spikes that arrive together with atomic operations, in no fixed order, so two runs
+may differ in the last bit of a sum, and once in a long while in a spike. The backward pass adds nothing
+atomically: given the forward pass, gradients have the same bytes, except those of the synapses'
+coefficients, which need what arrived to be added again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any, Final
+
+import torch
+import triton
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from v1builder.model.backends import GRADED, _triton_forward
+from v1builder.model.backends._gpu_backward import Backward
+from v1builder.model.backends._gpu_edges import list_spikes, plan_edges
+from v1builder.model.backends._gpu_forward import Forward, Setting, Snapshot
+from v1builder.model.backends._gpu_layout import (
+    Cells,
+    Dynamics,
+    InputSpikes,
+    Sizes,
+    Steps,
+    Tiles,
+)
+from v1builder.model.backends._kernels_layout import (
+    COEFFICIENTS,
+    MOVING,
+    N_CELL,
+    PLASTICITY,
+    SITES,
+    STATE,
+)
+from v1builder.model.backends._kernels_threshold import THRESHOLD_FIELDS
+from v1builder.model.backends.fused import _check_shapes
+from v1builder.model.rollout import Plasticity, Projection, Propagators, Rollout, State
+from v1builder.model.surrogate import Surrogate
+from v1builder.schema.errors import ConfigError
+
+#: Whether the kernels run in Triton's interpreter (TRITON_INTERPRET=1 when they were imported).
+INTERPRETED: Final = not isinstance(_triton_forward.cells, triton.runtime.JITFunction)
+
+
+def why_unsupported(propagators: Propagators) -> str | None:
+    """What of a model these kernels cannot compute, or None."""
+    if propagators.smooth is not None:
+        return GRADED
+    if propagators.y2_init_fast is not None or propagators.U_jump is not None:
+        return "exponential or delta synapses"
+    return None
+
+
+def rollout(
+    propagators: Propagators,
+    projections: Sequence[Projection],
+    weights: Sequence[Tensor],
+    inputs: Mapping[str, Tensor],
+    current: Tensor | None,
+    state: State,
+    n_steps: int,
+    *,
+    plasticity: Plasticity | None = None,
+    surrogate: Surrogate,
+    detach_reset: bool,
+    record_voltage: bool,
+) -> Rollout:
+    """Run `n_steps` steps. See `v1builder.model.rollout.Backend` for the arguments.
+
+    Raises:
+        ConfigError: the model has what these kernels cannot compute (`why_unsupported`), the
+            tensors are not all float32 or all float64 on one CUDA device, or their shapes do not fit.
+    """
+    reason = why_unsupported(propagators)
+    if reason is not None:
+        raise ConfigError.of(
+            "the triton backend cannot compute this model",
+            "backend 'triton'",
+            reason,
+            "use backend 'reference' or 'auto'",
+        )
+    threshold = propagators.threshold
+    tensors: dict[str, list[Any]] = {
+        "coefficients": [getattr(propagators, name) for name in COEFFICIENTS],
+        "threshold": [getattr(threshold, name) for name in THRESHOLD_FIELDS if threshold],
+        "state": [getattr(state, name) for name in STATE],
+        "moving": [getattr(state, name) for name in MOVING if threshold],
+        "plasticity": [getattr(plasticity, name) for name in PLASTICITY if plasticity is not None],
+        "sites": [getattr(state, name) for name in SITES if plasticity is not None],
+        "current": [] if current is None else [current],
+        "weights": list(weights),
+    }
+    _check_tensors([tensor for group in tensors.values() for tensor in group])
+    n_delays, n_batch, n_cells, n_receptors = state.pending.shape
+    _check_shapes(
+        projections, weights, inputs, current, tensors["plasticity"], [state.u, state.x],
+        (n_batch, n_steps, n_cells),
+    )  # fmt: skip
+    edges = plan_edges(projections, (n_cells, n_receptors, n_delays), state.U.device)
+    differentiable = {
+        first - n_cells: inputs[name]
+        for name, first in edges.first_source.items()
+        if inputs[name].requires_grad
+    }
+    tensors["inputs"] = list(differentiable.values())
+    setting = Setting(
+        edges=edges,
+        input_slices=tuple(slice(k, k + x.shape[2]) for k, x in differentiable.items()),
+        counts={name: len(group) for name, group in tensors.items()},
+        size=Sizes(
+            n_batch, n_steps, n_cells, state.asc.shape[2], n_receptors, n_delays + 1,
+            edges.n_units, len(edges.site_order) if plasticity is not None else 0,
+        ),
+        tiles=Tiles.of(n_batch, INTERPRETED),
+        surrogate=surrogate,
+        detach_reset=detach_reset,
+        record_voltage=record_voltage,
+    )  # fmt: skip
+    # Autocast leaves the kernels alone, but not every operation of torch around them.
+    with torch.autocast(state.U.device.type, enabled=False):
+        spikes, voltage, drive, refractory, *end = _TritonRollout.apply(  # pyright: ignore[reportGeneralTypeIssues]
+            setting,
+            list_spikes(inputs, edges, state.U, n_steps),
+            propagators.t_ref_steps,
+            state.refractory,
+            *(tensor for group in tensors.values() for tensor in group),
+        )
+    names = (*STATE, *(MOVING if threshold else ()), *(SITES if plasticity is not None else ()))
+    end_state = replace(state, refractory=refractory, **dict(zip(names, end, strict=True)))
+    return Rollout(spikes=spikes, voltage=voltage, drive=drive, state=end_state)
+
+
+class _TritonRollout(torch.autograd.Function):
+    """Of the differentiable tensors, in the order and number of `Setting.counts`."""
+
+    @staticmethod
+    def forward(
+        ctx,
+        setting: Setting,
+        inputs: InputSpikes,
+        t_ref: Tensor,
+        refractory: Tensor,
+        *tensors: Any,
+    ) -> tuple[Tensor | None, ...]:
+        ctx.set_materialize_grads(False)
+        of, needs = setting.grouped(tensors), setting.grouped(ctx.needs_input_grad[4:])
+        order = setting.edges.site_order
+        cells = Cells.pack(of["coefficients"], of["threshold"], t_ref)
+        no_sites = [of["state"][0][:, :0]] * len(SITES)
+        dynamics = Dynamics.pack(
+            of["state"], of["moving"], of["sites"] or no_sites, refractory, order
+        )
+        current = of["current"][0] if of["current"] else None
+        run = Forward(setting, cells, inputs, dynamics, keep_drive=any(ctx.needs_input_grad))
+        snapshots = run.advance(
+            setting.edges.graph(of["weights"], dynamics.U),
+            setting.edges.sites(of["plasticity"], dynamics.U),
+            Steps.of(current, dynamics.U),
+            keep_synapses=any(needs["coefficients"][N_CELL:]),
+        )
+        drive = run.recorded.drive
+        ctx.mark_non_differentiable(dynamics.refractory)
+        if any(ctx.needs_input_grad):
+            # Saved like everything else, so that a checkpointed segment lets go of it.
+            states = (field for snapshot in snapshots for field in snapshot.state)
+            ctx.save_for_backward(
+                drive, current, *of["weights"], *of["plasticity"], *cells, *inputs, *states
+            )
+            ctx.setting, ctx.bounds = setting, [(s.begin, s.end) for s in snapshots]
+        return (
+            run.recorded.spikes,
+            run.recorded.voltage if setting.record_voltage else None,
+            drive if setting.record_voltage else None,
+            dynamics.refractory,
+            *dynamics.unpack(setting.size.n_steps),
+            *dynamics.moving.unbind(1),
+            *(dynamics.unpack_sites(order) if of["sites"] else []),
+        )
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grads: Any) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        setting: Setting = ctx.setting
+        drive, current, *saved = ctx.saved_tensors
+        saved = iter(saved)
+        weights = list(islice(saved, setting.counts["weights"]))
+        plasticity = list(islice(saved, setting.counts["plasticity"]))
+        cells = Cells(*islice(saved, len(Cells._fields)))
+        inputs = InputSpikes(*islice(saved, len(InputSpikes._fields)))
+        snapshots = [
+            Snapshot(begin, end, Dynamics(*islice(saved, len(Dynamics._fields))))
+            for begin, end in ctx.bounds
+        ]
+        needs = setting.grouped(ctx.needs_input_grad[4:])
+        run = Backward(
+            setting,
+            cells,
+            setting.edges.graph(weights, drive),
+            setting.edges.sites(plasticity, drive),
+            inputs,
+            drive,
+            current,
+            grads,
+            needs,
+        )
+        found = run.retreat(snapshots)
+        in_order = [
+            gradient if needed else None
+            for name, wanted in needs.items()
+            for gradient, needed in zip(found[name][: len(wanted)], wanted, strict=True)
+        ]
+        return None, None, None, None, *in_order
+
+
+def _check_tensors(tensors: Sequence[Tensor]) -> None:
+    kinds = sorted({f"{tensor.dtype} on {tensor.device}" for tensor in tensors})
+    devices = ("cuda", "cpu") if INTERPRETED else ("cuda",)
+    dtypes = (torch.float32, torch.float64)
+    if len(kinds) > 1 or tensors[0].device.type not in devices or tensors[0].dtype not in dtypes:
+        raise ConfigError.of(
+            "the triton backend computes in float32 or in float64 on a CUDA device",
+            "backend 'triton'",
+            ", ".join(kinds),
+            "move model and inputs to the GPU in one of these dtypes, or use backend 'reference', or "
+            "'fused' on the CPU",
+        )
