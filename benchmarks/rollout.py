@@ -78,16 +78,20 @@ def run_torch(case: dict) -> dict:
     from v1builder.model.rollout import Projection, State
     from v1builder.model.surrogate import Surrogate
 
-    dtype = torch.float32
+    dtype, device = torch.float32, case.get("device", "cpu")
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     n, r, b, t = case["cells"], case["receptors"], case["batch"], case["steps"]
     data = network(n, case["fan_in"], r)
-    tensor = {k: torch.from_numpy(v) for k, v in data.items()}
+    tensor = {k: torch.from_numpy(v).to(device) for k, v in data.items() if v.dtype == float}
     names = [k for k in glif.GlifParameters.__dataclass_fields__ if k in data]
     parameters = glif.GlifParameters(**{k: tensor[k].to(dtype) for k in names})
     propagators = glif.propagators(parameters, DT)
 
     def projection(name, n_source, source, target, receptor, delay):
-        ints = [torch.as_tensor(x).to(torch.int32) for x in (source, target, receptor, delay)]
+        ints = [
+            torch.as_tensor(x).to(device, torch.int32) for x in (source, target, receptor, delay)
+        ]
         return Projection(name, n_source, *ints)
 
     n_sites = n * case["plastic"]
@@ -97,11 +101,11 @@ def run_torch(case: dict) -> dict:
     n_drive = len(data["drive_source"])
     last = torch.full((n_drive,), r - 1)
     recurrent = projection(None, n, data["source"], data["target"], data["receptor"], data["delay"])
-    site_source = torch.arange(n_sites, dtype=torch.int32) // max(case["plastic"], 1)
+    site_source = torch.arange(n_sites, dtype=torch.int32, device=device) // max(case["plastic"], 1)
     plasticity = None
     if n_sites:
-        U, tau_rec, tau_fac = (torch.full((n_sites,), v, dtype=dtype) for v in (0.4, 150.0, 30.0))
-        plasticity = coefficients(U, tau_rec, tau_fac, DT)
+        values = (torch.full((n_sites,), v, dtype=dtype, device=device) for v in (0.4, 150.0, 30.0))
+        plasticity = coefficients(*values, DT)
     projections = [
         replace(recurrent, site_source=site_source),
         projection(
@@ -115,35 +119,49 @@ def run_torch(case: dict) -> dict:
     ]
     backward = case["mode"] == "forward+backward"
     weights = [tensor[k].to(dtype).requires_grad_(backward) for k in ("weight", "drive_weight")]
-    inputs = {"bkg": torch.from_numpy(background(b, t))}
+    inputs = {"bkg": torch.from_numpy(background(b, t)).to(device)}
 
     def zeros(*shape):
-        return torch.zeros(shape, dtype=dtype)
+        return torch.zeros(shape, dtype=dtype, device=device)
 
     state = State(
-        zeros(b, n), zeros(b, n, 2), torch.zeros(b, n, dtype=torch.int32),
+        zeros(b, n), zeros(b, n, 2), zeros(b, n).int(),
         *(zeros(b, n, r) for _ in range(4)), zeros(b, n), zeros(3, b, n, r),
         zeros(b, n), zeros(b, n), zeros(b, n_sites), 1 + zeros(b, n_sites),
     )  # fmt: skip
     rollout = get_backend(case["backend"])
     surrogate = Surrogate("triangular", 0.5, case["width"])
 
+    def run(steps: int, record_voltage: bool = False):
+        return rollout(
+            propagators, projections, weights, inputs, None, state, steps,
+            plasticity=plasticity, surrogate=surrogate, detach_reset=False,
+            record_voltage=record_voltage,
+        )  # fmt: skip
+
     def once() -> tuple[float, float]:
         begin = time.perf_counter()
-        out = rollout(
-            propagators, projections, weights, inputs, None, state, t,
-            plasticity=plasticity, surrogate=surrogate, detach_reset=False, record_voltage=False,
-        )  # fmt: skip
+        out = run(t)
         if backward:
             loss = (out.spikes.mean(dim=1) - 0.01).square().mean()
             torch.autograd.grad(loss, weights)
+        if device == "cuda":
+            torch.cuda.synchronize()
         return time.perf_counter() - begin, float(out.spikes.detach().sum())
 
     begin = time.perf_counter()
     _, n_spikes = once()
     warm_up = time.perf_counter() - begin
     seconds = [once()[0] for _ in range(case["repeats"])]
-    return {"seconds": seconds, "warm_up": warm_up, "spikes": n_spikes}
+    result = {"seconds": seconds, "warm_up": warm_up, "spikes": n_spikes}
+    if device == "cuda":
+        result["peak_gpu_mb"] = torch.cuda.max_memory_allocated() / 2**20
+    if case.get("activity"):  # share of cells and steps that pass a gradient
+        with torch.no_grad():
+            drive = run(t, record_voltage=True).drive
+            near = ((drive - propagators.V_th) / propagators.V_th).abs() < case["width"]
+        result["active"] = float(near.float().mean())
+    return result
 
 
 def run_nest(case: dict) -> dict:

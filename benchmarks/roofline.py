@@ -5,7 +5,7 @@ memory; one that is faster kept its arrays in the cache. float32 and int32 throu
 samples, n cells, k synapses per cell, r ports, a after-spike currents:
 
 fused, forward    state of a cell in every step, sample: ring and 4 currents per port, read and
-                  written; voltage, after-spike currents, counters, spikes; coefficients once per step
+(triton likewise) written; voltage, after-spike currents, counters, spikes; coefficients once per step
                   for all samples. Per spike and synapse: weight, place, and the sum it is added to.
 fused, backward   the states again (recomputed), their adjoints, the outgoing synapses (weight, place,
                   and the gradient there of each sample) of every cell with a non-zero surrogate in any
@@ -29,7 +29,7 @@ def bytes_moved(case: dict, spikes: float, active: float | None) -> float | None
         return t * FLOAT * n * n * (6 if backward else 1)
     if case["backend"] == "torch.sparse":
         return None if backward else t * 2 * FLOAT * n * k
-    if case["backend"] != "fused":
+    if case["backend"] not in ("fused", "triton"):
         return None
     r, a = (case["receptors"], 2) if case["neuron"] == "glif3" else (1, 0)
     state = FLOAT * (2 * (5 * r + a + 3) + 1)

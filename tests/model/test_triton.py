@@ -20,6 +20,7 @@ from test_fused import Case, assert_close, compare, map_floats, outputs
 from test_fused_levels import with_levels
 from test_fused_plasticity import PlasticCase
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from v1builder.model import backends
 from v1builder.model.backends import fused, get_backend, reference
@@ -230,6 +231,27 @@ def test_backward_twice_gives_the_same_and_arguments_are_left_alone():
         assert torch.equal(leaf.detach(), before[name]), name
 
 
+def test_a_checkpointed_rollout_keeps_nothing_and_has_the_same_gradient():
+    case = small_with_levels(PlasticCase, float_input=False)
+    kept = []
+
+    def pack(tensor):
+        kept.append(tensor.numel())
+        return tensor
+
+    def spikes():
+        return case.run(gpu).spikes
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = checkpoint(spikes, use_reentrant=False).square().sum()
+    assert sum(kept) <= loss.numel() + case.steps * case.state.U.numel()  # the spikes themselves
+    leaves = [*case.weights, case.leaves["V_th"]]
+    gradients = torch.autograd.grad(loss, leaves)
+    expected = torch.autograd.grad(spikes().square().sum(), leaves)
+    for a, b in zip(gradients, expected, strict=True):
+        assert_close({"gradient": a}, {"gradient": b}, 1e-12)
+
+
 def test_a_plan_is_made_once():
     case = small(steps=2)
     shape = (180, 2, 2)
@@ -271,6 +293,9 @@ def test_without_a_device_or_triton_the_name_is_an_error(monkeypatch):
     monkeypatch.setattr(gpu, "INTERPRETED", False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="no CUDA device"):
+        get_backend("triton")
+    monkeypatch.setattr(backends, "_triton_version", lambda: "3.1.0")
+    with pytest.raises(ConfigError, match=r"triton 3.1.0 is installed.*3.7 or newer"):
         get_backend("triton")
     monkeypatch.setattr(backends, "find_spec", lambda name: None if name == "triton" else object())
     with pytest.raises(ConfigError, match=r"v1builder\[gpu\]") as caught:

@@ -13,7 +13,8 @@ reference is logged once.
 """
 
 import logging
-from importlib import import_module
+from functools import cache
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from typing import Any, Final, Literal, get_args
 
@@ -32,6 +33,8 @@ GRADED: Final = "GLIFR cells send a graded signal in every step"
 #: package it needs.
 _MODULES: Final = {"reference": "reference", "fused": "fused", "triton": "gpu"}
 _NEEDS: Final = {"fused": "numba", "triton": "triton"}
+#: Of Triton, the oldest version that the kernels were written for.
+_TRITON: Final = (3, 7)
 #: By device, the backend that "auto" tries.
 _FASTEST: Final = {"cpu": "fused", "cuda": "triton"}
 
@@ -87,8 +90,21 @@ def _why_not(name: str) -> str | None:
     if module is not None and find_spec(module) is None:
         extra = ", which the extra v1builder[gpu] installs" if name == "triton" else ""
         return f"the module {module} is missing{extra}"
+    return _why_not_triton() if name == "triton" else None
+
+
+@cache
+def _triton_version() -> str:
+    return metadata.version("triton")
+
+
+def _why_not_triton() -> str | None:
+    version = _triton_version()
+    if tuple(map(int, version.split(".")[:2])) < _TRITON:
+        oldest = ".".join(map(str, _TRITON))
+        return f"triton {version} is installed, and the kernels need {oldest} or newer"
     # Triton's interpreter runs the kernels without a GPU, for tests.
-    if name == "triton" and not torch.cuda.is_available() and not _module(name).INTERPRETED:
+    if not torch.cuda.is_available() and not _module("triton").INTERPRETED:
         return "torch finds no CUDA device"
     return None
 

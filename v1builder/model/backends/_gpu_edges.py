@@ -118,10 +118,10 @@ def _make_plan(projections: Sequence[Projection], shape: _Shape, device: torch.d
             f"{n_positions} positions in a ring; below {_INT32} are possible",
             "use a longer time step, or backend 'reference'",
         )
-    none = [torch.empty(0, dtype=torch.int64, device=device)]
+    none = torch.empty(0, dtype=torch.int64, device=device)
     offsets = [0 if p.source is None else first_source[p.source] for p in projections]
     sites = [o + p.site_source.to(device).long() for o, p in zip(offsets, projections, strict=True)]
-    site_unit, site_order = torch.sort(torch.cat(none + sites), stable=True)
+    site_unit, site_order = torch.sort(torch.cat([none, *sites]), stable=True)
     rank = torch.argsort(site_order)
 
     def key(p: Projection, offset: int) -> Tensor:
@@ -133,8 +133,11 @@ def _make_plan(projections: Sequence[Projection], shape: _Shape, device: torch.d
         slot.mul_(n_cells).add_(p.target_index.to(device))
         return slot.add_(numbers.mul_(n_positions)[p.source_index.to(device)])
 
-    keys = [key(p, offset) for p, offset in zip(projections, offsets, strict=True)]
-    keys, order = torch.sort(torch.cat(none + keys), stable=True)
+    n_edges = [len(p.receptor) for p in projections]
+    keys = torch.empty(sum(n_edges), dtype=torch.int64, device=device)
+    for p, offset, part in zip(projections, offsets, keys.split(n_edges or [0]), strict=False):
+        part.copy_(key(p, offset))
+    keys, order = torch.sort(keys, stable=True)
     sources = torch.arange(n_units + len(rank) + 1, device=device)
     row = torch.searchsorted(keys, sources * n_positions)
     units = torch.arange(n_units + 1, device=device)
@@ -142,7 +145,7 @@ def _make_plan(projections: Sequence[Projection], shape: _Shape, device: torch.d
         order=order.to(torch.int32 if len(order) < _INT32 else torch.int64),
         slot=(keys % n_positions).to(torch.int32),
         row=row,
-        n_edges=[len(p.receptor) for p in projections],
+        n_edges=n_edges,
         first_source=first_source,
         n_units=n_units,
         site_order=site_order,
