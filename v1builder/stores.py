@@ -21,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 
-from v1builder.curate import read_store
+from v1builder.curate import read_store, short_term_plasticity
 from v1builder.curate.cell_types import cell_type_tables
 from v1builder.curate.neuropixels import area_reference
 from v1builder.curate.store import TABLES, Store
@@ -34,7 +34,7 @@ from v1builder.curate.synaptic_physiology import (
 from v1builder.curate.writing import write_table
 from v1builder.fetch import fetch as fetch_snapshot
 from v1builder.schema.citations import write_citations
-from v1builder.schema.errors import StorageError
+from v1builder.schema.errors import DataError, StorageError
 from v1builder.schema.files import atomic_folder, write_json, write_text
 from v1builder.schema.manifests import Manifest, manifest_folder, read_manifests, table_schemas
 from v1builder.schema.provenance import provenance
@@ -212,15 +212,29 @@ def _live_tables(
         (path,) = (raw / "synaptic_physiology").glob("*.sqlite")
         database = SynapticPhysiology(path)
         tables["synaptic_physiology"] = database.medians()
+        extra |= _plasticity(tables["synaptic_physiology"])
         tables["synaptic_physiology_connectivity"] = database.connectivity()
         origin |= {"synaptic_physiology": LIVE, "synaptic_physiology_connectivity": LIVE}
         layers, every = by_layer(), METRICS + MORE_METRICS
         extra["synaptic_physiology_by_layer"] = database.medians(layers, every)
         extra["synaptic_physiology_connectivity_by_layer"] = database.connectivity(layers)
+        extra["synaptic_physiology_connectivity_by_distance"] = database.connectivity_by_distance()
         extra["synaptic_physiology_lognormal"] = database.lognormal_fits()
+        extra["synaptic_physiology_lognormal_by_layer"] = database.lognormal_fits(layers)
     if "neuropixels" in select:
         extra["neuropixels_by_area"] = area_reference(raw / "neuropixels")
     return tables, origin, extra
+
+
+def _plasticity(synaptic_physiology: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The fit with its residuals; nothing where there are too few synapses.
+
+    A build that needs the fit says so.
+    """
+    try:
+        return {"short_term_plasticity": short_term_plasticity(synaptic_physiology)}
+    except DataError:
+        return {}
 
 
 def _known_cell_models(

@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from v1builder import pipeline
+from v1builder import fetch, pipeline
+from v1builder.curate.plasticity import METRICS, metrics
 from v1builder.load import load_network, save_network
+from v1builder.report.inventory import take_inventory
 from v1builder.schema.errors import NetworkError
-from v1builder.schema.files import hash_folder
+from v1builder.schema.files import hash_folder, sha256_of
 from v1builder.schema.recipe import BuildRecipe, SynapseRecipe
 from v1builder.sonata.validate import validate
 
@@ -53,6 +55,38 @@ def test_components_hold_the_fit(plastic):
     assert (model["tau_rec"], model["tau_fac"]) == (row["tau_rec_ms"], row["tau_fac_ms"])
     record = json.loads((plastic / "provenance.json").read_text())["short_term_plasticity"]
     assert "campagnola2022" in record["references"]
+
+
+def test_the_fit_follows_the_store(tmp_path):
+    """A store whose pyr -> sst synapses depress gives a column in which they do; the record says how
+    well, and info repeats it."""
+    store = fetch(tmp_path / "store")
+    path = store / "tables/synaptic_physiology.csv"
+    table = pd.read_csv(path)
+    for metric, value in zip(METRICS, metrics(0.6, 500.0, 5.0), strict=True):
+        here = (table["metric"] == metric) & (table["pre"] == "pyr") & (table["post"] == "sst")
+        table.loc[here, "median"] = value
+    table.to_csv(path, index=False)
+    record = json.loads((store / "provenance.json").read_text())
+    for source in record["sources"]:
+        if "synaptic_physiology" in source["tables"]:
+            source["tables"]["synaptic_physiology"]["sha256"] = sha256_of(path)
+    (store / "provenance.json").write_text(json.dumps(record))
+    recipe = BuildRecipe(synapses=SynapseRecipe(dynamics="stp"))
+    net = pipeline.build(tmp_path / "net", radius=30, seed=1, recipe=recipe, store=store)
+    model = json.loads((net / MODEL).read_text())
+    assert model["U"] == pytest.approx(0.6, abs=0.15)
+    assert model["tau_rec"] > 200
+    fit = pd.read_csv(net / "reference/short_term_plasticity.csv").set_index(["pre", "post"])
+    record = json.loads((net / "provenance.json").read_text())["short_term_plasticity"]
+    for metric, one in record["residuals"].items():
+        residual = fit.loc[fit["source"] == "fitted", f"{metric}_residual"]
+        assert one["rms"] == pytest.approx(np.sqrt((residual**2).mean()))
+        assert abs(one["largest"]) == pytest.approx(residual.abs().max())
+        assert one["pair"] == " -> ".join(residual.abs().idxmax())
+    notes = take_inventory(load_network(net)).notes
+    assert notes[0] == "short-term plasticity: 15 pairs of subclasses fitted; pooled: vip -> pyr"
+    assert len(notes) == 3
 
 
 def test_load_save_load(plastic, tmp_path):

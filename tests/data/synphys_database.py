@@ -4,9 +4,15 @@ Two experiments of mouse V1, one of another project and one of a human. Written 
 the tests do not depend on how the package reads it.
 """
 
+import math
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from v1builder.curate import Store
 
 SCHEMA = """
 CREATE TABLE slice (id INTEGER PRIMARY KEY, meta TEXT, ext_id TEXT, species TEXT, age INTEGER,
@@ -33,6 +39,24 @@ CREATE TABLE synapse_model (id INTEGER PRIMARY KEY, meta TEXT, pair_id INTEGER,
     ml_depression_amount FLOAT, ml_depression_tau FLOAT, ml_facilitation_amount FLOAT,
     ml_facilitation_tau FLOAT);
 """
+#: Metric of table synaptic_physiology -> table and column that hold it.
+PLACES = {
+    "psp_amplitude": ("synapse", "psp_amplitude"),
+    "latency": ("synapse", "latency"),
+    "psc_rise_time": ("synapse", "psc_rise_time"),
+    "psc_decay_tau": ("synapse", "psc_decay_tau"),
+    "pulse_amp_90pct": ("dynamics", "pulse_amp_90th_percentile"),
+    "stp_induction_50hz": ("dynamics", "stp_induction_50hz"),
+    "stp_recovery_250ms": ("dynamics", "stp_recovery_250ms"),
+    "variability_resting": ("dynamics", "variability_resting_state"),
+    "ml_release_prob": ("synapse_model", "ml_base_release_probability"),
+    "ml_n_release_sites": ("synapse_model", "ml_n_release_sites"),
+    "ml_mini_amplitude": ("synapse_model", "ml_mini_amplitude"),
+    "ml_depression_amount": ("synapse_model", "ml_depression_amount"),
+    "ml_depression_tau": ("synapse_model", "ml_depression_tau"),
+    "ml_facilitation_amount": ("synapse_model", "ml_facilitation_amount"),
+    "ml_facilitation_tau": ("synapse_model", "ml_facilitation_tau"),
+}
 MOUSE, OTHER_PROJECT, HUMAN = 1, 2, 3
 #: (id, experiment, cre_type, target layer, class, histological layer)
 CELLS = [
@@ -113,6 +137,70 @@ def write_database(path: Path) -> Path:
             if (pre, post) in SYNAPSES:
                 _write_synapse(database, pair_id, SYNAPSES[pre, post])
     return path
+
+
+def write_published(path: Path, store: Store) -> Path:
+    """A database of which the published tables are the aggregates, pair of subclasses by pair.
+
+    Per pair: as many probed and connected pairs, all at the lateral distance that gives the published
+    peak; as many synapses with each metric, spread evenly about the published median.
+    """
+    cells = {name: (1 + 2 * k, 2 + 2 * k) for k, name in enumerate(("pyr", "pvalb", "sst", "vip"))}
+    medians = store.synaptic_physiology
+    with closing(sqlite3.connect(path)) as database, database:
+        database.executescript(SCHEMA)
+        database.execute("INSERT INTO slice (id, species) VALUES (1, 'mouse')")
+        project = ("mouse V1 coarse matrix",)
+        database.execute(
+            "INSERT INTO experiment (id, slice_id, project_name) VALUES (1, 1, ?)", project
+        )
+        for name, (first, second) in cells.items():
+            kind, cre = ("ex", "unknown") if name == "pyr" else ("in", name)
+            database.executemany(
+                "INSERT INTO cell (id, experiment_id, cre_type, target_layer, cell_class) "
+                "VALUES (?, 1, ?, '2/3', ?)",
+                [(first, cre, kind), (second, cre, kind)],
+            )
+        for one in store.synaptic_physiology_connectivity.to_dict("records"):
+            of_pair = medians[(medians["pre"] == one["pre"]) & (medians["post"] == one["post"])]
+            _write_published_pair(database, one, of_pair, cells)
+    return path
+
+
+def _write_published_pair(
+    database: sqlite3.Connection,
+    one: dict[str, Any],
+    metrics: pd.DataFrame,
+    cells: dict[str, tuple[int, int]],
+) -> None:
+    distance = 100e-6 * math.sqrt(-2 * math.log(one["cp"] / one["cp_adj"]))
+    spikes = "n_ex_test_spikes" if one["pre"] == "pyr" else "n_in_test_spikes"
+    n_synapses = max(one["n_connected"], int(metrics["n_pairs"].max()))
+    # Synapses beyond those of probed pairs were seen with too few test spikes.
+    rows = [(True, 100)] * one["n_connected"]
+    rows += [(False, 100)] * (one["n_probed"] - one["n_connected"])
+    rows += [(True, 5)] * (n_synapses - one["n_connected"])
+    synapses = []
+    for connected, n_spikes in rows:
+        cursor = database.execute(
+            f"INSERT INTO pair (experiment_id, pre_cell_id, post_cell_id, has_synapse, {spikes}, "
+            "lateral_distance) VALUES (1, ?, ?, ?, ?, ?)",
+            (cells[one["pre"]][0], cells[one["post"]][1], connected, n_spikes, distance),
+        )
+        if connected:
+            synapses.append(cursor.lastrowid)
+    for table in ("synapse", "dynamics", "synapse_model"):
+        database.executemany(f"INSERT INTO {table} (pair_id) VALUES (?)", [(s,) for s in synapses])
+    for row in metrics.to_dict("records"):
+        table, column = PLACES[row["metric"]]
+        n = row["n_pairs"]
+        spread = [row["median"] * (1 + 0.5 * (2 * k - n + 1) / n) for k in range(n)]
+        if math.isnan(row["median"]):  # a number of pairs, and no median
+            spread = [-math.inf] * n
+        database.executemany(
+            f"UPDATE {table} SET {column} = ? WHERE pair_id = ?",
+            list(zip(spread, synapses, strict=False)),
+        )
 
 
 def _write_synapse(database: sqlite3.Connection, pair_id: int, values: tuple) -> None:

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from allen_server import AllenServer
 from scipy.stats import binomtest
-from synphys_database import write_database
+from synphys_database import write_database, write_published
 
-from v1builder.curate import read_store
+from v1builder.curate import read_store, short_term_plasticity
+from v1builder.curate.compare import compare_stores
 from v1builder.curate.synaptic_physiology import (
     METRICS,
     SUBCLASSES,
@@ -23,6 +24,8 @@ from v1builder.fetch.transfer import Transfer
 from v1builder.schema.errors import DataError, FetchError
 from v1builder.schema.files import sha256_of
 from v1builder.stores import fetch
+
+FILE = "synaptic_physiology/synphys_r2.1_small.sqlite"
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +78,54 @@ def test_peak_probability_uses_pairs_of_known_distance(database: SynapticPhysiol
     assert pyr["cp_adj"] == pytest.approx(2 / 5 / reach, rel=1e-12)
     assert pyr["cp_adj_lo"] == pytest.approx(exact.low / reach, rel=1e-9)
     assert pyr["cp_adj_hi"] == pytest.approx(min(1.0, exact.high / reach), rel=1e-9)
+
+
+def test_probability_by_distance(database: SynapticPhysiology) -> None:
+    """1-2 at 0 and 6-1 at 10 um connect; 3-2 at 50, 2-1 at 100, 3-1 at 200 um do not; 1-3 has none."""
+    table = database.connectivity_by_distance()
+    pyr = table[(table["pre"] == "pyr") & (table["post"] == "pyr")]
+    counts = {
+        (round(one["distance_from"] * 1e6), round(one["distance_to"] * 1e6)): (
+            one["n_connected"],
+            one["n_probed"],
+        )
+        for one in pyr.to_dict("records")
+    }
+    assert counts == {(0, 50): (2, 2), (50, 100): (0, 1), (100, 150): (0, 1), (200, 300): (0, 1)}
+    exact = binomtest(2, 2).proportion_ci(0.95, "exact")
+    assert pyr.iloc[0]["cp_lo"] == pytest.approx(exact.low)
+
+
+@pytest.mark.parametrize("farthest", [150e-6, 400e-6])
+def test_peak_and_profile_of_a_known_rule_are_recovered(farthest: float) -> None:
+    """Pairs connected with p_max exp(-d^2 / 2 sigma^2), however far apart cells were probed."""
+    rng = np.random.default_rng(2)
+    n, p_max = 60_000, 0.3
+    distance = rng.uniform(0, farthest, n)
+    database = SynapticPhysiology.__new__(SynapticPhysiology)
+    database.cells = pd.DataFrame(
+        {"cell_class": ["in", "ex"], "cre_type": ["pvalb", "unknown"], "target_layer": "4"},
+        index=[1, 2],
+    )
+    database.pairs = pd.DataFrame(
+        {
+            "pre_cell_id": 1,
+            "post_cell_id": 2,
+            "n_ex_test_spikes": 0,
+            "n_in_test_spikes": 100,
+            "lateral_distance": distance,
+            "has_synapse": rng.random(n) < p_max * np.exp(-(distance**2) / (2 * 100e-6**2)),
+        }
+    )
+    (one,) = database.connectivity().to_dict("records")
+    assert (one["pre"], one["post"]) == ("pvalb", "pyr")
+    assert one["cp_adj"] == pytest.approx(p_max, rel=0.03)
+    assert one["cp_adj_lo"] < p_max < one["cp_adj_hi"]
+    assert one["cp"] < 0.9 * p_max
+    for bin_ in database.connectivity_by_distance(edges=(0, 50e-6, 150e-6)).to_dict("records"):
+        inside = np.linspace(bin_["distance_from"], bin_["distance_to"], 1001)
+        expected = p_max * np.exp(-(inside**2) / (2 * 100e-6**2)).mean()
+        assert bin_["cp"] == pytest.approx(expected, rel=0.05)
 
 
 def test_medians_over_synapses_that_have_the_metric(database: SynapticPhysiology) -> None:
@@ -171,7 +222,8 @@ def test_lognormal_fit() -> None:
     database.synapses = pd.DataFrame(
         {"pre_cell_id": 1, "post_cell_id": 2, "pulse_amp_90pct": amplitudes}
     )
-    (fit,) = database.lognormal_fits().to_dict("records")
+    (fit,) = database.lognormal_fits(metrics=["pulse_amp_90pct"]).to_dict("records")
+    assert (fit["metric"], fit["unit"]) == ("pulse_amp_90pct", "V")
     assert (fit["pre"], fit["post"], fit["n"]) == ("sst", "pyr", n)
     assert fit["shape"] == pytest.approx(0.7, rel=0.02)
     assert fit["scale"] == pytest.approx(0.4e-3, rel=0.02)
@@ -179,7 +231,7 @@ def test_lognormal_fit() -> None:
 
 
 def test_too_few_for_a_fit(database: SynapticPhysiology) -> None:
-    fit = row(database.lognormal_fits(), pre="pyr", post="pyr")
+    fit = row(database.lognormal_fits(), metric="pulse_amp_90pct", pre="pyr", post="pyr")
     assert fit["n"] == 3
     assert math.isnan(fit["shape"])
 
@@ -232,8 +284,14 @@ def test_live_store_has_the_tables(
     folder = fetch(tmp_path / "store", pins=pins, **options)
     store = read_store(folder)
     assert row(store.synaptic_physiology_connectivity, pre="pyr", post="pyr")["n_probed"] == 6
-    (extra,) = folder.glob("extra/synaptic_physiology_connectivity_by_layer.csv")
-    assert "L2/3 pyr" in extra.read_text()
+    assert (
+        "L2/3 pyr" in (folder / "extra/synaptic_physiology_connectivity_by_layer.csv").read_text()
+    )
+    names = {path.stem.removeprefix("synaptic_physiology_") for path in folder.glob("extra/*.csv")}
+    assert names == {
+        "by_layer", "connectivity_by_layer", "connectivity_by_distance", "lognormal",
+        "lognormal_by_layer",
+    }  # fmt: skip
     source = next(
         one for one in store.provenance["sources"] if one["name"] == "allen_synaptic_physiology"
     )
@@ -243,6 +301,35 @@ def test_live_store_has_the_tables(
     server.requests.clear()
     fetch(folder, pins=pins, **options)
     assert server.requests == []
+
+
+def test_published_tables_come_out_of_a_database_that_has_them(
+    server: AllenServer, tmp_path: Path, quick: Transfer
+) -> None:
+    """The whole way from SQL to CSV: the two tables and the fit of plasticity are the snapshot's. (The
+    interval of the peak rests on the pairs of known distance, which are all of them here.)"""
+    snapshot = read_store()
+    made = write_published(tmp_path / "published.sqlite", snapshot)
+    server.files["/synphys_r2.1_small.sqlite"] = made.read_bytes()
+    pins = tmp_path / "pins.toml"
+    pins.write_text(f'files."{FILE}".sha256 = "{sha256_of(made)}"\n')
+    folder = fetch(
+        tmp_path / "store", source="live", select=["synaptic_physiology"], pins=pins,
+        services={"synaptic_physiology": server.url}, transfer=quick,
+    )  # fmt: skip
+    changed = [
+        (one.table, one.column, one.relative_change())
+        for one in compare_stores(None, folder)
+        if one.kind != "changed" or abs(one.relative_change() or 1) > 1e-8
+    ]
+    assert {(table, column) for table, column, _ in changed} <= {
+        ("synaptic_physiology_connectivity", "cp_adj_lo"),
+        ("synaptic_physiology_connectivity", "cp_adj_hi"),
+    }
+    assert max(abs(change) for _, _, change in changed) < 0.05
+    fit = pd.read_csv(folder / "extra/short_term_plasticity.csv")
+    expected = short_term_plasticity(snapshot.synaptic_physiology)
+    np.testing.assert_allclose(fit["U"], expected["U"], rtol=1e-6)
 
 
 def test_database_with_another_hash_is_refused(

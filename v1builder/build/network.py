@@ -27,6 +27,7 @@ from v1builder.build.edge_types import (
     plasticity_of_classes,
     recurrent_edge_types,
 )
+from v1builder.build.fit_record import fit_record
 from v1builder.build.lgn_edges import LGNSampler, lgn_weights
 from v1builder.build.lgn_units import LGNUnits, place_lgn_units
 from v1builder.build.node_types import build_models, v1_node_types, write_components
@@ -366,7 +367,15 @@ def _provenance(
     plan: _Plan, radius: float, n_edges: dict[str, int], plasticity: pd.DataFrame | None
 ) -> dict[str, Any]:
     models = plan.models
-    extra = {} if plasticity is None else {"short_term_plasticity": _fit_record(plan, plasticity)}
+    extra = (
+        {}
+        if plasticity is None
+        else {
+            "short_term_plasticity": fit_record(
+                plasticity, plan.tables.provenance, _PLASTICITY_FILE
+            )
+        }
+    )
 
     def rows(of: NDArray[np.bool_], columns: list[str]) -> list[dict[str, Any]]:
         return pd.DataFrame(models.loc[of, columns]).to_dict("records")
@@ -391,19 +400,3 @@ def _provenance(
         data=plan.tables.provenance,
         **extra,
     )
-
-
-def _fit_record(plan: _Plan, plasticity: pd.DataFrame) -> dict[str, Any]:
-    """Where the parameters of short-term plasticity come from."""
-    table = "synaptic_physiology"
-    sources = [s for s in plan.tables.provenance.get("sources", ()) if table in s["tables"]]
-    fitted = plasticity["source"] == "fitted"
-    rows = pd.DataFrame(plasticity.loc[~fitted, ["pre", "post", "n_pairs", "source"]])
-    return {
-        "file": _PLASTICITY_FILE,
-        "table": table,
-        "references": [key for s in sources for key in s["tables"][table]["references"]],
-        "model": "Tsodyks-Markram (Markram, Wang & Tsodyks 1998, PNAS 95:5323)",
-        "n_fitted": int(np.count_nonzero(fitted)),
-        "pooled": rows.to_dict("records"),
-    }

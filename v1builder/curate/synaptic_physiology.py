@@ -9,13 +9,14 @@ database. Definitions (Campagnola et al. 2022, Science 375:eabj5861):
   exp(-d^2 / 2 sigma^2), over the probed pairs whose distance is known. Its interval is that of those
   pairs, divided by the same mean. (The intervals of table synaptic_physiology_connectivity determine
   the number of those pairs: whole numbers, smaller than n_probed, for all 16 rows.)
-- Medians are over synapses that have the metric.
+- Medians are over synapses that have the metric, infinite values included; an infinite one is left empty.
 """
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,8 @@ from v1builder.schema.errors import DataError
 MIN_TEST_SPIKES = 10
 #: Lateral distance over which connection probability falls, m.
 SIGMA_M = 100e-6
+#: Edges of the bins of `connectivity_by_distance`, m.
+DISTANCES_M = (0.0, 50e-6, 100e-6, 150e-6, 200e-6, 300e-6)
 #: Projects of standard multipatch experiments in mouse V1.
 MOUSE_V1 = ("mouse V1 coarse matrix", "mouse V1 pre-production")
 _LEAST_FOR_FIT = 5
@@ -69,6 +72,8 @@ MORE_METRICS = (
     Metric("paired_pulse_ratio_50hz", "1", "dynamics", "paired_pulse_ratio_50hz"),
     Metric("stp_initial_50hz", "1", "dynamics", "stp_initial_50hz"),
 )
+#: Metrics whose distribution over synapses is lognormal.
+AMPLITUDES = ("psp_amplitude", "pulse_amp_90pct", "psc_amplitude")
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,7 @@ SUBCLASSES: dict[str, CellGroup] = {
     "vip": CellGroup("in", ("vip",)),
 }
 LAYERS: dict[str, tuple[str, ...]] = {
+    "L1": ("1",),
     "L2/3": ("2", "2/3", "3"),
     "L4": ("4",),
     "L5": ("5",),
@@ -190,12 +196,34 @@ class SynapticPhysiology:
             f"WHERE pair.has_synapse AND pair.experiment_id IN ({here})"
         )
 
-    def _chosen(self, frame: pd.DataFrame, pre: CellGroup, post: CellGroup) -> pd.DataFrame:
-        """Rows of pairs or synapses from one group to another."""
-        sources = self.cells.index[pre.members(self.cells)].to_numpy()
-        targets = self.cells.index[post.members(self.cells)].to_numpy()
-        rows = np.isin(frame["pre_cell_id"], sources) & np.isin(frame["post_cell_id"], targets)
-        return pd.DataFrame(frame[rows])
+    def _between(
+        self, frame: pd.DataFrame, groups: Mapping[str, CellGroup]
+    ) -> list[tuple[str, str, pd.DataFrame]]:
+        """Rows of pairs or synapses from each group to each, where there are any."""
+        of_group = {
+            name: self.cells.index[group.members(self.cells)].to_numpy()
+            for name, group in groups.items()
+        }
+        sources = {name: np.isin(frame["pre_cell_id"], cells) for name, cells in of_group.items()}
+        targets = {name: np.isin(frame["post_cell_id"], cells) for name, cells in of_group.items()}
+        return [
+            (pre, post, pd.DataFrame(frame[rows]))
+            for pre in groups
+            for post in groups
+            if (rows := sources[pre] & targets[post]).any()
+        ]
+
+    def _probed(
+        self, groups: Mapping[str, CellGroup]
+    ) -> Iterator[tuple[dict[str, str], np.ndarray, np.ndarray]]:
+        """Between each two groups with probed pairs: {pre, post}; per pair, connected, and distance, m."""
+        for pre, post, pairs in self._between(self.pairs, groups):
+            spikes = pairs[f"n_{groups[pre].sign}_test_spikes"].to_numpy(dtype=float)
+            probed = spikes > MIN_TEST_SPIKES
+            if probed.any():
+                connected = pairs["has_synapse"].to_numpy(dtype=float)[probed] > 0
+                distance = pairs["lateral_distance"].to_numpy(dtype=float)[probed]
+                yield {"pre": pre, "post": post}, connected, distance
 
     def connectivity(
         self,
@@ -214,22 +242,41 @@ class SynapticPhysiology:
             Columns pre, post, n_probed, n_connected, cp, cp_lo, cp_hi, cp_adj, cp_adj_lo, cp_adj_hi,
             as table synaptic_physiology_connectivity.
         """
-        rows = []
-        for pre_name, pre in groups.items():
-            for post_name, post in groups.items():
-                pairs = self._chosen(self.pairs, pre, post)
-                probed = pairs[f"n_{pre.sign}_test_spikes"].to_numpy(dtype=float) > MIN_TEST_SPIKES
-                if not probed.any():
-                    continue
-                connected = pairs["has_synapse"].to_numpy(dtype=float)[probed] > 0
-                distance = pairs["lateral_distance"].to_numpy(dtype=float)[probed]
-                rows.append(
-                    {"pre": pre_name, "post": post_name}
-                    | _probability(connected, confidence)
-                    | _peak_probability(connected, distance, sigma, confidence)
-                )
+        rows = [
+            names
+            | _probability(connected, confidence)
+            | _peak_probability(connected, distance, sigma, confidence)
+            for names, connected, distance in self._probed(groups)
+        ]
         columns = ["pre", "post", "n_probed", "n_connected", *_PROBABILITIES]
         return pd.DataFrame(rows, columns=columns)
+
+    def connectivity_by_distance(
+        self,
+        groups: Mapping[str, CellGroup] = SUBCLASSES,
+        edges: Sequence[float] = DISTANCES_M,
+        confidence: float = 0.95,
+    ) -> pd.DataFrame:
+        """Connection probability in bins of lateral distance; bins without a probed pair are left out.
+
+        Args:
+            groups: by name.
+            edges: m, rising. A bin holds distances from its lower edge up to, not with, its upper.
+            confidence: of the intervals (Clopper-Pearson).
+
+        Returns:
+            Columns pre, post, distance_from, distance_to (m), n_probed, n_connected, cp, cp_lo, cp_hi.
+        """
+        rows = [
+            names
+            | {"distance_from": low, "distance_to": high}
+            | _probability(connected[inside], confidence)
+            for names, connected, distance in self._probed(groups)
+            for low, high in pairwise(edges)
+            if (inside := (distance >= low) & (distance < high)).any()
+        ]
+        columns = ["pre", "post", "distance_from", "distance_to", "n_probed", "n_connected"]
+        return pd.DataFrame(rows, columns=[*columns, *_PROBABILITIES[:3]])
 
     def medians(
         self,
@@ -242,57 +289,72 @@ class SynapticPhysiology:
             Columns metric, unit, pre, post, median, n_pairs, as table synaptic_physiology; only where
             there is a synapse with the metric.
         """
-        rows = []
-        for metric in metrics:
-            for pre_name, pre in groups.items():
-                for post_name, post in groups.items():
-                    values = self._values(metric.name, pre, post)
-                    if len(values):
-                        names = {"metric": metric.name, "unit": metric.unit}
-                        names |= {"pre": pre_name, "post": post_name}
-                        rows.append(
-                            names | {"median": float(np.median(values)), "n_pairs": len(values)}
-                        )
+        chosen = self._between(self.synapses, groups)
+        rows = [
+            {"metric": metric.name, "unit": metric.unit, "pre": pre, "post": post}
+            | {"median": _median(values), "n_pairs": len(values)}
+            for metric in metrics
+            for pre, post, synapses in chosen
+            if len(values := _present(synapses[metric.name]))
+        ]
         columns = ["metric", "unit", "pre", "post", "median", "n_pairs"]
         return pd.DataFrame(rows, columns=columns)
 
     def lognormal_fits(
-        self, groups: Mapping[str, CellGroup] = SUBCLASSES, metric: str = "pulse_amp_90pct"
+        self,
+        groups: Mapping[str, CellGroup] = SUBCLASSES,
+        metrics: Sequence[str] = AMPLITUDES,
     ) -> pd.DataFrame:
-        """Lognormal distribution of a metric's magnitude between groups, by maximum likelihood.
+        """Lognormal distributions of metrics' magnitudes between groups, by maximum likelihood.
+
+        Args:
+            groups: by name.
+            metrics: names of `METRICS` or `MORE_METRICS`.
 
         Returns:
-            Columns pre, post, n, mean, median, std, shape (standard deviation of the logarithm),
-            scale (exponential of its mean), in the unit of the metric; shape and scale empty below
-            5 synapses.
+            Columns metric, unit, pre, post, n, mean, median, std, shape (standard deviation of the
+            logarithm, 1), scale (exponential of its mean), in the unit of the metric; shape and scale
+            empty below 5 synapses.
         """
+        unit = {metric.name: metric.unit for metric in METRICS + MORE_METRICS}
+        chosen = self._between(self.synapses, groups)
         rows = []
-        for pre_name, pre in groups.items():
-            for post_name, post in groups.items():
-                values = np.abs(self._values(metric, pre, post))
-                values = values[values > 0]
-                if len(values) == 0:
-                    continue
-                logs = np.log(values)
-                enough = len(values) >= _LEAST_FOR_FIT
-                rows.append(
-                    {
-                        "pre": pre_name,
-                        "post": post_name,
-                        "n": len(values),
-                        "mean": float(values.mean()),
-                        "median": float(np.median(values)),
-                        "std": float(values.std()),
-                        "shape": float(logs.std()) if enough else np.nan,
-                        "scale": float(np.exp(logs.mean())) if enough else np.nan,
-                    }
-                )
-        columns = ["pre", "post", "n", "mean", "median", "std", "shape", "scale"]
+        for metric in metrics:
+            for pre, post, synapses in chosen:
+                values = np.abs(_present(synapses[metric]))
+                values = values[(values > 0) & np.isfinite(values)]
+                if len(values):
+                    names = {"metric": metric, "unit": unit[metric], "pre": pre, "post": post}
+                    rows.append(names | _lognormal(values))
+        columns = ["metric", "unit", "pre", "post", "n", "mean", "median", "std", "shape", "scale"]
         return pd.DataFrame(rows, columns=columns)
 
-    def _values(self, metric: str, pre: CellGroup, post: CellGroup) -> np.ndarray:
-        values = self._chosen(self.synapses, pre, post)[metric].to_numpy(dtype=float)
-        return values[np.isfinite(values)]
+
+def _present(values: Any) -> np.ndarray:
+    """Values that are there; an infinite one, such as the logarithm of 0, is."""
+    numbers = np.asarray(values, dtype=float)
+    return numbers[~np.isnan(numbers)]
+
+
+def _median(values: np.ndarray) -> float:
+    """NaN where it is not finite: table synaptic_physiology has such a row, with its number of pairs."""
+    with np.errstate(invalid="ignore"):
+        median = float(np.median(values))
+    return median if np.isfinite(median) else np.nan
+
+
+def _lognormal(values: np.ndarray) -> dict[str, float]:
+    """Moments of positive values, and shape and scale of their lognormal where there are enough."""
+    logs = np.log(values)
+    enough = len(values) >= _LEAST_FOR_FIT
+    return {
+        "n": len(values),
+        "mean": float(values.mean()),
+        "median": float(np.median(values)),
+        "std": float(values.std()),
+        "shape": float(logs.std()) if enough else np.nan,
+        "scale": float(np.exp(logs.mean())) if enough else np.nan,
+    }
 
 
 def _interval(n_connected: int, n_probed: int, confidence: float) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """What is in a network folder: populations, cells, edges, models and where they come from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,8 @@ class Inventory:
             median delay (ms).
         sources: data sources with version, citation and licence.
         settings: what the network was built with.
-        notes: which of its data were fetched live, and which were not although their source was.
+        notes: which of its data were fetched live, which were not although their source was, and how
+            well short-term plasticity was fitted.
     """
 
     populations: pd.DataFrame
@@ -75,5 +77,20 @@ def take_inventory(network: Network) -> Inventory:
         pd.DataFrame(edges),
         provenance.get("data", {}).get("sources", []),
         settings,
-        live_notes(provenance.get("data", {}).get("sources", [])),
+        live_notes(provenance.get("data", {}).get("sources", [])) + _fit_notes(provenance),
     )
+
+
+def _fit_notes(provenance: Mapping[str, Any]) -> list[str]:
+    """How well short-term plasticity was fitted, where the network has it."""
+    fit = provenance.get("short_term_plasticity")
+    if fit is None:
+        return []
+    pooled = [f"{one['pre']} -> {one['post']}" for one in fit["pooled"]]
+    also = f"; pooled: {', '.join(pooled)}" if pooled else ""
+    notes = [f"short-term plasticity: {fit['n_fitted']} pairs of subclasses fitted{also}"]
+    notes += [
+        f"  residuals of {metric}: rms {one['rms']:.3f}, largest {one['largest']:+.3f} ({one['pair']})"
+        for metric, one in fit.get("residuals", {}).items()
+    ]
+    return notes
