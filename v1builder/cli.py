@@ -162,7 +162,7 @@ def info(
 @app.command()
 def simulate(
     config: Annotated[Path, typer.Argument(help="SONATA simulation config, JSON.")],
-    backend: Annotated[str, typer.Option(help="auto, fused or reference.")] = "auto",
+    backend: Annotated[str, typer.Option(help="auto, fused, triton or reference.")] = "auto",
 ) -> None:
     """Run a SONATA simulation config; spikes and reports go where it says."""
     from v1builder.simulate import simulate as run

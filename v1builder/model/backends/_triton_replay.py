@@ -31,7 +31,7 @@ def surrogate_slope(x, KIND: tl.constexpr, DAMPENING: tl.constexpr, WIDTH: tl.co
     if KIND == 0:
         bump = tl.maximum(1 - s, 0)
     elif KIND == 1:
-        bump = tl.where(s < 0.5, s * 0 + 1, s * 0)
+        bump = (s < 0.5).to(s.dtype)
     elif KIND == 2:
         bump = tl.exp(-0.5 * s * s)
     elif KIND == 3:

@@ -18,6 +18,7 @@ coefficients, which need what arrived to be added again.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
@@ -132,7 +133,7 @@ def rollout(
         record_voltage=record_voltage,
     )  # fmt: skip
     # Autocast leaves the kernels alone, but not every operation of torch around them.
-    with torch.autocast(state.U.device.type, enabled=False):
+    with torch.autocast(state.U.device.type, enabled=False), _on_device_of(state.U):
         spikes, voltage, drive, refractory, *end = _TritonRollout.apply(  # pyright: ignore[reportGeneralTypeIssues]
             setting,
             list_spikes(inputs, edges, state.U, n_steps),
@@ -218,13 +219,19 @@ class _TritonRollout(torch.autograd.Function):
             grads,
             needs,
         )
-        found = run.retreat(snapshots)
+        with _on_device_of(drive):
+            found = run.retreat(snapshots)
         in_order = [
             gradient if needed else None
             for name, wanted in needs.items()
             for gradient, needed in zip(found[name][: len(wanted)], wanted, strict=True)
         ]
         return None, None, None, None, *in_order
+
+
+def _on_device_of(tensor: Tensor) -> AbstractContextManager[Any]:
+    """Kernels start on torch's current device, which need not be that of the tensors."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
 
 
 def _check_tensors(tensors: Sequence[Tensor]) -> None:
