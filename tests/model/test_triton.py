@@ -96,17 +96,14 @@ def small_with_levels(kind=Case, **how) -> Case:
 
 @pytest.mark.parametrize("kind", SURROGATE_KINDS)
 def test_every_surrogate(kind):
-    compare(small(), gpu, surrogate=Surrogate(kind, 0.5, 0.7))
+    how = {"detach_reset": kind in ("boxcar", "sigmoid")}
+    compare(small(), gpu, surrogate=Surrogate(kind, 0.5, 0.7), **how)
 
 
-@pytest.mark.parametrize("make", [small, small_with_levels])
-def test_a_detached_reset(make):
-    compare(make(), gpu, detach_reset=True)
-
-
-@pytest.mark.parametrize("batch", [1, 3])
-def test_batches(batch):
-    compare(small(batch=batch), gpu)
+@pytest.mark.parametrize(("batch", "current"), [(1, "constant"), (3, "in time"), (2, None)])
+def test_batches_and_shapes_of_the_current(batch, current):
+    steps = 14 if current is None else 7
+    compare(small(batch=batch, current=current, float_input=False, steps=steps), gpu)
 
 
 def test_a_batch_larger_than_a_tile(monkeypatch):
@@ -119,33 +116,18 @@ def test_receptors_and_after_spike_currents(receptors, n_asc):
     compare(small(receptors=receptors, n_asc=n_asc), gpu)
 
 
-@pytest.mark.parametrize("current", ["constant", "in time", None])
-def test_shapes_of_the_current(current):
-    steps = 14 if current is None else 7
-    compare(small(current=current, float_input=False, steps=steps), gpu)
-
-
 @pytest.mark.parametrize(
     "make",
-    [small, small_with_levels, lambda **how: small_with_levels(PlasticCase, **how)],
-    ids=["static", "levels", "levels and plasticity"],
+    [small, lambda **how: small_with_levels(PlasticCase, **how)],
+    ids=["static", "levels and plasticity"],
 )
 def test_float32(make):
     compare(make(dtype=torch.float32), gpu)
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_levels(seed):
-    compare(small_with_levels(seed=seed, current="in time"), gpu)
-
-
-@pytest.mark.parametrize("facilitation", ["some", "none"])
-def test_plasticity(facilitation):
-    case = small(PlasticCase, facilitation=facilitation)
-    if facilitation == "none":  # u is 0 after each step, and has no gradient
-        case.leaves["u"].requires_grad_(False)
-        case.leaves["P_fac"].requires_grad_(False)
-    compare(case, gpu)
+@pytest.mark.parametrize("detach_reset", [False, True])
+def test_levels(detach_reset):
+    compare(small_with_levels(), gpu, detach_reset=detach_reset)
 
 
 def test_plasticity_with_a_narrow_surrogate():
