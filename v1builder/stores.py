@@ -23,7 +23,7 @@ import pandas as pd
 
 from v1builder.curate import read_store, short_term_plasticity
 from v1builder.curate.cell_types import cell_type_tables
-from v1builder.curate.neuropixels import area_reference
+from v1builder.curate.neuropixels import area_reference, layer_reference
 from v1builder.curate.store import TABLES, Store
 from v1builder.curate.synaptic_physiology import (
     METRICS,
@@ -223,6 +223,8 @@ def _live_tables(
         extra["synaptic_physiology_lognormal_by_layer"] = database.lognormal_fits(layers)
     if "neuropixels" in select:
         extra["neuropixels_by_area"] = area_reference(raw / "neuropixels")
+        layers = layer_reference(raw / "neuropixels", snapshot.populations)
+        extra["neuropixels_by_estimated_layer"] = layers
     return tables, origin, extra
 
 

@@ -94,6 +94,8 @@ def test_load_save_load(plastic, tmp_path):
     folder = save_network(load_network(plastic), tmp_path / "net")
     again = load_network(folder).edges["v1_to_v1"]
     assert validate(folder) == []
+    for name in ("CITATIONS.md", "CITATIONS.bib"):  # whoever gets the copy can cite
+        assert (folder / name).read_bytes() == (plastic / name).read_bytes()
     assert once.plasticity.labels == again.plasticity.labels
     np.testing.assert_array_equal(once.weight, again.weight)
     np.testing.assert_array_equal(once.plasticity.group_of, again.plasticity.group_of)

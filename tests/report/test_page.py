@@ -8,6 +8,18 @@ from v1builder.report import write_report
 from v1builder.report.page import headline
 from v1builder.schema.errors import NetworkError
 
+SOURCE = {
+    "citation": "Teeter et al. 2018",
+    "title": "Cells",
+    "url": "https://example.org",
+    "version": "live service",
+    "retrieved": "2026-01-02",
+    "licence": "terms",
+    "terms": "https://example.org/terms",
+    "references": [{"key": "teeter", "authors": "Teeter, C.", "title": "GLIF", "year": 2018}],
+    "tables": {"glif_models": {"references": ["teeter"]}},
+}
+
 
 def estimate(mean, low, high):
     return {
@@ -52,7 +64,7 @@ def comparison():
         "summary": summary,
         "differences": differences,
         "interval_method": "95 % intervals over seeds: BCa bootstrap.",
-        "sources": [{"citation": "Teeter et al. 2018", "licence": "terms"}],
+        "sources": [SOURCE],
         "provenance": {"versions": {"python": "3.11"}},
         "rates": [
             {
@@ -90,6 +102,9 @@ def test_the_page_says_what_came_out(tmp_path, comparison):
     assert "no_asc, trained after the ablation: lower accuracy than intact (-20.0%" in page
     assert "90.0% of held-out trials" in page
     assert "Teeter et al. 2018" in page
+    assert "(live service, taken 2026-01-02; terms)" in page
+    assert "taken 2026-01-02" in (tmp_path / "run" / "report" / "CITATIONS.md").read_text()
+    assert "@misc{teeter," in (tmp_path / "run" / "report" / "CITATIONS.bib").read_text()
     assert page.count("data:image/png") == 4
     table = (tmp_path / "run" / "report" / "comparison.csv").read_text().splitlines()
     assert len(table) == 1 + 6

@@ -1,9 +1,10 @@
 """In vivo rates and selectivity of visual areas from the tables of the Neuropixels Visual Coding set.
 
-Units and their metrics are tables in a public bucket. They say the area of a unit and the duration of
-its spike, not its layer: that needs the annotated reference volume and the depth of every probe. So
-this gives regular- and fast-spiking units by area, beside table neuropixels_reference (by layer and
-class), which stays the snapshot's.
+Units and their metrics are tables in a public bucket. They say the area and coordinates of a unit and the
+duration of its spike, not its layer: that needs the annotated reference volume. So this gives regular-
+and fast-spiking units by area, and by a layer estimated from how far down a unit lies between the
+first and last channel of its probe in that area; beside table neuropixels_reference (by annotated
+layer and class), which stays the snapshot's.
 """
 
 from pathlib import Path
@@ -43,6 +44,49 @@ def area_reference(raw: Path) -> pd.DataFrame:
     Raises:
         DataError: a table lacks a column.
     """
+    return _quantiles(_good_units(raw), ["area", "cell_type"])
+
+
+def layer_reference(raw: Path, populations: pd.DataFrame, area: str = "VISp") -> pd.DataFrame:
+    """Quantiles over units of an area by estimated layer and kind of spike.
+
+    The channels of a probe in the area span its depth, pia to white matter, in the common coordinate
+    framework; layers share it as the populations' depths share the depth of V1.
+
+    Args:
+        raw: as in `area_reference`.
+        populations: table populations: location, depth_bottom_um.
+        area: whose layers are like those of `populations`.
+
+    Returns:
+        Columns layer (location of a population, "VisL4"), cell_type, metric, n_units and quantiles.
+
+    Raises:
+        DataError: a table lacks a column.
+    """
+    place = "dorsal_ventral_ccf_coordinate"  # um, grows downwards
+    columns = ["id", "ecephys_probe_id", "ecephys_structure_acronym", place]
+    channels = _read(raw / "channels.csv", columns)
+    channels = pd.DataFrame(channels[channels["ecephys_structure_acronym"] == area])
+    of_probe = channels.groupby("ecephys_probe_id")[place]
+    top = np.asarray(of_probe.transform("min"), dtype=float)
+    height = np.asarray(of_probe.transform("max"), dtype=float) - top
+    spans = height > 0  # not so for a single channel in the area
+    depth = (np.asarray(channels[place], dtype=float) - top)[spans] / height[spans]
+    ends: dict[str, float] = {}
+    for row in populations.to_dict("records"):
+        ends[row["location"]] = max(ends.get(row["location"], 0.0), row["depth_bottom_um"])
+    names = sorted(ends, key=lambda name: ends[name])
+    fractions = np.array([ends[name] for name in names]) / ends[names[-1]]
+    layer = np.array(names)[np.searchsorted(fractions, depth)]
+    channels = pd.DataFrame(channels[spans]).assign(layer=layer)
+    of_channel = channels.rename(columns={"id": "ecephys_channel_id"})
+    units = _good_units(raw).merge(of_channel[["ecephys_channel_id", "layer"]])
+    return _quantiles(units, ["layer", "cell_type"])
+
+
+def _good_units(raw: Path) -> pd.DataFrame:
+    """Units that pass the quality criteria, with area, cell_type and the analysis metrics."""
     columns = ["id", "ecephys_channel_id", "duration", "firing_rate", *_QUALITY]
     units = _read(raw / "units.csv", columns)
     channels = _read(raw / "channels.csv", ["id", "ecephys_structure_acronym"])
@@ -58,16 +102,20 @@ def area_reference(raw: Path) -> pd.DataFrame:
     units = units.merge(channels, on="ecephys_channel_id", validate="m:1")
     units = units.merge(metrics, left_on="id", right_on="ecephys_unit_id", validate="1:1")
     units["cell_type"] = np.where(units["duration"] < FAST_SPIKING_MS, "FS", "RS")
+    return units.rename(columns={"ecephys_structure_acronym": "area"})
+
+
+def _quantiles(units: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Number of units and quantiles of every metric, per group."""
     rows = []
-    for kind, group in units.groupby(["ecephys_structure_acronym", "cell_type"]):
-        area, cell_type = map(str, np.atleast_1d(np.asarray(kind, dtype=object)))
+    for kind, group in units.groupby(by):
+        names = dict(zip(by, map(str, np.asarray(kind, dtype=object)), strict=True))
         for metric, column in _METRICS.items():
             values = group[column].dropna().to_numpy(dtype=float)
             if len(values):
-                names = {"area": area, "cell_type": cell_type, "metric": metric}
                 quantiles = {name: float(np.quantile(values, q)) for name, q in _QUANTILES.items()}
-                rows.append(names | {"n_units": len(values)} | quantiles)
-    return pd.DataFrame(rows)
+                rows.append(names | {"metric": metric, "n_units": len(values)} | quantiles)
+    return pd.DataFrame(rows, columns=[*by, "metric", "n_units", *_QUANTILES])
 
 
 def _metric_columns() -> list[str]:

@@ -30,6 +30,7 @@ from v1builder.load.membrane import (
 from v1builder.load.network import EdgePopulation, Network, NodePopulation
 from v1builder.load.plasticity import resting_factor, types_with_plasticity
 from v1builder.load.populations import split
+from v1builder.schema.citations import write_citations
 from v1builder.schema.errors import NetworkError
 from v1builder.schema.files import atomic_folder, write_json
 from v1builder.schema.names import GLIF_TEMPLATE
@@ -78,6 +79,9 @@ def save_network(network: Network, folder: Path | str, *, overwrite: bool = Fals
         edges = [_write_edges(network, name, temporary) for name in network.edges]
         write_circuit_config(temporary, nodes, edges)
         write_json(temporary / "provenance.json", network.provenance)
+        data = network.provenance.get("data", {})
+        if data.get("sources"):
+            write_citations(temporary, data)
     return Path(folder)
 
 

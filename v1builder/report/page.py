@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from v1builder.report import figures
+from v1builder.schema.citations import write_citations
 from v1builder.schema.errors import NetworkError
 from v1builder.schema.files import atomic_file, write_text
 
@@ -118,7 +119,7 @@ def _interval(row: dict[str, Any], form: str) -> str:
 
 
 def write_report(run: Path | str) -> Path:
-    """Write RUN/report/: index.html, comparison.csv and the figures as PNG.
+    """Write RUN/report/: index.html, comparison.csv, the figures as PNG, and what to cite.
 
     Args:
         run: folder of a finished `compare`.
@@ -143,6 +144,8 @@ def write_report(run: Path | str) -> Path:
         columns=["learning_curve", "matching"], errors="ignore"
     )
     write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
+    if comparison["sources"]:
+        write_citations(folder, comparison)
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         (Path(__file__).parent / "page.html.jinja").read_text(encoding="utf-8")
     )
