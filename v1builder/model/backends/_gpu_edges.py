@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from v1builder.model.backends._gpu_layout import Graph, InputSpikes, Sites
-from v1builder.model.backends._kernels_edges import _check_edges
+from v1builder.model.backends.arguments import check_edges
 from v1builder.model.rollout import Projection
 from v1builder.schema.errors import ConfigError
 
@@ -106,7 +106,7 @@ def _make_plan(projections: Sequence[Projection], shape: _Shape, device: torch.d
     first_source: dict[str, int] = {}
     n_units = n_cells
     for projection in projections:
-        _check_edges(projection, shape)
+        check_edges(projection, shape)
         if projection.source is not None and projection.source not in first_source:
             first_source[projection.source] = n_units
             n_units += projection.n_source

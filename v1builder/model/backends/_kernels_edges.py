@@ -24,6 +24,7 @@ from torch import Tensor
 from v1builder.model.backends._kernels_forward import WIDTH
 from v1builder.model.backends._kernels_layout import PLASTICITY, Graph, InputSpikes, Sites
 from v1builder.model.backends._kernels_sites import count_releases
+from v1builder.model.backends.arguments import check_edges
 from v1builder.model.rollout import Projection
 from v1builder.schema.errors import ConfigError
 
@@ -122,7 +123,7 @@ def _make_plan(projections: Sequence[Projection], shape: _Shape) -> EdgePlan:
     first_source: dict[str, int] = {}
     n_units = n_cells
     for projection in projections:
-        _check_edges(projection, shape)
+        check_edges(projection, shape)
         if projection.source is not None and projection.source not in first_source:
             first_source[projection.source] = n_units
             n_units += projection.n_source
@@ -171,28 +172,6 @@ def _make_plan(projections: Sequence[Projection], shape: _Shape) -> EdgePlan:
         site_order=torch.from_numpy(site_order),
         first_site=np.searchsorted(unit_of_site[site_order], np.arange(n_units + 1)),
     )
-
-
-def _check_edges(projection: Projection, shape: _Shape) -> None:
-    """Compiled code does not check an index: one wrong edge would write into foreign memory."""
-    n_cells, n_receptors, n_delays = shape
-    for field, low, high in (
-        ("source_index", 0, projection.n_source + len(projection.site_source)),
-        ("site_source", 0, projection.n_source),
-        ("target_index", 0, n_cells),
-        ("receptor", 0, n_receptors),
-        ("delay_steps", 1, n_delays + 1),
-    ):
-        values = getattr(projection, field)
-        if len(values) and (int(values.min()) < low or int(values.max()) >= high):
-            raise ConfigError.of(
-                f"{field} of an edge is outside {low}..{high - 1}",
-                f"projection from {projection.source or 'the cells'}",
-                f"{int(values.min())}..{int(values.max())}",
-                "the state's pending must be as deep as the longest delay"
-                if field == "delay_steps"
-                else "check the projection against the number of cells, receptors and sources",
-            )
 
 
 def list_spikes(

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from v1builder.model.backends import GRADED
 from v1builder.model.backends._fused_backward import Backward
 from v1builder.model.backends._fused_forward import Forward, Setting
 from v1builder.model.backends._kernels_edges import list_spikes, plan_edges
@@ -33,18 +32,10 @@ from v1builder.model.backends._kernels_layout import (
     as_steps,
 )
 from v1builder.model.backends._kernels_threshold import THRESHOLD_FIELDS
+from v1builder.model.backends.arguments import check_shapes, why_unsupported
 from v1builder.model.rollout import Plasticity, Projection, Propagators, Rollout, State
 from v1builder.model.surrogate import Surrogate
 from v1builder.schema.errors import ConfigError
-
-
-def why_unsupported(propagators: Propagators) -> str | None:
-    """What of a model these kernels cannot compute, or None."""
-    if propagators.smooth is not None:
-        return GRADED
-    if propagators.y2_init_fast is not None or propagators.U_jump is not None:
-        return "exponential or delta synapses"
-    return None
 
 
 def rollout(
@@ -88,7 +79,7 @@ def rollout(
     }
     _check_tensors([tensor for group in tensors.values() for tensor in group])
     n_delays, n_batch, n_cells, n_receptors = state.pending.shape
-    _check_shapes(
+    check_shapes(
         projections, weights, inputs, current, tensors["plasticity"], [state.u, state.x],
         (n_batch, n_steps, n_cells),
     )  # fmt: skip
@@ -220,63 +211,3 @@ def _check_tensors(tensors: Sequence[Tensor]) -> None:
             ", ".join(kinds),
             "move model and inputs to the CPU in one of these dtypes, or use backend 'reference'",
         )
-
-
-def _check_shapes(
-    projections: Sequence[Projection],
-    weights: Sequence[Tensor],
-    inputs: Mapping[str, Tensor],
-    current: Tensor | None,
-    plasticity: Sequence[Tensor],
-    sites: Sequence[Tensor],
-    shape: tuple[int, int, int],
-) -> None:
-    """Compiled code does not check an index, so what it is given must fit."""
-    n_batch, n_steps, n_cells = shape
-    n_sites = _count_sites(projections)
-    wanted: list[tuple[str, Tensor, tuple[int, ...]]] = []
-    if n_sites or plasticity:
-        wanted += [("a coefficient of plasticity", tensor, (n_sites,)) for tensor in plasticity]
-        wanted += [("the state of the sites", tensor, (n_batch, n_sites)) for tensor in sites]
-        if not plasticity:
-            raise ConfigError.of(
-                "edges with short-term plasticity come without its coefficients", "plasticity",
-                "None", "pass `plasticity`",
-            )  # fmt: skip
-    for projection, weight in zip(projections, weights, strict=True):
-        name = projection.source
-        wanted.append((f"weights from {name or 'the cells'}", weight, projection.receptor.shape))
-        if name is not None:
-            wanted.append(
-                (f"input '{name}'", inputs[name], (n_batch, n_steps, projection.n_source))
-            )
-        elif projection.n_source != n_cells:
-            raise ConfigError.of(
-                "a recurrent projection must have the cells as its sources", "projection",
-                f"{projection.n_source} sources for {n_cells} cells",
-            )  # fmt: skip
-    if current is not None:
-        repeated = tuple(
-            1 if have == 1 else want for have, want in zip(current.shape, shape, strict=False)
-        )
-        wanted.append(("current", current, (*repeated[:2], n_cells)))
-    for where, tensor, expected in wanted:
-        if tuple(tensor.shape) != tuple(expected):
-            raise ConfigError.of(
-                "a tensor does not fit the network and the number of steps",
-                where,
-                f"shape {list(tensor.shape)} instead of {list(expected)}",
-            )
-
-
-def _count_sites(projections: Sequence[Projection]) -> int:
-    n_sites = 0
-    for projection in projections:
-        if len(projection.site_source) and projection.first_site != n_sites:
-            raise ConfigError.of(
-                "the sites of all projections must be numbered in the order of the projections",
-                f"projection from {projection.source or 'the cells'}",
-                f"first_site {projection.first_site} instead of {n_sites}",
-            )
-        n_sites += len(projection.site_source)
-    return n_sites

@@ -28,7 +28,7 @@ import triton
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from v1builder.model.backends import GRADED, _triton_forward
+from v1builder.model.backends import _triton_forward
 from v1builder.model.backends._gpu_backward import Backward
 from v1builder.model.backends._gpu_edges import list_spikes, plan_edges
 from v1builder.model.backends._gpu_forward import Forward, Setting, Snapshot
@@ -49,22 +49,13 @@ from v1builder.model.backends._kernels_layout import (
     STATE,
 )
 from v1builder.model.backends._kernels_threshold import THRESHOLD_FIELDS
-from v1builder.model.backends.fused import _check_shapes
+from v1builder.model.backends.arguments import check_shapes, why_unsupported
 from v1builder.model.rollout import Plasticity, Projection, Propagators, Rollout, State
 from v1builder.model.surrogate import Surrogate
 from v1builder.schema.errors import ConfigError
 
 #: Whether the kernels run in Triton's interpreter (TRITON_INTERPRET=1 when they were imported).
 INTERPRETED: Final = not isinstance(_triton_forward.cells, triton.runtime.JITFunction)
-
-
-def why_unsupported(propagators: Propagators) -> str | None:
-    """What of a model these kernels cannot compute, or None."""
-    if propagators.smooth is not None:
-        return GRADED
-    if propagators.y2_init_fast is not None or propagators.U_jump is not None:
-        return "exponential or delta synapses"
-    return None
 
 
 def rollout(
@@ -108,7 +99,7 @@ def rollout(
     }
     _check_tensors([tensor for group in tensors.values() for tensor in group])
     n_delays, n_batch, n_cells, n_receptors = state.pending.shape
-    _check_shapes(
+    check_shapes(
         projections, weights, inputs, current, tensors["plasticity"], [state.u, state.x],
         (n_batch, n_steps, n_cells),
     )  # fmt: skip
