@@ -82,11 +82,17 @@ class Bars:
 
 def show_differences(before: str, after: str, out: Path | None) -> None:
     """Print what is different between two stores; all of it goes to `out` as CSV."""
-    from v1builder.curate.compare import compare_stores, differences_frame, summary
+    from v1builder.curate.compare import (
+        compare_stores,
+        differences_frame,
+        source_changes,
+        summary,
+    )
     from v1builder.schema.files import write_text
 
-    found = compare_stores(*(None if one == "snapshot" else one for one in (before, after)))
-    for line in summary(found):
+    stores = [None if one == "snapshot" else one for one in (before, after)]
+    found = compare_stores(*stores)
+    for line in source_changes(*stores) + summary(found):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if out is not None:
         write_text(out, differences_frame(found).to_csv(index=False))

@@ -17,7 +17,7 @@ from allen_world import add_specimen, fill
 from synphys_database import write_database
 
 from v1builder.curate import Store, cell_models, read_store
-from v1builder.curate.compare import compare_stores
+from v1builder.curate.compare import compare_stores, source_changes
 from v1builder.fetch.transfer import Transfer
 from v1builder.schema.errors import DataError, FetchError, StorageError
 from v1builder.schema.files import sha256_of
@@ -398,6 +398,10 @@ def test_changed_upstream_shows_as_a_difference(world: AllenServer, run, chosen:
     with pytest.raises(FetchError, match="not the one that is pinned"):
         run("pinned", pins=old / "pins.toml")
     new = run("new")
+    assert len(source_changes(old, new)) <= 1  # none, unless it is midnight
+    (line,) = source_changes(None, new)
+    assert line.startswith("source allen_cell_types: snapshot 1")
+    assert re.search(r"-> live service, \d{4}-\d\d-\d\d$", line)
     (one,) = compare_stores(old, new)
     assert (one.table, one.column) == ("glif_models", "C_m_pF")
     assert one.row == f"specimen_id {chosen[0]}, glif_level 3"

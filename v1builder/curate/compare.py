@@ -72,6 +72,19 @@ def compare_stores(before: Path | str | None, after: Path | str | None) -> list[
     return found
 
 
+def source_changes(before: Path | str | None, after: Path | str | None) -> list[str]:
+    """A line per source whose version is not the same in two stores."""
+    versions = [
+        {source["name"]: source["version"] for source in read_store(store).provenance["sources"]}
+        for store in (before, after)
+    ]
+    return [
+        f"source {name}: {versions[0].get(name, 'none')} -> {versions[1].get(name, 'none')}"
+        for name in sorted(set(versions[0]) | set(versions[1]))
+        if versions[0].get(name) != versions[1].get(name)
+    ]
+
+
 def _by_key(frame: pd.DataFrame, key: tuple[str, ...]) -> dict[tuple[Any, ...], dict[str, Any]]:
     rows = frame.to_dict("records")
     return {

@@ -66,7 +66,6 @@ def live_notes(sources: Sequence[Mapping[str, Any]]) -> list[str]:
             if table.get("from", "snapshot") != "live"
         ]
         but = f"; {', '.join(mixed)}" if mixed else ""
-        notes.append(
-            f"live: {source['name']}, {live['files']} files on {source['retrieved']}{client}{but}"
-        )
+        files = "1 file" if live["files"] == 1 else f"{live['files']} files"
+        notes.append(f"live: {source['name']}, {files} on {source['retrieved']}{client}{but}")
     return notes
