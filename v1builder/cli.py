@@ -143,7 +143,7 @@ def info(
     from v1builder.load import load_network
     from v1builder.report.inventory import take_inventory
 
-    if (net / "tables").is_dir():
+    if (net / "tables").is_dir() or (net / "raw").is_dir():
         show_store(net, sources=True)
         return
     network = load_network(net)

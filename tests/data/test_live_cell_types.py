@@ -184,7 +184,7 @@ def test_unfinished_store_is_not_a_store(world: AllenServer, run, tmp_path: Path
     world.faults["model::EphysFeature"] = [status(404)]
     with pytest.raises(FetchError):
         run()
-    with pytest.raises(DataError, match="not a store"):
+    with pytest.raises(DataError, match="not finished"):
         read_store(tmp_path / "store")
 
 

@@ -85,6 +85,13 @@ def _read_provenance(folder: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
         return {"source": record["source"], "sources": list(record["sources"])}
     except OSError as error:
+        if (folder / "raw").is_dir():
+            raise DataError.of(
+                "this store is not finished",
+                path,
+                "a live fetch began it, and failed or was stopped",
+                "run the same 'v1builder fetch' again: it fetches only what is missing",
+            ) from None
         raise DataError.of("this is not a store", path, error.strerror or error, fix) from None
     except (ValueError, KeyError, TypeError) as error:
         raise DataError.of(

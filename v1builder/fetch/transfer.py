@@ -29,8 +29,9 @@ _TRY_AGAIN = (
 )
 _CHANGED = (
     "the source has changed. To keep the old data, use the store that has it. To take the new, write "
-    'the line   files."{name}".sha256 = "{sha256}"   into a file, fetch with --pins FILE into a new '
-    "folder, and see what is different with 'v1builder fetch --diff OLD NEW'"
+    'the line   files."{name}".sha256 = "{sha256}"   into a file, fetch with --pins FILE (into a new '
+    "folder, if this one has the old data), and see what is different with 'v1builder fetch --diff "
+    "OLD NEW'"
 )
 
 
