@@ -16,6 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from networks import random_network
 from test_fused import Case, assert_close, compare, map_floats, outputs
 from test_fused_levels import with_levels
 from test_fused_plasticity import PlasticCase
@@ -24,6 +25,7 @@ from torch.utils.checkpoint import checkpoint
 
 from v1builder.model import backends
 from v1builder.model.backends import fused, get_backend, reference
+from v1builder.model.network import V1Network
 from v1builder.model.rollout import SmoothSpike
 from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
 from v1builder.schema.errors import ConfigError
@@ -234,6 +236,21 @@ def test_a_checkpointed_rollout_keeps_nothing_and_has_the_same_gradient():
         assert_close({"gradient": a}, {"gradient": b}, 1e-12)
 
 
+def test_a_network_learns_the_same(glif_models, kinetics):
+    network = random_network(glif_models, kinetics, drive=3.0)
+    inputs = {"lgn": torch.rand(2, 9, 10, generator=torch.Generator().manual_seed(0)) < 0.5}
+    found = []
+    for backend in ("reference", "triton"):
+        learned = ("C_m", "tau_syn_fast", "v1_to_v1.weight", "lgn_to_v1.weight")
+        model = V1Network(network, backend=backend, trainable=learned, dtype=torch.float64)
+        model.to(DEVICE)
+        spikes = model({name: x.to(DEVICE) for name, x in inputs.items()}).spikes
+        spikes.mean(1).square().sum().backward()
+        found.append({name: p.grad for name, p in model.named_parameters()} | {"z": spikes})
+    assert found[0]["z"].sum() > 5
+    assert_close(found[1], found[0], 1e-9)
+
+
 def test_a_plan_is_made_once():
     case = small(steps=2)
     shape = (180, 2, 2)
@@ -425,8 +442,8 @@ def test_the_kernels_compile_for_a_gpu(tmp_path):
 @pytest.mark.parametrize("batch", [1, 8, 40])
 @pytest.mark.parametrize("kind", [Case, PlasticCase])
 def test_on_a_gpu(kind, batch, dtype):
-    compare(on(kind(batch=batch, steps=60, dtype=dtype), "cuda"), gpu)
-    compare(on(with_levels(kind(batch=batch, steps=60, dtype=dtype)), "cuda"), gpu)
+    compare(on(kind(batch=batch, steps=30, dtype=dtype), "cuda"), gpu)
+    compare(on(with_levels(kind(batch=batch, steps=30, dtype=dtype)), "cuda"), gpu)
 
 
 @pytest.mark.gpu

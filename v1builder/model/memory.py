@@ -3,8 +3,9 @@
 What a backend keeps of every step is measured, on two short rollouts of a single sample with autograd's
 hooks for saved tensors; what does not depend on the backend is counted. So the estimate holds for any backend
 and any set of trained parameters. (The triton backend saves its snapshots, sqrt(T) of them, through the
-same hooks; counted from rollouts as short as these they are more than a long one needs.) What training adds to the model is counted as well: the gradients, Adam's
-two moments, and a loss on the voltages where they are recorded.
+same hooks; counted from rollouts as short as these they are more than a long one needs.) What training adds
+to the model is counted as well: the gradients, Adam's two moments, and a loss on the voltages where they are
+recorded.
 """
 
 import math

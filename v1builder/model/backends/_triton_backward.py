@@ -18,7 +18,7 @@ Layouts as in `_triton_forward` and `_triton_replay`, and
 import triton
 import triton.language as tl
 
-from v1builder.model.backends._triton_forward import wrapped
+from v1builder.model.backends._triton_forward import constant_current, wrapped
 from v1builder.model.backends._triton_sites import emitted_before, released_before
 
 
@@ -228,6 +228,21 @@ def with_jump_of_currents(l_z, l_asc, asc, adaptation, i, within, size):
     return l_z
 
 
+@triton.jit
+def threshold_gradient(
+    g, l_u, l_spike, l_by_spikes, l_by_voltage, U, constant, th_spike, by_spikes, th_voltage,
+    spiked, active, within, n,
+):  # fmt: skip
+    """Adds the gradient of the coefficients of `ThresholdDynamics`; what moves as before the step."""
+    add(g, tl.where(spiked, l_u * U, 0.0), within)
+    add(g + n, tl.where(spiked, l_spike, 0.0), within)
+    add(g + 2 * n, tl.where(active, l_by_spikes * th_spike, 0.0), within)
+    add(g + 3 * n, tl.where(spiked, l_spike * by_spikes, 0.0), within)
+    add(g + 4 * n, l_by_voltage * th_voltage, within)
+    add(g + 5 * n, l_by_voltage * U, within)
+    add(g + 6 * n, l_by_voltage * constant, within)
+
+
 @triton.jit(do_not_specialize=["t", "k"])
 def cells_adjoint(
     t, k, size, cell, drive, segment, adjoint, arrival, losses, grads, grad_cell,
@@ -256,9 +271,7 @@ def cells_adjoint(
     if MEMBRANE or MOVING:
         U = tl.load(segment.U + kept, mask=within, other=0.0)
         constant = tl.load(segment.current + kept, mask=within, other=0.0)
-        for a in range(size.n_asc):
-            mean = tl.load(cell.adaptation + a * n + i, mask=within, other=0.0)
-            constant += mean * tl.load(asc + a * n + i, mask=within, other=0.0)
+        constant = constant_current(constant, asc, cell.adaptation, i, within, size)
     if MOVING:
         th, moving = cell.threshold + i, segment.moving + row * 2 * n + i
         l_moving = adjoint.moving + b * 2 * n + i
@@ -306,15 +319,11 @@ def cells_adjoint(
         add(g + 2 * n, -l_x - l_x * (free - threshold) / V_th, within)
         add(g + 3 * n, tl.where(spiked, l_u, 0.0), within)
         if MOVING:
-            g = grad_cell.threshold + b * 7 * n + i
-            th_voltage = tl.load(moving + n, mask=within, other=0.0)
-            add(g, tl.where(spiked, l_u * U, 0.0), within)
-            add(g + n, tl.where(spiked, l_spike, 0.0), within)
-            add(g + 2 * n, tl.where(active, l_by_spikes * th_spike, 0.0), within)
-            add(g + 3 * n, tl.where(spiked, l_spike * by_spikes, 0.0), within)
-            add(g + 4 * n, l_by_voltage * th_voltage, within)
-            add(g + 5 * n, l_by_voltage * U, within)
-            add(g + 6 * n, l_by_voltage * constant, within)
+            threshold_gradient(
+                grad_cell.threshold + b * 7 * n + i, l_u, l_spike, l_by_spikes, l_by_voltage, U,
+                constant, th_spike, by_spikes, tl.load(moving + n, mask=within, other=0.0), spiked,
+                active, within, n,
+            )  # fmt: skip
     g_adaptation = grad_cell.adaptation + b * 4 * size.n_asc * n
     adaptation_adjoint(
         l_asc, asc, cell.adaptation, g_adaptation, l_constant, spiked, active, i, within, size,
