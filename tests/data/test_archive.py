@@ -244,8 +244,9 @@ def test_users_pin_holds_for_downloads_and_for_what_is_there(
     get(archive, wanted)
     assert sha256(b"other") in archive.failures[0].reason
     get(Archive(tmp_path / "old"), wanted)
-    with pytest.raises(FetchError, match="pinned"):
+    with pytest.raises(FetchError, match="pinned") as caught:
         get(Archive(tmp_path / "old", quick, pins), wanted)
+    assert f"--pins {tmp_path / 'pins.toml'}" in str(caught.value)
 
 
 def test_content_that_is_wrong_is_tried_again(server: AllenServer, archive: Archive) -> None:

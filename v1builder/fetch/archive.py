@@ -207,7 +207,8 @@ class Archive:
                 "a file in the store is not the one that is pinned",
                 path,
                 f"sha256 {record.sha256}, pinned {file.sha256}",
-                "choose a new --out, or give the pins of this store",
+                "to keep the store, give the pins it was made with, which it holds itself (--pins "
+                f"{self.folder.parent / 'pins.toml'}); else choose a new --out",
             )
         return True
 
