@@ -62,6 +62,17 @@ def test_second_fetch_asks_for_nothing(server: AllenServer, tmp_path: Path) -> N
     assert server.requests == []
 
 
+def test_what_came_from_a_mirror_need_not_come_again(server: AllenServer, tmp_path: Path) -> None:
+    """Hosts and folders differ; another query under the same name is another file."""
+    (wanted,) = serve(server, one=BODY)
+    get(Archive(tmp_path / "raw"), wanted)
+    published = Wanted("one", "https://published.invalid/some/folder/one")
+    assert get(Archive(tmp_path / "raw"), published) == ["one"]
+    server.files["/one?q=2"] = b"2"
+    get(Archive(tmp_path / "raw"), Wanted("one", f"{server.url}/one?q=2"))
+    assert (tmp_path / "raw" / "one").read_bytes() == b"2"
+
+
 def test_second_fetch_asks_only_for_what_is_missing(server: AllenServer, tmp_path: Path) -> None:
     files = serve(server, one=BODY, two=b"2")
     get(Archive(tmp_path / "raw"), *files)

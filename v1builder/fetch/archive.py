@@ -324,8 +324,9 @@ class Archive:
 
 
 def _same_query(one: str, other: str) -> bool:
-    """Whether two addresses ask for the same, on whatever host."""
-    return urlsplit(one)[2:4] == urlsplit(other)[2:4]
+    """Whether two addresses ask for the same, on whatever host and in whatever folder of it."""
+    (_, _, a, asked_a, _), (_, _, b, asked_b, _) = urlsplit(one), urlsplit(other)
+    return (a.rpartition("/")[2], asked_a) == (b.rpartition("/")[2], asked_b)
 
 
 def _read_log(path: Path, mend: bool = False) -> list[Record]:
