@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import isqrt
 from typing import Any, Final, NamedTuple
 
+import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ from v1builder.model.backends._kernels_layout import (
 from v1builder.model.backends._kernels_sites import replay_sites
 from v1builder.model.backends._kernels_threshold import replay_moving_membrane
 
-_CELLS_PER_TASK: Final = 256
+_CELLS_PER_TASK: Final = 2048  # at most; what arrives at a block of targets is read once per task
 
 
 class _Surrogate(NamedTuple):
@@ -70,6 +71,7 @@ class _Scratch(NamedTuple):
     emitted: Array  # [units, b]
     grad_unit: Array  # [units, b]
     grad_release: Array  # [s, b]
+    per_site: Array  # [s]
 
 
 class _Grads(NamedTuple):
@@ -200,7 +202,15 @@ class Backward:
             emitted=np.zeros((units, b), dtype),
             grad_unit=np.zeros((units, b), dtype),
             grad_release=np.zeros((sites, b), dtype),
+            per_site=np.zeros(sites, dtype),
         )
+
+    def _tasks(self) -> tuple[int, int]:
+        """Number of tasks, alike for all threads, and cells in each (whole tiles)."""
+        n_padded, threads = self.setting.edges.n_padded, numba.get_num_threads()
+        each = -(-n_padded // (threads * _CELLS_PER_TASK))
+        task_size = -(-n_padded // (threads * each * WIDTH)) * WIDTH
+        return -(-n_padded // task_size), task_size
 
     def _grads(self) -> _Grads:
         setting, wanted, dtype = self.setting, self.wanted, self.drive.dtype
@@ -223,14 +233,14 @@ class Backward:
         grads = self._grads()
         grad_cells = cells.zeros(wanted.membrane, wanted.synapse)
         injected = as_steps(self.current, self.adjoint.U)
-        n_tasks = -(-setting.edges.n_padded // _CELLS_PER_TASK)
+        n_tasks, task_size = self._tasks()
         work = setting.cell_work() + len(self.graph.weight) * setting.n_batch / 2
         scratch, kind = self._scratch(n_tasks), setting.surrogate
         surrogate = _Surrogate(kind.code, kind.dampening, kind.width, setting.detach_reset)
         for snapshot in reversed(snapshots):
             self._replay(snapshot, injected)
             _kernels_backward.retreat(
-                snapshot.begin, snapshot.end, setting.threaded(work), n_tasks, _CELLS_PER_TASK,
+                snapshot.begin, snapshot.end, setting.threaded(work), n_tasks, task_size,
                 surrogate, wanted.input_sites or len(grads.input) > 0, self.drive, self.segment,
                 cells, self.graph, self.emitted, self.sites, self.adjoint, scratch, self.losses,
                 grads, grad_cells,

@@ -207,7 +207,7 @@ def _pull_units(lo, hi, n_wanted, t_base, k, graph, sites, segment, adjoint, scr
     )  # fmt: skip
     sites_adjoint(
         lo, hi, wanted, scratch.emitted, scratch.grad_release, sites, adjoint.u, adjoint.x,
-        segment.u[k], segment.x[k], scratch.grad_unit, grad_sites,
+        segment.u[k], segment.x[k], scratch.per_site, scratch.grad_unit, grad_sites,
     )  # fmt: skip
 
 

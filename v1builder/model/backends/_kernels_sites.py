@@ -142,34 +142,42 @@ def replay_sites(t_begin, t_end, n_units, n_blocks, phase, spikes, sites, u, x, 
 
 
 @kernel()
-def _spike_adjoint(
-    s, emitted, gradient, sites, l_u, l_x, u_before, x_before, grad_source, grad_sites
-):
-    """Adjoint of `_spike` of one site in every sample; l_u, l_x become those of what had relaxed.
+def _per_source_value(first, last, b, gradient, sites, l_u, l_x, u_before, x_before, out):
+    """Gradient of the value, at most 1, that the source of the sites first..last emits in sample b.
 
-    emitted [b] is the source's value, gradient [b] that of the release, grad_source [b] is added to:
-    it is wanted whether the source spiked or not.
+    For every site, whether its source spiked or not: what it would have released, and how that would
+    have changed u and x.
+    """
+    one = l_u.dtype.type(1)
+    for s in range(first, last):
+        U = sites.U[s]
+        u = u_before[s] * sites.P_fac[s]
+        x = one + (x_before[s] - one) * sites.P_rec[s]
+        jump = U * (one - u)
+        released = (u + jump) * x
+        out[s] = gradient[s, b] * released / U + l_u[s] * jump - l_x[s] * released
+
+
+@kernel()
+def _spike_adjoint(s, value, gradient, sites, l_u, l_x, u_before, x_before, grad_sites):
+    """Adjoint of `_spike` of one site of one sample, whose source emitted `value`.
+
+    l_u, l_x become those of what had relaxed. Returns the gradient of a value above 1, which changes u
+    and x no more than 1 does.
     """
     one = l_u.dtype.type(1)
     U = sites.U[s]
-    for b in range(emitted.shape[0]):
-        value = emitted[b]
-        u = u_before[b, s] * sites.P_fac[s]
-        x = one + (x_before[b, s] - one) * sites.P_rec[s]
-        jump = U * (one - u)
-        released = (u + jump) * x
-        grad_source[b] += gradient[b] * released / U
-        if value <= one:
-            grad_source[b] += l_u[b, s] * jump - l_x[b, s] * released
-        if value == 0:
-            continue
-        once = min(value, one)
-        l_released = gradient[b] * value / U - l_x[b, s] * once
-        l_raised = l_u[b, s] * once + l_released * x
-        if grad_sites.shape[0] > 0:
-            grad_sites[0, s] += l_raised * (one - u) - gradient[b] * value * released / (U * U)
-        l_u[b, s] = l_u[b, s] * (one - once) + l_raised * (one - U)
-        l_x[b, s] += l_released * (u + jump)
+    u = u_before[s] * sites.P_fac[s]
+    x = one + (x_before[s] - one) * sites.P_rec[s]
+    released = (u + U * (one - u)) * x
+    once = min(value, one)
+    l_released = gradient * value / U - l_x[s] * once
+    l_raised = l_u[s] * once + l_released * x
+    if grad_sites.shape[0] > 0:
+        grad_sites[0, s] += l_raised * (one - u) - gradient * value * released / (U * U)
+    l_u[s] = l_u[s] * (one - once) + l_raised * (one - U)
+    l_x[s] += l_released * (u + U * (one - u))
+    return gradient * released / U
 
 
 @kernel()
@@ -187,21 +195,31 @@ def _relax_adjoint(lo, hi, sites, l_u, l_x, u_before, x_before, grad_sites):
 
 @kernel()
 def sites_adjoint(
-    lo, hi, wanted, emitted, gradient, sites, l_u, l_x, u_before, x_before, grad_source, grad_sites
+    lo, hi, wanted, emitted, gradient, sites, l_u, l_x, u_before, x_before, per_site, grad_source,
+    grad_sites,
 ):  # fmt: skip
     """Adjoint of one step of the sites of units lo..hi, `wanted` of which spiked or need a gradient.
 
-    emitted and grad_source [unit, b], gradient [site, b]: of the release, for wanted units.
+    emitted and grad_source [unit, b], gradient [site, b]: of the release, for wanted units; per_site
+    [site] is scratch.
     """
-    for j in range(wanted.shape[0]):
-        unit = wanted[j]
-        for s in range(sites.first[unit], sites.first[unit + 1]):
-            _spike_adjoint(
-                s, emitted[unit], gradient[s], sites, l_u, l_x, u_before, x_before,
-                grad_source[unit], grad_sites,
-            )  # fmt: skip
+    first, last = sites.first[lo], sites.first[hi]
+    one = l_u.dtype.type(1)
     for b in range(l_u.shape[0]):
-        _relax_adjoint(
-            sites.first[lo], sites.first[hi], sites, l_u[b], l_x[b], u_before[b], x_before[b],
-            grad_sites,
-        )  # fmt: skip
+        _per_source_value(
+            first, last, b, gradient, sites, l_u[b], l_x[b], u_before[b], x_before[b], per_site
+        )
+        for j in range(wanted.shape[0]):
+            unit = wanted[j]
+            value = emitted[unit, b]
+            for s in range(sites.first[unit], sites.first[unit + 1]):
+                of_value = per_site[s]
+                if value != 0:
+                    above = _spike_adjoint(
+                        s, value, gradient[s, b], sites, l_u[b], l_x[b], u_before[b], x_before[b],
+                        grad_sites,
+                    )  # fmt: skip
+                    if value > one:
+                        of_value = above
+                grad_source[unit, b] += of_value
+        _relax_adjoint(first, last, sites, l_u[b], l_x[b], u_before[b], x_before[b], grad_sites)
