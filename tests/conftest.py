@@ -9,6 +9,23 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 from small_network import write_small_network
 
+KERNELS = Path(__file__).parents[1] / "v1builder" / "model" / "backends"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Forget compiled kernels that are older than a source.
+
+    numba looks at the file of a function only, not at those of the functions that it calls.
+    """
+    compiled = list((KERNELS / "__pycache__").glob("*.nb[ic]"))
+    if hasattr(config, "workerinput") or not compiled:
+        return
+    if min(f.stat().st_mtime for f in compiled) < max(
+        f.stat().st_mtime for f in KERNELS.glob("*.py")
+    ):
+        for file in compiled:
+            file.unlink()
+
 
 @pytest.fixture(scope="session")
 def small_network_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

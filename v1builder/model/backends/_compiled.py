@@ -21,7 +21,7 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
 @intrinsic
 def prefetch(_, array, index):
-    """prefetch(array, index) asks for the cache line of array[index] and does not wait for it."""
+    """Ask for the cache line of array[index] without waiting for it."""
     byte, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
 
     def codegen(context, builder, signature, arguments):

@@ -83,8 +83,7 @@ def _row_deliver(ring, weight, slot, start, value):
 
 @kernel()
 def _ask_for(graph, first, source, j):
-    """Prefetch what the walk along `source` needs soon: its edges from source `j` on, and before that
-    their place."""
+    """Prefetch the edges of the j-th of the sources, and where those of a later one begin."""
     if j + AHEAD < source.shape[0]:
         prefetch(graph.row, first + source[j + AHEAD])
     if j < source.shape[0]:
