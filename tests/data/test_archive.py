@@ -1,6 +1,7 @@
 """Downloads arrive whole, once and unchanged, or not at all, whatever the server does."""
 
 import errno
+import gzip
 import hashlib
 import json
 import os
@@ -169,6 +170,28 @@ def test_broken_transfer_goes_on_where_it_broke(server: AllenServer, archive: Ar
     get(archive, wanted)
     assert archive.path("one").read_bytes() == BODY
     assert len(sent) == 2
+
+
+def test_compressed_answers_are_stored_as_what_they_hold(
+    server: AllenServer, archive: Archive
+) -> None:
+    """From a server that compresses unasked: its lengths and ranges are not those of the file."""
+    (wanted,) = serve(server, one=BODY)
+    packed = gzip.compress(BODY)
+
+    def compressed(handler, _body, n=None):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(packed)))
+        handler.send_header("Content-Encoding", "gzip")
+        handler.send_header("ETag", '"packed"')
+        handler.end_headers()
+        handler.wfile.write(packed[:n])
+        handler.close_connection = n is not None
+
+    server.faults["/one"] = [lambda handler, body: compressed(handler, body, 900), compressed]
+    assert get(archive, wanted) == ["one"]
+    assert archive.path("one").read_bytes() == BODY
+    assert server.count("/one") == 2
 
 
 def test_changed_between_two_parts_begins_anew(server: AllenServer, archive: Archive) -> None:
