@@ -39,9 +39,14 @@ def interpret(patch: pytest.MonkeyPatch) -> None:
         patch.setenv("TRITON_INTERPRET", "1")
 
 
-# Triton decides at import whether kernels are interpreted. Nothing else in these tests imports it.
+# Triton decides at import whether kernels are interpreted. Other tests do not use it, but may have made
+# torch import it, and then it is imported anew (but for its library, which would not stand that).
 with pytest.MonkeyPatch.context() as patch:
     interpret(patch)
+    if "TRITON_INTERPRET" in os.environ:
+        for module in list(sys.modules):
+            if module.partition(".")[0] == "triton" and not module.startswith("triton._C"):
+                del sys.modules[module]
     from v1builder.model.backends import _gpu_edges, _gpu_layout, gpu
 
 DEVICE = "cpu" if gpu.INTERPRETED else "cuda"
