@@ -110,6 +110,13 @@ def test_the_page_says_what_came_out(tmp_path, comparison):
     assert len(table) == 1 + 6
 
 
+def test_a_source_without_a_day(tmp_path, comparison):
+    """The tables shipped with the package have none."""
+    comparison["sources"] = [{key: SOURCE[key] for key in SOURCE if key != "retrieved"}]
+    page = write_report(write(tmp_path / "run", comparison)).read_text()
+    assert "(live service; terms)" in page
+
+
 def test_the_page_needs_nothing_from_outside(tmp_path, comparison):
     page = write_report(write(tmp_path / "run", comparison)).read_text()
     assert not re.findall(r'(?:src|href)=(?!"data:)', page)
