@@ -179,8 +179,8 @@ def _count_blocks(projections: Sequence[Projection], n_cells: int) -> int:
     n_edges = sum(len(p.receptor) for p in recurrent)
     n_rows = sum(len(p.site_source) or p.n_source for p in recurrent)
     by_run = n_edges // (_EDGES_PER_RUN * max(n_rows, 1))
-    by_cells = n_cells // _CELLS_PER_BLOCK
-    return max(min(by_cells, max(by_run, 2), _MOST_BLOCKS), 1)
+    fewest = 2 if n_cells >= _CELLS_PER_BLOCK else 1
+    return max(fewest, min(n_cells // _CELLS_PER_BLOCK, by_run, _MOST_BLOCKS))
 
 
 def list_spikes(
