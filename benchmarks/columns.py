@@ -28,11 +28,11 @@ PROGRAMS = (
 )
 
 
-def measure(column: Path, args: argparse.Namespace) -> list[dict]:
+def measure(radius: float, column: Path, args: argparse.Namespace) -> list[dict]:
     """One result per program that can do it, for one column."""
     members = []
     for program, script, backend, mode in PROGRAMS:
-        if backend == "nest" and args.radius_now > args.nest_up_to:
+        if backend == "nest" and radius > args.nest_up_to:
             continue
         case = {
             "column": str(column), "backend": backend, "mode": mode, "steps": args.steps, "batch": 1,
@@ -49,7 +49,7 @@ def measure(column: Path, args: argparse.Namespace) -> list[dict]:
         child.close()
         seconds = [run["seconds"] for run in result["runs"]]
         results.append({
-            **result, "median_s": statistics.median(seconds), "min_s": min(seconds),
+            "radius": radius, **result, "median_s": statistics.median(seconds), "min_s": min(seconds),
             "max_s": max(seconds), "peak_mb": max(run["peak_mb"] for run in result["runs"]),
             "rate_hz": 1000 * result["runs"][-1]["spikes"] / result["cells"] / args.steps / workload.DT,
         })  # fmt: skip
@@ -59,7 +59,8 @@ def measure(column: Path, args: argparse.Namespace) -> list[dict]:
 def page(results: list[dict], args: argparse.Namespace) -> str:
     lines = [
         f"Written by `python benchmarks/columns.py {' '.join(sys.argv[1:])}` on {time.strftime('%Y-%m-%d')}, "
-        f"{args.threads} threads, {args.steps} steps of {workload.DT:g} ms, batch 1, float32 (NEST: double).\n",
+        f"{args.threads} threads, {args.steps} steps of {workload.DT:g} ms, batch 1, float32 "
+        "(NEST: double).\n",
         "| radius um | cells | edges | program | mode | median s | range s | times ours | Hz | peak MB |",
         "|---:|---:|---:|---|---|---:|---:|---:|---:|---:|",
     ]
@@ -92,11 +93,11 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     results: list[dict] = []
-    for args.radius_now in args.radii:
-        column = args.columns / f"{args.radius_now:g}"
+    for radius in args.radii:
+        column = args.columns / f"{radius:g}"
         if not column.exists():
-            v1builder.build(column, radius=args.radius_now, seed=1)
-        results += [{"radius": args.radius_now, **x} for x in measure(column, args)]
+            v1builder.build(column, radius=radius, seed=1)
+        results += measure(radius, column, args)
         (args.out / "columns.json").write_text(json.dumps(results, indent=1) + "\n")
         (args.out / "columns.md").write_text(page(results, args))
     print((args.out / "columns.md").read_text())

@@ -48,9 +48,7 @@ def lif(n_cells: int, fan_in: int, seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def column_inputs(
-    sizes: dict[str, int], n_steps: int, seed: int = 1
-) -> dict[str, np.ndarray]:
+def column_inputs(sizes: dict[str, int], n_steps: int, seed: int = 1) -> dict[str, np.ndarray]:
     """Poisson spikes [time, unit] of the inputs of a built column, at `COLUMN_RATES`."""
     rng = np.random.default_rng(seed)
     return {
