@@ -17,6 +17,7 @@ PEERS: dict[str, list[str]] = {
     "snntorch": [*TORCH, "torch==2.13.0 snntorch==1.0.0"],
     "norse": [*TORCH, "--no-deps torchvision==0.28.0", "torch==2.13.0 norse==1.1.0"],
     "spikingjelly": [*TORCH, "--no-deps torchvision==0.28.0", "torch==2.13.0 spikingjelly==2.0.0"],
+    "tensorflow": ["tensorflow-cpu==2.21.0 numpy==2.4.6"],
     "brainpy": ["brainpy==2.8.2 brainevent==0.2.1 numba==0.68.1 numpy==2.4.6"],
 }
 
@@ -47,7 +48,7 @@ def packages(python: Path, peer: str) -> dict[str, str]:
         "print(json.dumps({d.metadata['Name'].lower(): d.version for d in m.distributions()}))"
     )
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
-    wanted = {peer, "torch", "jax", "brainevent", "numpy", "numba"}
+    wanted = {peer, "torch", "jax", "brainevent", "numpy", "numba", "tensorflow_cpu", "keras"}
     return {k: v for k, v in json.loads(done.stdout or "{}").items() if k in wanted}
 
 

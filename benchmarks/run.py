@@ -46,6 +46,7 @@ class Candidate:
     remark: str = SIMPLER
     width: float = 1.0  # of our surrogate
     dense: bool = False
+    keeps_steps: bool = False  # currents of every step until the backward pass: tens of GB
 
 
 CANDIDATES = (
@@ -57,6 +58,8 @@ CANDIDATES = (
     Candidate("v1builder reference", "reference", "ours.py", None, "glif3", remark=""),
     Candidate("torch.sparse", "torch.sparse", "torch_loops.py", None,
               remark=SIMPLER + "; autograd's gradient of a CSR matrix"),
+    Candidate("TensorFlow V1 cell", "tensorflow", "tensorflow_v1.py", "tensorflow", "glif3",
+              remark="cell of the published trainer, written anew; soft reset", keeps_steps=True),
     Candidate("NEST", "nest", "nest_forward.py", None, "glif3", (FORWARD,), (1,), remark=""),
     Candidate("NEST, LIF", "nest", "nest_forward.py", None, "lif", (FORWARD,), (1,)),
     Candidate("brian2", "brian2", "brian2_forward.py", "brian2", "lif", (FORWARD,), (1,),
@@ -178,7 +181,7 @@ def turn(member: dict, args: argparse.Namespace) -> None:
 
 
 def measure_group(members: list[dict], triad: dict, args: argparse.Namespace) -> None:
-    """All programs of one size, batch and mode: they take turns. Large matrices one after the other."""
+    """All programs of one size, batch and mode take turns; those that fill the memory run alone."""
     apart = [m for m in members if m["apart"]]
     together = [m for m in members if not m["apart"]]
     load = [os.getloadavg()[0]]
@@ -229,7 +232,7 @@ def members_of(
             result["error"] = f"not run: dense matrices of {gigabytes:.0f} GB"
         members.append({
             "result": result, "case": case, "python": home.get("python"), "script": c.script,
-            "apart": c.dense and cells > 8000,
+            "apart": cells > 8000 and (c.dense or (c.keeps_steps and mode == BOTH and batch > 1)),
         })  # fmt: skip
     return members
 
