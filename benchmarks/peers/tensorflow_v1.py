@@ -7,16 +7,17 @@ of their code is here:
 
 A step is a Keras RNN cell; voltage in units of the threshold above rest, all that spiked within the longest
 delay in one buffer, one alpha function (`rise`, `psc`) per synaptic current. At a spike the voltage drops
-by 1 and goes on evolving through the refractory time (the default there; ours holds it, so cells fire about
-a tenth less). The recurrent product is the successor's: forward gathers the synapses of what spiked, the
-gradient of the weights too, that of the spikes is tf.sparse's product with all synapses. (Chen et al. leave
-all three to tf.sparse and its gradient, which was about 20 times slower at 4 000 cells.)
+by 1 and goes on evolving through the refractory time (the default there; ours resets and holds it, and its
+cells fire about a tenth less). The recurrent product is the successor's: forward gathers the synapses of
+what spiked, the gradient of the weights too, that of the spikes is tf.sparse's product with all synapses.
+(Chen et al. leave all three to tf.sparse and its gradient, which was about 20 times slower at 4 000 cells.)
 
 What is not as published:
 - Two alpha functions per port with the cell's own time constants, as this benchmark's networks have, and
   rows of the matrix are (cell, port) as in Chen et al. The successor approximates the two by 4 or 5 that all
   cells share, spreads every weight over them and takes the gradient of the spikes in as many products,
-  which was about 6 times slower with 4 at 4 000 cells. What is timed computes the more exact current in less time.
+  which was about 6 times slower with 4 at 4 000 cells. What is timed computes the more exact current in
+  less time.
 - No LGN, no voltage output or loss, no readout; background spikes are given, not drawn in the cell.
 - Surrogate of dampening 0.5, no second dampening of recurrent and voltage gradients, which only scales
   them. Jumps at a spike are taken out of the gradient, as published.
