@@ -178,13 +178,12 @@ def _at(loss, b, t):
 
 
 @kernel()
-def _slopes(lo, hi, phase, drive, threshold, V_th, surrogate, slope):
-    """Surrogate derivative dz/dx of cells lo..hi of one sample; 0 while refractory."""
-    for i in range(lo, hi):
-        slope[i] = 0
-        if phase[i] != 0:
-            x = (drive[i] - threshold[i]) / V_th[i]
-            slope[i] = surrogate.dampening * _surrogate(surrogate.code, x, surrogate.width)
+def _slopes(phase, drive, threshold, V_th, surrogate, slope):
+    """Surrogate derivative dz/dx of some cells of one sample; 0 while refractory."""
+    for i in range(slope.shape[0]):
+        x = (drive[i] - threshold[i]) / V_th[i]
+        height = surrogate.dampening * _surrogate(surrogate.code, x, surrogate.width)
+        slope[i] = height if phase[i] != 0 else 0.0
 
 
 @kernel()
@@ -313,8 +312,8 @@ def _task(
         if adjoint.moving.shape[1] > 0:
             threshold = segment.threshold[k, b]
         _slopes(
-            lo, hi, segment.phase[k, b], drive[b, t], threshold, cells.membrane[2], surrogate,
-            scratch.slope[b],
+            segment.phase[k, b, lo:hi], drive[b, t, lo:hi], threshold[lo:hi],
+            cells.membrane[2, lo:hi], surrogate, scratch.slope[b, lo:hi],
         )  # fmt: skip
     _pull_cells(lo, hi, base, k, graph, sites, segment, adjoint, scratch, grads)
     n_units = sites.first.shape[0] - 1

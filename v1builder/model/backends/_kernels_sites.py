@@ -15,11 +15,17 @@ from v1builder.model.backends._compiled import kernel
 
 
 @kernel()
-def _relax(u, x, sites, lo, hi):
+def _relax_all(u, x, P_fac, P_rec):
     one = u.dtype.type(1)
-    for s in range(lo, hi):
-        u[s] *= sites.P_fac[s]
-        x[s] = one + (x[s] - one) * sites.P_rec[s]
+    for s in range(u.shape[0]):
+        u[s] *= P_fac[s]
+        x[s] = one + (x[s] - one) * P_rec[s]
+
+
+@kernel()
+def _relax(u, x, sites, lo, hi):
+    """Sites lo..hi. Slices begin at 0, and an index that cannot be negative lets a loop be vectorised."""
+    _relax_all(u[lo:hi], x[lo:hi], sites.P_fac[lo:hi], sites.P_rec[lo:hi])
 
 
 @kernel()
@@ -102,6 +108,12 @@ def release_inputs(t_begin, t_end, n_cells, u, x, sites, spikes, out):
 
 
 @kernel()
+def _copy(values, into):
+    for s in range(values.shape[0]):
+        into[s] = values[s]
+
+
+@kernel()
 def _replay_block(
     lo, hi, b, t_begin, t_end, n_steps, phase, spikes, sites, u, x, u_before, x_before
 ):
@@ -111,9 +123,8 @@ def _replay_block(
     first, last = sites.first[lo], sites.first[hi]
     for t in range(t_begin, t_end):
         k = t - t_begin
-        for s in range(first, last):
-            u_before[k, b, s] = u[s]
-            x_before[k, b, s] = x[s]
+        _copy(u[first:last], u_before[k, b, first:last])
+        _copy(x[first:last], x_before[k, b, first:last])
         _relax(u, x, sites, first, last)
         for i in range(lo, min(hi, n_cells)):
             if phase[k, b, i] == 2:
@@ -142,20 +153,18 @@ def replay_sites(t_begin, t_end, n_units, n_blocks, phase, spikes, sites, u, x, 
 
 
 @kernel()
-def _per_source_value(first, last, b, gradient, sites, l_u, l_x, u_before, x_before, out):
-    """Gradient of the value, at most 1, that the source of the sites first..last emits in sample b.
+def _per_source_value(gradient, U, P_fac, P_rec, l_u, l_x, u_before, x_before, out):
+    """Gradient of the value, at most 1, that the source of each of some sites emits in one sample.
 
-    For every site, whether its source spiked or not: what it would have released, and how that would
-    have changed u and x.
+    Whether the source spiked or not: what the site would have released, and how that would have changed
+    u and x.
     """
     one = l_u.dtype.type(1)
-    for s in range(first, last):
-        U = sites.U[s]
-        u = u_before[s] * sites.P_fac[s]
-        x = one + (x_before[s] - one) * sites.P_rec[s]
-        jump = U * (one - u)
-        released = (u + jump) * x
-        out[s] = gradient[s, b] * released / U + l_u[s] * jump - l_x[s] * released
+    for s in range(out.shape[0]):
+        u = u_before[s] * P_fac[s]
+        jump = U[s] * (one - u)
+        released = (u + jump) * (one + (x_before[s] - one) * P_rec[s])
+        out[s] = gradient[s] * released / U[s] + l_u[s] * jump - l_x[s] * released
 
 
 @kernel()
@@ -181,16 +190,20 @@ def _spike_adjoint(s, value, gradient, sites, l_u, l_x, u_before, x_before, grad
 
 
 @kernel()
-def _relax_adjoint(lo, hi, sites, l_u, l_x, u_before, x_before, grad_sites):
-    """Adjoint of `_relax` of sites lo..hi of one sample."""
+def _relax_adjoint(l_u, l_x, P_fac, P_rec):
+    """Adjoint of `_relax` of some sites of one sample."""
+    for s in range(l_u.shape[0]):
+        l_u[s] *= P_fac[s]
+        l_x[s] *= P_rec[s]
+
+
+@kernel()
+def _relax_gradient(l_u, l_x, u_before, x_before, grad_rec, grad_fac):
+    """Adds the gradient of the coefficients of `_relax`."""
     one = l_u.dtype.type(1)
-    if grad_sites.shape[0] > 0:
-        for s in range(lo, hi):
-            grad_sites[1, s] += l_x[s] * (x_before[s] - one)
-            grad_sites[2, s] += l_u[s] * u_before[s]
-    for s in range(lo, hi):
-        l_u[s] *= sites.P_fac[s]
-        l_x[s] *= sites.P_rec[s]
+    for s in range(l_u.shape[0]):
+        grad_rec[s] += l_x[s] * (x_before[s] - one)
+        grad_fac[s] += l_u[s] * u_before[s]
 
 
 @kernel()
@@ -206,12 +219,15 @@ def sites_adjoint(
     first, last = sites.first[lo], sites.first[hi]
     one = l_u.dtype.type(1)
     for b in range(l_u.shape[0]):
+        here = slice(first, last)
         _per_source_value(
-            first, last, b, gradient, sites, l_u[b], l_x[b], u_before[b], x_before[b], per_site
-        )
+            gradient[here, b], sites.U[here], sites.P_fac[here], sites.P_rec[here], l_u[b, here],
+            l_x[b, here], u_before[b, here], x_before[b, here], per_site[here],
+        )  # fmt: skip
         for j in range(wanted.shape[0]):
             unit = wanted[j]
             value = emitted[unit, b]
+            total = grad_source[unit, b]
             for s in range(sites.first[unit], sites.first[unit + 1]):
                 of_value = per_site[s]
                 if value != 0:
@@ -221,5 +237,11 @@ def sites_adjoint(
                     )  # fmt: skip
                     if value > one:
                         of_value = above
-                grad_source[unit, b] += of_value
-        _relax_adjoint(first, last, sites, l_u[b], l_x[b], u_before[b], x_before[b], grad_sites)
+                total += of_value
+            grad_source[unit, b] = total
+        if grad_sites.shape[0] > 0:
+            _relax_gradient(
+                l_u[b, here], l_x[b, here], u_before[b, here], x_before[b, here],
+                grad_sites[1, here], grad_sites[2, here],
+            )  # fmt: skip
+        _relax_adjoint(l_u[b, here], l_x[b, here], sites.P_fac[here], sites.P_rec[here])

@@ -113,9 +113,6 @@ def deliver(ring, graph, block, base, source, value):
 def _pull(weight, slot, arrival, base, grad_spike):
     """Adds to the gradient [b] of the spike of one source, of every sample, over some of its edges."""
     n_batch = arrival.shape[1]
-    if n_batch == 1:
-        grad_spike[0] += _row_dot(weight, slot, arrival.reshape(arrival.size), base)
-        return
     b = 0
     while b + 8 <= n_batch:
         _row_dot_8(weight, slot, arrival[:, b : b + 8], base, grad_spike[b : b + 8])
@@ -129,6 +126,7 @@ def _pull(weight, slot, arrival, base, grad_spike):
 def pull(wanted, offset, graph, arrival, base, gradient):
     """Gradient [k, b] of the value of every source `offset + k` that is wanted; `wanted` lists the k."""
     n_sources = (graph.row.shape[0] - 1) // graph.n_blocks
+    only = arrival.reshape(arrival.size)  # of use when there is one sample
     for j in range(wanted.shape[0]):
         gradient[wanted[j]] = 0
     for block in range(graph.n_blocks):
@@ -136,8 +134,13 @@ def pull(wanted, offset, graph, arrival, base, gradient):
         for j in range(wanted.shape[0]):
             k = wanted[j]
             first, last = graph.row[start + k], graph.row[start + k + 1]
-            if last > first:
-                _pull(graph.weight[first:last], graph.slot[first:last], arrival, base, gradient[k])
+            if last == first:
+                continue
+            weight, slot = graph.weight[first:last], graph.slot[first:last]
+            if arrival.shape[1] == 1:
+                gradient[k, 0] += _row_dot(weight, slot, only, base)
+            else:
+                _pull(weight, slot, arrival, base, gradient[k])
 
 
 @kernel()
