@@ -130,7 +130,7 @@ def measure(args: argparse.Namespace, which: str) -> list[dict]:
     """Run one software in a process of its own, with the threads it is allowed."""
     threads = str(args.threads)
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-    environment = {**os.environ, **dict.fromkeys(names, threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = {**os.environ, **dict.fromkeys(names, threads), "GOMP_SPINCOUNT": "1000"}
     done = subprocess.run(
         [sys.executable, __file__, *args.passed, "--child", which, "--work", args.work],
         env=environment, stdout=subprocess.PIPE, text=True, check=True,

@@ -81,7 +81,7 @@ class Child:
     def __init__(self, python: str, script: str, case: dict, threads: int):
         environment = {
             **os.environ,
-            "OMP_WAIT_POLICY": "PASSIVE",
+            "GOMP_SPINCOUNT": "1000",
             "PYTHONWARNINGS": "ignore",
             "JAX_PLATFORMS": "cpu",
             "PYTHONPATH": str(HERE.parent) if python == sys.executable else "",

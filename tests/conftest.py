@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-# As the command line does: torch's and numba's OpenMP threads must not spin against each other.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# As the command line does: torch's and numba's OpenMP threads must not spin long against each other.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import pytest
 from small_network import write_small_network

@@ -316,9 +316,11 @@ def demo(out: Out = Path("demo"), overwrite: Overwrite = False) -> None:
 
 def main() -> None:
     """Entry point: an error a user can mend is printed as such, with exit code 1."""
-    # torch and numba each bring an OpenMP runtime. Threads of one that spin while they wait for work
-    # hold the cores the other needs, which costs a factor of 5 on two busy cores. Read when loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # torch and numba each bring an OpenMP runtime. Threads of one that spin long while they wait for work
+    # hold the cores that the other needs (a factor of 5 on two busy cores); threads that sleep at once wake
+    # too late for a step of a small network (a factor of 2). So they spin for some microseconds. Read when
+    # loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         app()
     except V1BuilderError as error:

@@ -63,7 +63,7 @@ def test_a_notebook_runs(name, tmp_path, monkeypatch):
     # The kernel inherits the environment. One thread: several of a busy machine wait for one another.
     for variable in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         monkeypatch.setenv(variable, "1")
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))  # no settings of the user
     monkeypatch.delenv("MPLBACKEND", raising=False)
     run = tmp_path / "run"

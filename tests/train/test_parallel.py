@@ -32,7 +32,7 @@ def experiment_file(small_column, tmp_path_factory):
 
 def environment():
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "TORCHELASTIC"))}
-    return clean | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    return clean | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "GOMP_SPINCOUNT": "1000"}
 
 
 def by_two(experiment_file, out, *options):
