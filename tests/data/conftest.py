@@ -17,4 +17,4 @@ def server() -> Iterator[AllenServer]:
 @pytest.fixture
 def quick() -> Transfer:
     """Few attempts without long pauses."""
-    return Transfer(attempts=3, backoff_s=0.01, read_timeout_s=0.5, connect_timeout_s=0.5)
+    return Transfer(attempts=3, backoff_s=0.01, read_timeout_s=2.0, connect_timeout_s=2.0)

@@ -148,7 +148,7 @@ def test_a_missing_file_says_nothing_about_the_others(server: AllenServer, tmp_p
 
 def test_silence_is_a_time_out(server: AllenServer, archive: Archive) -> None:
     (wanted,) = serve(server, one=BODY)
-    server.faults["/one"] = [silence(1.0)]
+    server.faults["/one"] = [silence(3.0)]
     assert get(archive, wanted) == ["one"]
     assert server.count("/one") == 2
 

@@ -150,7 +150,7 @@ def test_answers_that_do_not_count_their_rows(
     "fault",
     [
         status(500),
-        silence(0.8),
+        silence(3.0),
         truncated(30),
         instead(b"<html>garbage</html>"),
         instead(b'{"success": false, "id": 0, "start_row": 0, "num_rows": 0, "msg": "busy"}'),

@@ -6,6 +6,7 @@ whole batch, but for the order of sums. Lightning Fabric starts the processes (`
 that torchrun or SLURM's srun have started.
 """
 
+import atexit
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -162,7 +163,14 @@ def start(
         accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=DDPStrategy()
     )
     fabric.launch()
+    # The threads of gloo must have ended before the interpreter goes, or it may abort.
+    atexit.register(_disconnect)
     return Processes(fabric)
+
+
+def _disconnect() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def is_first() -> bool:
