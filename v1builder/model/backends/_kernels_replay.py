@@ -8,7 +8,7 @@ from numba import njit, prange
 
 from v1builder.model.backends._compiled import kernel
 from v1builder.model.backends._kernels_forward import synapses_step
-from v1builder.model.backends._kernels_sites import release_before
+from v1builder.model.backends._kernels_sites import copy, release_before
 from v1builder.model.backends._kernels_walk import deliver
 
 
@@ -78,12 +78,6 @@ def _redeliver(t, b, block, n_cells, plane, ring, graph, inputs, sites, phase, u
 
 
 @kernel()
-def _copy(values, into):
-    for i in range(values.shape[0]):
-        into[i] = values[i]
-
-
-@kernel()
 def _replay_task(
     task, t, k, y, ring, total, synapse, graph, inputs, sites, segment, source, value
 ):  # fmt: skip
@@ -102,10 +96,10 @@ def _replay_task(
     width = n_padded // y.shape[1]
     for tile in range(lo // width, hi // width):
         for r in range(synapse.shape[1]):
-            _copy(y[b, tile, r], segment.y[k, b, tile, r])
+            copy(y[b, tile, r], segment.y[k, b, tile, r])
     for r in range(synapse.shape[1]):
         at = here + r * n_padded
-        _copy(ring[b, at + lo : at + hi], segment.arrived[k, b, r, lo:hi])
+        copy(ring[b, at + lo : at + hi], segment.arrived[k, b, r, lo:hi])
     synapses_step(y[b], synapse, ring[b, here : here + plane], total[b], lo, hi)
 
 

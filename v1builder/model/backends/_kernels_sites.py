@@ -108,7 +108,8 @@ def release_inputs(t_begin, t_end, n_cells, u, x, sites, spikes, out):
 
 
 @kernel()
-def _copy(values, into):
+def copy(values, into):
+    """Into an array of the same length; numba's own assignment would count references."""
     for s in range(values.shape[0]):
         into[s] = values[s]
 
@@ -123,8 +124,8 @@ def _replay_block(
     first, last = sites.first[lo], sites.first[hi]
     for t in range(t_begin, t_end):
         k = t - t_begin
-        _copy(u[first:last], u_before[k, b, first:last])
-        _copy(x[first:last], x_before[k, b, first:last])
+        copy(u[first:last], u_before[k, b, first:last])
+        copy(x[first:last], x_before[k, b, first:last])
         _relax(u, x, sites, first, last)
         for i in range(lo, min(hi, n_cells)):
             if phase[k, b, i] == 2:
