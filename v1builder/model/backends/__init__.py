@@ -63,6 +63,15 @@ def get_backend(name: BackendName | str = "auto") -> Backend:
     return _module(name).rollout
 
 
+def why_uncompiled(propagators: Propagators) -> str | None:
+    """What of a model the compiled backends cannot compute, or None."""
+    if propagators.smooth is not None:
+        return GRADED
+    if propagators.y2_init_fast is not None or propagators.U_jump is not None:
+        return "exponential or delta synapses"
+    return None
+
+
 def _auto(propagators: Propagators, *args: Any, **kwargs: Any) -> Rollout:
     """The fastest backend for what it can compute, the reference for the rest."""
     name, reason = _choose(propagators)
@@ -80,7 +89,7 @@ def _choose(propagators: Propagators) -> tuple[str, str | None]:
         return "reference", f"tensors on {device}"
     reason = _why_not(name)
     if reason is None:
-        reason = _module(name).why_unsupported(propagators)
+        reason = why_uncompiled(propagators)
     return (name, None) if reason is None else ("reference", reason)
 
 

@@ -1,6 +1,7 @@
 """The backward pass of the fused backend: recomputes each segment, then runs it in reverse."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import isqrt
 from typing import Any, Final, NamedTuple
 
@@ -10,13 +11,11 @@ import torch
 from torch import Tensor
 
 from v1builder.model.backends import _kernels_backward, _kernels_replay
-from v1builder.model.backends._fused_forward import Setting, Snapshot
+from v1builder.model.backends._differentiable import Snapshot, Wanted
+from v1builder.model.backends._fused_forward import Setting
 from v1builder.model.backends._kernels_forward import WIDTH
 from v1builder.model.backends._kernels_layout import (
-    N_CELL,
     PLASTICITY,
-    SITES,
-    STATE,
     Array,
     Cells,
     Dynamics,
@@ -83,30 +82,6 @@ class _Grads(NamedTuple):
     sites: Array  # [3, s]
 
 
-class _Wanted(NamedTuple):
-    """Which gradients are wanted."""
-
-    membrane: bool
-    synapse: bool
-    current: bool
-    weights: bool
-    input_sites: bool
-
-    @classmethod
-    def of(cls, setting: Setting, needs: Mapping[str, Sequence[bool]]) -> "_Wanted":
-        """From one flag per differentiable tensor."""
-        first_site = setting.edges.first_site
-        has_input_sites = bool(first_site[-1] > first_site[setting.n_cells])
-        of_sites = any(needs["plasticity"]) or any(needs["sites"]) or any(needs["inputs"])
-        return cls(
-            membrane=any(needs["coefficients"][:N_CELL]) or any(needs["threshold"]),
-            synapse=any(needs["coefficients"][N_CELL:]),
-            current=any(needs["current"]),
-            weights=any(needs["weights"]),
-            input_sites=has_input_sites and of_sites,
-        )
-
-
 class Backward:
     """Arrays of one backward pass.
 
@@ -133,35 +108,31 @@ class Backward:
         needs: Mapping[str, Sequence[bool]],
     ):
         self.setting, self.cells, self.graph, self.sites = setting, cells, graph, sites
-        self.emitted, self.drive, self.needs = emitted, drive, needs
-        self.current = current
-        self.wanted = _Wanted.of(setting, needs)
+        self.emitted, self.drive, self.current = emitted, drive, current
+        self.wanted = Wanted.of(needs)
+        has_input_sites = bool(sites.first[-1] > sites.first[setting.n_cells])
+        of_sites = self.wanted.plasticity or self.wanted.sites or self.wanted.inputs
+        self.with_input_sites = has_input_sites and of_sites
         spikes, voltage, drive_grad, _, *end = grads
         self.losses = _Losses(*(as_steps(g, drive[0]) for g in (spikes, voltage, drive_grad)))
         self.adjoint = self._adjoint_at_end(end)
-        n_sites = sites.first[-1 if self.wanted.input_sites else setting.n_cells]
+        n_sites = sites.first[-1 if self.with_input_sites else setting.n_cells]
         self.segment = self._room_for_a_segment(int(n_sites))
 
     def _adjoint_at_end(self, grads: Sequence[Tensor | None]) -> Dynamics:
         setting, dtype = self.setting, torch.from_numpy(self.drive).dtype
         b, n, r = setting.n_batch, setting.n_cells, setting.n_receptors
-        shapes: list[tuple[int, ...]] = [(b, n)] * len(STATE)
-        shapes[1] = (b, n, self.cells.adaptation.shape[1])
-        shapes[2:6] = [(b, n, r)] * 4
-        shapes[7] = (setting.n_delays, b, n, r)
-        shapes += [(b, n)] * setting.counts["moving"]
-        shapes += [(b, len(self.sites.U))] * setting.counts["sites"]
-        end = [
-            torch.zeros(shape, dtype=dtype) if g is None else g
-            for g, shape in zip(grads, shapes, strict=True)
-        ]
-        padded, first = setting.edges.n_padded, len(STATE) + setting.counts["moving"]
-        arrival = samples_last(end[7], padded, setting.n_steps)
-        end[7] = end[7][:0]  # the ring is `arrival`
+        n_asc, n_sites = self.cells.adaptation.shape[1], len(self.sites.U)
+        state, moving, sites = setting.end_gradients(
+            grads, partial(torch.zeros, dtype=dtype), (b, n, n_asc, r, setting.n_delays, n_sites)
+        )
+        padded = setting.edges.n_padded
+        arrival = samples_last(state[7], padded, setting.n_steps)
+        state[7] = state[7][:0]  # the ring is `arrival`
         adjoint = Dynamics.pack(
-            end[: len(STATE)],
-            end[len(STATE) : first],
-            end[first:] or [end[0][:, :0]] * len(SITES),
+            state,
+            moving,
+            sites,
             torch.zeros(0, n, dtype=torch.int32),
             setting.edges.site_order,
             padded,
@@ -222,12 +193,10 @@ class Backward:
             weight=np.zeros(len(self.graph.weight) if wanted.weights else 0, dtype),
             input=np.zeros((setting.n_batch if n_inputs else 0, setting.n_steps, n_inputs), dtype),
             current=np.zeros(shape, dtype),
-            sites=np.zeros(
-                (len(PLASTICITY) if any(self.needs["plasticity"]) else 0, len(self.sites.U)), dtype
-            ),
+            sites=np.zeros((len(PLASTICITY) if wanted.plasticity else 0, len(self.sites.U)), dtype),
         )
 
-    def retreat(self, snapshots: Sequence[Snapshot]) -> dict[str, list[Tensor | None]]:
+    def retreat(self, snapshots: Sequence[Snapshot[Dynamics]]) -> dict[str, list[Tensor | None]]:
         """Run all steps in reverse; returns the gradients, by what their tensors are."""
         setting, cells, wanted = self.setting, self.cells, self.wanted
         grads = self._grads()
@@ -241,36 +210,32 @@ class Backward:
             self._replay(snapshot, injected)
             _kernels_backward.retreat(
                 snapshot.begin, snapshot.end, setting.threaded(work), n_tasks, task_size,
-                surrogate, wanted.input_sites or len(grads.input) > 0, self.drive, self.segment,
+                surrogate, self.with_input_sites or len(grads.input) > 0, self.drive, self.segment,
                 cells, self.graph, self.emitted, self.sites, self.adjoint, scratch, self.losses,
                 grads, grad_cells,
             )  # fmt: skip
         return self._unpacked(grads, grad_cells)
 
     def _unpacked(self, grads: _Grads, grad_cells: Cells) -> dict[str, list[Tensor | None]]:
-        setting, edges = self.setting, self.setting.edges
-        of_weights: list[Any] = [None] * setting.counts["weights"]
-        if self.wanted.weights:
-            of_weights = edges.scatter(grads.weight)
-        of_plasticity: list[Any] = [None] * setting.counts["plasticity"]
-        if len(grads.sites):
-            back = torch.argsort(edges.site_order)
-            of_plasticity = list(torch.from_numpy(grads.sites)[:, back])
-        return {
+        setting, edges, adjoint = self.setting, self.setting.edges, self.adjoint
+        found: dict[str, list[Any]] = {
             "coefficients": grad_cells.unpack(setting.n_cells),
-            "threshold": list(torch.from_numpy(grad_cells.threshold))
-            if len(grad_cells.threshold)
-            else [None] * setting.counts["threshold"],
-            "moving": list(torch.from_numpy(self.adjoint.moving).unbind(1)),
-            "state": list(self.adjoint.unpack_adjoint(setting.n_receptors, setting.n_delays)),
-            "plasticity": of_plasticity,
-            "sites": list(self.adjoint.unpack_sites(edges.site_order)),
+            "state": adjoint.unpack_adjoint(setting.n_receptors, setting.n_delays),
+            "moving": list(torch.from_numpy(adjoint.moving).unbind(1)),
+            "sites": adjoint.unpack_sites(edges.site_order),
             "current": [torch.from_numpy(grads.current)],
-            "weights": of_weights,
             "inputs": [torch.from_numpy(grads.input[:, :, s].copy()) for s in setting.input_slices],
         }
+        if self.wanted.membrane:
+            found["threshold"] = list(torch.from_numpy(grad_cells.threshold))
+        if self.wanted.plasticity:
+            back = torch.argsort(edges.site_order)
+            found["plasticity"] = list(torch.from_numpy(grads.sites)[:, back])
+        if self.wanted.weights:
+            found["weights"] = edges.scatter(grads.weight)
+        return found
 
-    def _replay(self, snapshot: Snapshot, injected: Array) -> None:
+    def _replay(self, snapshot: Snapshot[Dynamics], injected: Array) -> None:
         """Recompute the steps that follow a snapshot."""
         setting, cells, segment = self.setting, self.cells, self.segment
         begin, end = snapshot.begin, snapshot.end
@@ -291,7 +256,7 @@ class Backward:
                 setting.edges.block_size,
             )  # fmt: skip
         if segment.u.shape[2]:
-            n_units = setting.edges.n_units if self.wanted.input_sites else n_cells
+            n_units = setting.edges.n_units if self.with_input_sites else n_cells
             replay_sites(
                 begin, end, n_units, n_blocks, segment.phase, setting.inputs, self.sites, state.u,
                 state.x, segment.u, segment.x,

