@@ -28,6 +28,7 @@ import workload
 
 HERE = Path(__file__).parent
 FORWARD, BOTH = "forward", "forward+backward"
+WARM_S = 0.1
 DENSE = "dense recurrence, the library has no sparse one"
 SIMPLER = "simpler cells: LIF"
 
@@ -171,13 +172,24 @@ def start(member: dict, limit: float) -> None:
         member["result"]["error"] = str(problem)
 
 
+def _short(runs: list[dict]) -> bool:
+    return not runs or runs[-1]["seconds"] < 10 * WARM_S
+
+
 def turn(member: dict, args: argparse.Namespace) -> None:
-    """One measured rollout, unless the program failed or has had its share of time."""
-    result = member["result"]
+    """One measured rollout, unless the program failed or has had its share of time.
+
+    Rollouts that together take WARM_S come first, uncounted: a machine that has just been idle may
+    keep all threads on one core for some 40 ms.
+    """
+    result, child = member["result"], member["child"]
     if "error" in result or sum(run["seconds"] for run in result["runs"]) > args.patience:
         return
     try:
-        result["runs"].append(member["child"].go(args.limit))
+        spent = 0.0
+        while spent < WARM_S and _short(result["runs"]):
+            spent += child.go(args.limit)["seconds"]
+        result["runs"].append(child.go(args.limit))
     except (RuntimeError, OSError) as problem:
         if not result["runs"]:
             result["error"] = str(problem)
@@ -295,9 +307,9 @@ def describe(args: argparse.Namespace, where: dict) -> str:
         f"{time.strftime('%Y-%m-%d')}: {model}, {os.cpu_count()} cores, {args.threads} threads, Python "
         f"{platform.python_version()}. {args.steps} steps of {workload.DT:g} ms, float32, 100 Poisson "
         f"sources at 250 Hz. {versions}.\n\n"
-        "All programs of a table exist at the same time and take turns, a rollout each, so the load of the "
-        "machine meets all of them; the median is of the rollouts in parentheses, after a first one that "
-        "is not counted. Compare within a table. *Times ours* is the time over that of v1builder's fused "
+        "All programs of a table exist at the same time and take turns, so the load of the machine meets all "
+        f"of them; in every turn a rollout is timed after rollouts of {WARM_S} s that are not, and the median "
+        "is of the timed rollouts, whose number is in parentheses. Compare within a table. *Times ours* is the time over that of v1builder's fused "
         "GLIF3 rollout; above 1 means slower than ours. GLIF3 cells have double-alpha synapses on 10 ports, "
         "two after-spike currents and delays of 1 to 3 ms; LIF cells have one state variable and a delay of "
         "one step, so LIF programs compute less for the same cells and synapses. *Hz* is the mean "
