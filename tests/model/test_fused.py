@@ -9,158 +9,37 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from cases import Case, PlasticCase, assert_close, compare, map_floats, outputs, with_levels
 
-from v1builder.model import glif
 from v1builder.model.backends import _fused_forward, fused, reference
 from v1builder.model.rollout import (
-    Projection,
     Propagators,
-    Rollout,
-    State,
 )
 from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
 from v1builder.schema.errors import ConfigError
-
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
-N_INPUT = {"lgn": 20, "bkg": 7}
-
-
-def floats(instance):
-    """Names of the fields that hold floating point numbers (not None, not of size 0)."""
-    values = {f.name: getattr(instance, f.name) for f in fields(instance)}
-    tensors = {name: v for name, v in values.items() if isinstance(v, Tensor)}
-    return [name for name, v in tensors.items() if v.is_floating_point() and v.numel()]
-
-
-def map_floats(function, instance):
-    changed = {name: function(name, getattr(instance, name)) for name in floats(instance)}
-    return replace(instance, **changed)
-
-
-class Case:
-    """A random network whose cells spike a lot, with a non-zero initial state."""
-
-    def __init__(
-        self, seed=0, batch=3, steps=40, cells=37, receptors=3, delays=4, edges=600,
-        dtype=torch.float64, current="full", float_input=True, n_asc=2,
-    ):  # fmt: skip
-        g = self.generator = torch.Generator().manual_seed(seed)
-        self.steps, self.dtype = steps, dtype
-        b, n, r, a, d = batch, cells, receptors, n_asc, delays
-
-        def u(low, high, *shape):
-            return low + (high - low) * torch.rand(*shape, generator=g, dtype=torch.float64)
-
-        def integer(low, high, *shape):
-            return torch.randint(low, high, shape, generator=g, dtype=torch.int32)
-
-        parameters = glif.GlifParameters(
-            C_m=u(50, 150, n), g=u(2, 8, n), V_th=u(10, 20, n), V_reset=u(-2, 0, n),
-            t_ref=u(1, 5, n), asc_amps=u(-20, 0, n, a), asc_decay=u(0.003, 0.1, n, a),
-            asc_r=u(0.5, 1, n, a), tau_syn_fast=u(1, 4, n, r), tau_syn_slow=u(4, 8, n, r),
-            amp_slow=u(0, 0.5, n, r),
-        )  # fmt: skip
-        state = State(
-            U=u(0, 5, b, n), asc=u(-5, 0, b, n, a), refractory=integer(0, 3, b, n),
-            y1_fast=u(0, 1, b, n, r), y2_fast=u(0, 10, b, n, r), y1_slow=u(0, 1, b, n, r),
-            y2_slow=u(0, 10, b, n, r), current=u(0, 20, b, n), pending=u(0, 30, d, b, n, r),
-            th_spike=u(0, 1, b, n), th_voltage=u(0, 1, b, n), u=u(0, 1, b, 0), x=u(0, 1, b, 0),
-        )  # fmt: skip
-        self.projections, weights = [], []
-        for name, n_source in {None: n, **N_INPUT}.items():
-            self.projections.append(
-                Projection(
-                    name, n_source, integer(0, n_source, edges), integer(0, n, edges),
-                    integer(0, r, edges), integer(1, d + 1, edges),
-                )
-            )  # fmt: skip
-            weights.append(u(-40, 60, edges))
-        self.inputs = {k: u(0, 1, b, steps, m) < 0.1 for k, m in N_INPUT.items()}
-        shape = {"full": (b, steps, n), "constant": (1, 1, n), "in time": (1, steps, n)}.get(
-            current
-        )
-        self.leaves: dict[str, Tensor] = {}
-        self.propagators = map_floats(self._leaf, glif.propagators(parameters, 1.0))
-        self.state = map_floats(self._leaf, state)
-        self.weights = [self._leaf(f"weight {k}", w) for k, w in enumerate(weights)]
-        self.current = None if shape is None else self._leaf("current", u(0, 80, *shape))
-        if float_input:
-            self.inputs["lgn"] = self._leaf("lgn", 1.5 * self.inputs["lgn"].double())
-
-    def _leaf(self, name, tensor):
-        leaf = self.leaves[name] = tensor.to(self.dtype).requires_grad_()
-        return leaf
-
-    def run(self, backend, surrogate=None, detach_reset=False, **changes) -> Rollout:
-        arguments = {
-            "propagators": self.propagators, "projections": self.projections,
-            "weights": self.weights, "inputs": self.inputs, "current": self.current,
-            "state": self.state, "n_steps": self.steps, "record_voltage": True,
-        } | changes  # fmt: skip
-        return backend.rollout(
-            **arguments, surrogate=surrogate or Surrogate(width=0.7), detach_reset=detach_reset
-        )
-
-    def gradients(self, rollout: Rollout, names=None) -> dict[str, Tensor]:
-        """Of a loss in which every entry of every output has its own random coefficient."""
-        g = torch.Generator().manual_seed(1)
-        loss = torch.zeros((), dtype=self.dtype)
-        for output in outputs(rollout).values():
-            factor = torch.rand(output.shape, generator=g, dtype=torch.float64).to(output)
-            loss = loss + (output * factor).sum()
-        leaves = {k: v for k, v in self.leaves.items() if v.requires_grad}
-        return dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
-
-
-def outputs(rollout: Rollout) -> dict[str, Tensor]:
-    of_state = {name: getattr(rollout.state, name) for name in floats(rollout.state)}
-    recorded = {"spikes": rollout.spikes, "voltage": rollout.voltage, "drive": rollout.drive}
-    return {k: v for k, v in recorded.items() if v is not None} | of_state
-
-
-def assert_close(got: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float):
-    assert got.keys() == expected.keys()
-    for name, value in expected.items():
-        scale = float(value.detach().abs().max())
-        error = float((got[name] - value).detach().abs().max())
-        assert error <= tolerance * scale, f"{name}: {error:.2e} of {scale:.2e}"
-
-
-def compare(case: Case, backend=fused, **how):
-    """A backend against the reference: outputs, and gradients of all that has one."""
-    expected, got = case.run(reference, **how), case.run(backend, **how)
-    assert expected.spikes.sum() > 20
-    assert torch.equal(got.spikes, expected.spikes)
-    assert torch.equal(got.state.refractory, expected.state.refractory)
-    tolerance = TOLERANCE[case.dtype]
-    assert_close(outputs(got), outputs(expected), tolerance)
-    gradients = case.gradients(expected)
-    assert all(bool(g.any()) for g in gradients.values())
-    assert_close(case.gradients(got), gradients, tolerance)
 
 
 @pytest.mark.parametrize("kind", SURROGATE_KINDS)
 @pytest.mark.parametrize("detach_reset", [False, True])
 def test_every_surrogate(kind, detach_reset):
-    compare(Case(), surrogate=Surrogate(kind, 0.5, 0.7), detach_reset=detach_reset)
+    compare(fused, Case(), surrogate=Surrogate(kind, 0.5, 0.7), detach_reset=detach_reset)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 8, 9])
 @pytest.mark.parametrize("receptors", [1, 10])
 def test_batches_and_receptors(batch, receptors):
-    compare(Case(batch=batch, receptors=receptors, steps=20, delays=2))
+    compare(fused, Case(batch=batch, receptors=receptors, steps=20, delays=2))
 
 
 @pytest.mark.parametrize("current", ["constant", "in time", None])
 def test_shapes_of_the_current(current):
-    compare(Case(current=current, float_input=False))
+    compare(fused, Case(current=current, float_input=False))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("seed", range(3))
 def test_both_precisions(dtype, seed):
-    compare(Case(seed=seed, dtype=dtype))
+    compare(fused, Case(seed=seed, dtype=dtype))
 
 
 def test_delays_longer_than_the_rollout():
@@ -171,12 +50,12 @@ def test_delays_longer_than_the_rollout():
 
 
 def test_several_blocks_of_cells():
-    compare(Case(cells=4500, edges=60000, steps=12, batch=2, receptors=2, delays=2))
+    compare(fused, Case(cells=4500, edges=60000, steps=12, batch=2, receptors=2, delays=2))
 
 
 @pytest.mark.parametrize("n_asc", [1, 3])
 def test_any_number_of_after_spike_currents(n_asc):
-    compare(Case(n_asc=n_asc, steps=20))
+    compare(fused, Case(n_asc=n_asc, steps=20))
 
 
 def test_two_projections_of_one_source():
@@ -184,7 +63,7 @@ def test_two_projections_of_one_source():
     case.projections += [case.projections[0], replace(case.projections[1])]
     case.weights += [case._leaf("more", case.weights[0].detach() * 0.3)]
     case.weights += [case._leaf("even more", case.weights[1].detach() * -0.2)]
-    compare(case)
+    compare(fused, case)
 
 
 @pytest.mark.parametrize("wanted", ["weight 0", "P11_fast", "V_th", "U", "pending", "current"])
@@ -208,26 +87,11 @@ def test_a_loss_on_the_spikes_alone():
     assert_close(got, expected, 1e-9)
 
 
-def test_a_rollout_continues_where_another_stopped():
-    case = Case(steps=30)
-    whole = case.run(fused)
-
-    def part(state, steps):
-        inputs = {k: v[:, steps] for k, v in case.inputs.items()}
-        current = case.current[:, steps]
-        return case.run(
-            fused, state=state, inputs=inputs, current=current, n_steps=current.shape[1]
-        )
-
-    first = part(case.state, slice(0, 13))
-    second = part(first.state, slice(13, 30))
-    joined = replace(
-        second,
-        **{
-            k: torch.cat([getattr(first, k), getattr(second, k)], 1)
-            for k in ("spikes", "voltage", "drive")
-        },
-    )
+@pytest.mark.parametrize(
+    "case", [Case(steps=30), PlasticCase(steps=30), with_levels(Case(steps=30))]
+)
+def test_a_rollout_continues_where_another_stopped(case):
+    whole, joined = case.run(fused), case.run_in_two(fused, at=13)
     for name, value in outputs(whole).items():
         assert torch.equal(outputs(joined)[name], value), name
     assert_close(case.gradients(joined), case.gradients(whole), 1e-12)
@@ -355,7 +219,7 @@ def test_the_number_of_threads_that_torch_was_given_stays():
     """In a process of its own, because numba starts its threads once."""
     script = (
         "import torch; torch.set_num_threads(1)\n"
-        "from test_fused import Case, fused\n"
+        "from cases import Case\nfrom v1builder.model.backends import fused\n"
         "Case(steps=2).run(fused); print(torch.get_num_threads())"
     )
     environment = {**os.environ, "NUMBA_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}

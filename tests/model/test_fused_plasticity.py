@@ -4,79 +4,30 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_fused import TOLERANCE, Case, assert_close, compare, outputs
+from cases import TOLERANCE, PlasticCase, assert_close, compare, outputs
 
-from v1builder.model import plasticity
 from v1builder.model.backends import _fused_forward, fused, reference
 from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
 from v1builder.schema.errors import ConfigError
-
-SITES_OF = {None: 50, "lgn": 25, "bkg": 9}
-
-
-class PlasticCase(Case):
-    """The random network of `Case`; of the edges of every source a share comes from sites.
-
-    The sites are in no order and some sources have several, some none. `bkg` spikes up to twice a step.
-    """
-
-    def __init__(self, sites=SITES_OF, share=0.7, facilitation="some", **how):
-        super().__init__(**how)
-        g = self.generator
-
-        def u(low, high, *shape):
-            return low + (high - low) * torch.rand(*shape, generator=g, dtype=torch.float64)
-
-        first = 0
-        for k, p in enumerate(self.projections):
-            n = sites[p.source]
-            chosen = torch.rand(len(p.source_index), generator=g) < share * (n > 0)
-            site = torch.randint(0, max(n, 1), p.source_index.shape, generator=g, dtype=torch.int32)
-            self.projections[k] = replace(
-                p,
-                source_index=torch.where(chosen, p.n_source + site, p.source_index),
-                site_source=torch.randint(0, p.n_source, (n,), generator=g, dtype=torch.int32),
-                first_site=first,
-            )
-            first += n
-        U, tau_rec, tau_fac = u(0.1, 0.9, first), u(3, 300, first), u(3, 300, first)
-        if facilitation != "all":
-            without = torch.rand(first, generator=g) < (1 if facilitation == "none" else 0.4)
-            tau_fac = tau_fac.masked_fill(without, 0)
-        p = plasticity.coefficients(U, tau_rec, tau_fac, 1.0)
-        b = len(self.state.U)
-        self.plasticity = plasticity.Plasticity(
-            self._leaf("site U", p.U), self._leaf("P_rec", p.P_rec), self._leaf("P_fac", p.P_fac)
-        )
-        self.state = replace(
-            self.state,
-            u=self._leaf("u", u(0, 0.8, b, first)),
-            x=self._leaf("x", u(0.2, 1, b, first)),
-        )
-        twice = torch.rand(self.inputs["bkg"].shape, generator=g) < 0.3
-        self.inputs["bkg"] = self.inputs["bkg"].to(torch.uint8) * (1 + twice.to(torch.uint8))
-
-    def run(self, backend, **how):
-        return super().run(backend, **{"plasticity": self.plasticity} | how)
 
 
 @pytest.mark.parametrize("kind", SURROGATE_KINDS)
 @pytest.mark.parametrize("detach_reset", [False, True])
 def test_every_surrogate(kind, detach_reset):
-    compare(PlasticCase(), surrogate=Surrogate(kind, 0.5, 0.7), detach_reset=detach_reset)
+    compare(fused, PlasticCase(), surrogate=Surrogate(kind, 0.5, 0.7), detach_reset=detach_reset)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 8, 9])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_batches_in_both_precisions(batch, dtype):
-    compare(PlasticCase(batch=batch, steps=25, dtype=dtype))
+    compare(fused, PlasticCase(batch=batch, steps=25, dtype=dtype))
 
 
 @pytest.mark.parametrize(
     "sites", [{None: 50, "lgn": 0, "bkg": 0}, {None: 0, "lgn": 25, "bkg": 0}, {None: 7, "lgn": 1, "bkg": 9}]
 )  # fmt: skip
 def test_sites_of_some_sources_only(sites):
-    compare(PlasticCase(sites=sites))
+    compare(fused, PlasticCase(sites=sites))
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
@@ -98,19 +49,20 @@ def test_no_facilitation():
 
 def test_a_narrow_surrogate_sees_spikes_it_gives_no_slope():
     """Then the release of a spike matters although the spike itself has no gradient."""
-    compare(PlasticCase(), surrogate=Surrogate("boxcar", 0.5, 0.05))
+    compare(fused, PlasticCase(), surrogate=Surrogate("boxcar", 0.5, 0.05))
 
 
 def test_inputs_larger_than_a_spike_change_the_sites_once():
     case = PlasticCase()
     assert bool((case.inputs["lgn"] > 1).any())
-    compare(case)
+    compare(fused, case)
 
 
 def test_several_blocks_of_cells():
     sites = {None: 6000, "lgn": 25, "bkg": 9}
     compare(
-        PlasticCase(sites=sites, cells=4500, edges=60000, steps=12, batch=2, receptors=2, delays=2)
+        fused,
+        PlasticCase(sites=sites, cells=4500, edges=60000, steps=12, batch=2, receptors=2, delays=2),
     )
 
 
@@ -126,29 +78,6 @@ def test_gradient_of_one_argument_alone(wanted):
     assert list(got) == [wanted]
     assert bool(got[wanted].any())
     assert_close(got, case.gradients(case.run(reference)), 1e-9)
-
-
-def test_a_rollout_continues_where_another_stopped():
-    case = PlasticCase(steps=30)
-    whole = case.run(fused)
-
-    def part(state, steps):
-        inputs = {k: v[:, steps] for k, v in case.inputs.items()}
-        current = case.current[:, steps]
-        return case.run(
-            fused, state=state, inputs=inputs, current=current, n_steps=current.shape[1]
-        )
-
-    first = part(case.state, slice(0, 13))
-    second = part(first.state, slice(13, 30))
-    parts = {
-        k: torch.cat([getattr(first, k), getattr(second, k)], 1)
-        for k in ("spikes", "voltage", "drive")
-    }
-    joined = replace(second, **parts)
-    for name, value in outputs(whole).items():
-        assert torch.equal(outputs(joined)[name], value), name
-    assert_close(case.gradients(joined), case.gradients(whole), 1e-12)
 
 
 def test_without_gradients_the_bytes_are_the_same():

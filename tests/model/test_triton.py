@@ -16,10 +16,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from cases import Case, PlasticCase, assert_close, compare, map_floats, outputs, with_levels
 from networks import random_network
-from test_fused import Case, assert_close, compare, map_floats, outputs
-from test_fused_levels import with_levels
-from test_fused_plasticity import PlasticCase
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -104,23 +102,23 @@ def small_with_levels(kind=Case, **how) -> Case:
 @pytest.mark.parametrize("kind", SURROGATE_KINDS)
 def test_every_surrogate(kind):
     how = {"detach_reset": kind in ("boxcar", "sigmoid")}
-    compare(small(), gpu, surrogate=Surrogate(kind, 0.5, 0.7), **how)
+    compare(gpu, small(), surrogate=Surrogate(kind, 0.5, 0.7), **how)
 
 
 @pytest.mark.parametrize(("batch", "current"), [(1, "constant"), (3, "in time"), (2, None)])
 def test_batches_and_shapes_of_the_current(batch, current):
     steps = 14 if current is None else 7
-    compare(small(batch=batch, current=current, float_input=False, steps=steps), gpu)
+    compare(gpu, small(batch=batch, current=current, float_input=False, steps=steps))
 
 
 def test_a_batch_larger_than_a_tile(monkeypatch):
     monkeypatch.setattr(_gpu_layout, "MOST_SAMPLES", 2)
-    compare(small(PlasticCase, batch=3), gpu)
+    compare(gpu, small(PlasticCase, batch=3))
 
 
 @pytest.mark.parametrize(("receptors", "n_asc"), [(1, 1), (3, 3)])
 def test_receptors_and_after_spike_currents(receptors, n_asc):
-    compare(small(receptors=receptors, n_asc=n_asc), gpu)
+    compare(gpu, small(receptors=receptors, n_asc=n_asc))
 
 
 @pytest.mark.parametrize(
@@ -129,26 +127,26 @@ def test_receptors_and_after_spike_currents(receptors, n_asc):
     ids=["static", "levels and plasticity"],
 )
 def test_float32(make):
-    compare(make(dtype=torch.float32), gpu)
+    compare(gpu, make(dtype=torch.float32))
 
 
 @pytest.mark.parametrize("detach_reset", [False, True])
 def test_levels(detach_reset):
-    compare(small_with_levels(), gpu, detach_reset=detach_reset)
+    compare(gpu, small_with_levels(), detach_reset=detach_reset)
 
 
 def test_plasticity_with_a_narrow_surrogate():
     """Then the release of a spike matters although the spike itself has no gradient."""
-    compare(small(PlasticCase, steps=12), gpu, surrogate=Surrogate("boxcar", 0.5, 0.05))
+    compare(gpu, small(PlasticCase, steps=12), surrogate=Surrogate("boxcar", 0.5, 0.05))
 
 
 def test_sites_of_some_sources_only():
     case = on(PlasticCase(sites={None: 0, "lgn": 25, "bkg": 0}, **SMALL | {"float_input": False}))
-    compare(case, gpu)
+    compare(gpu, case)
 
 
 def test_several_tiles_of_cells_and_rows():
-    compare(small(cells=1100, edges=9000, steps=7, delays=1, batch=1), gpu)
+    compare(gpu, small(cells=1100, edges=9000, steps=7, delays=1, batch=1))
 
 
 def test_two_projections_of_one_source():
@@ -156,7 +154,7 @@ def test_two_projections_of_one_source():
     case.projections += [case.projections[0], replace(case.projections[1])]
     case.weights += [case._leaf("more", case.weights[0].detach() * 0.3)]
     case.weights += [case._leaf("even more", case.weights[1].detach() * -0.2)]
-    compare(on(case), gpu)
+    compare(gpu, on(case))
 
 
 @pytest.mark.parametrize("wanted", ["weight 0", "P11_fast", "V_th", "pending", "u", "lgn"])
@@ -187,19 +185,7 @@ def test_a_network_without_edges():
 
 def test_a_rollout_continues_where_another_stopped():
     case = small_with_levels(PlasticCase)
-    whole, state, parts = case.run(gpu), case.state, []
-    for steps in (slice(0, 3), slice(3, 7)):
-        current = case.current[:, steps]
-        inputs = {k: v[:, steps] for k, v in case.inputs.items()}
-        parts.append(
-            case.run(gpu, state=state, inputs=inputs, current=current, n_steps=current.shape[1])
-        )
-        state = parts[-1].state
-    joined = {
-        k: torch.cat([getattr(part, k) for part in parts], 1)
-        for k in ("spikes", "voltage", "drive")
-    }
-    joined = replace(parts[-1], **joined)
+    whole, joined = case.run(gpu), case.run_in_two(gpu, at=3)
     assert_close(outputs(joined), outputs(whole), 1e-12)
     assert_close(case.gradients(joined), case.gradients(whole), 1e-9)
 
@@ -410,9 +396,7 @@ def compile_only(self, *args, **options):
     compiled.add(self.fn.__name__)
 
 JITFunction.run = compile_only
-from test_fused import Case
-from test_fused_levels import with_levels
-from test_fused_plasticity import PlasticCase
+from cases import Case, PlasticCase, with_levels
 from v1builder.model.backends import gpu
 
 gpu._check_tensors = lambda tensors: None
@@ -447,8 +431,8 @@ def test_the_kernels_compile_for_a_gpu(tmp_path):
 @pytest.mark.parametrize("batch", [1, 8, 40])
 @pytest.mark.parametrize("kind", [Case, PlasticCase])
 def test_on_a_gpu(kind, batch, dtype):
-    compare(on(kind(batch=batch, steps=30, dtype=dtype), "cuda"), gpu)
-    compare(on(with_levels(kind(batch=batch, steps=30, dtype=dtype)), "cuda"), gpu)
+    compare(gpu, on(kind(batch=batch, steps=30, dtype=dtype), "cuda"))
+    compare(gpu, on(with_levels(kind(batch=batch, steps=30, dtype=dtype)), "cuda"))
 
 
 @pytest.mark.gpu
