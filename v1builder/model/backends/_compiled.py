@@ -1,4 +1,4 @@
-"""How the kernels of the fused backend are compiled, and the one instruction numba lacks."""
+"""How the kernels of the fused backend are compiled, and what numba cannot express."""
 
 from collections.abc import Callable
 from typing import Any
@@ -38,3 +38,63 @@ def _prefetch(_, array, index):
 
 #: prefetch(array, index): ask for the cache line of array[index] without waiting for it.
 prefetch: Any = intrinsic(_prefetch)
+
+
+def _add_dot_8(_, out, weight, slot, arrival, start, size):
+    def codegen(context, builder, signature, arguments):
+        arrays = [
+            context.make_array(kind)(context, builder, value)
+            for kind, value in zip(signature.args[:4], arguments[:4], strict=True)
+        ]
+        out, weight, slot, arrival = (array.data for array in arrays)
+        row_bytes = cgutils.unpack_tuple(builder, arrays[3].strides, 2)[0]
+        first, n_positions = arguments[4:]
+        i8, number = ir.IntType(8), weight.type.pointee
+        samples = ir.VectorType(number, 8)
+        size_of = context.get_abi_sizeof(number)
+        multiply_add = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(samples, [samples] * 3),
+            f"llvm.fmuladd.v8f{8 * size_of}",
+        )
+        sums = [cgutils.alloca_once_value(builder, ir.Constant(samples, None)) for _ in range(2)]
+
+        def add(e, total):
+            at = builder.add(first, builder.load(builder.gep(slot, [e])))
+            around = builder.sub(at, n_positions)
+            at = builder.select(builder.icmp_unsigned("<", around, at), around, at)
+            place = builder.mul(builder.zext(at, row_bytes.type), row_bytes)
+            place = builder.gep(builder.bitcast(arrival, i8.as_pointer()), [place])
+            values = builder.load(builder.bitcast(place, samples.as_pointer()), align=size_of)
+            one = builder.insert_element(
+                ir.Constant(samples, ir.Undefined), builder.load(builder.gep(weight, [e])),
+                ir.Constant(ir.IntType(32), 0),
+            )  # fmt: skip
+            lanes = ir.Constant(ir.VectorType(ir.IntType(32), 8), [0] * 8)
+            every = builder.shuffle_vector(one, ir.Constant(samples, ir.Undefined), lanes)
+            builder.store(builder.call(multiply_add, [every, values, builder.load(total)]), total)
+
+        n = cgutils.unpack_tuple(builder, arrays[2].shape, 1)[0]
+        one, two = n.type(1), n.type(2)
+        with cgutils.for_range_slice(builder, n.type(0), builder.sub(n, one), two, inc=True) as (
+            e,
+            _,
+        ):
+            add(e, sums[0])
+            add(builder.add(e, one), sums[1])
+        with builder.if_then(builder.icmp_signed("==", builder.srem(n, two), one)):
+            add(builder.sub(n, one), sums[0])
+        into = builder.bitcast(out, samples.as_pointer())
+        total = builder.fadd(builder.load(sums[0]), builder.load(sums[1]))
+        total = builder.fadd(builder.load(into, align=size_of), total)
+        builder.store(total, into, align=size_of)
+        return context.get_dummy_value()
+
+    return types.void(out, weight, slot, arrival, start, size), codegen
+
+
+#: add_dot_8(out, weight, slot, arrival, start, size): adds to out [8] the sum over the edges of a source of
+#: weight * arrival[position], arrival [size, 8 or more] of eight samples side by side, where position is
+#: start + slot, less size from there on; start, size uint32. As one vector, which takes a third of the time
+#: of eight numbers: numba leaves out the compiler's pass that would find it.
+add_dot_8: Any = intrinsic(_add_dot_8)

@@ -68,6 +68,7 @@ class _Scratch(NamedTuple):
     wanted: Array  # [units]
     wanted_site: Array  # [s]
     emitted: Array  # [units, b]
+    released: Array  # [s, b]
     grad_unit: Array  # [units, b]
     grad_release: Array  # [s, b]
     per_site: Array  # [s]
@@ -171,6 +172,7 @@ class Backward:
             wanted=np.zeros(units, np.int64),
             wanted_site=np.zeros(sites, np.int64),
             emitted=np.zeros((units, b), dtype),
+            released=np.zeros((sites, b), dtype),
             grad_unit=np.zeros((units, b), dtype),
             grad_release=np.zeros((sites, b), dtype),
             per_site=np.zeros(sites, dtype),

@@ -93,10 +93,10 @@ def _synapses_adjoint(
     n_receptors = synapse.shape[1]
     n_padded = l_drive.shape[1]
     only = arrival_now.reshape(arrival_now.size)  # of use when there is one sample
-    for b in range(n_batch):
-        for tile in range(lo // WIDTH, hi // WIDTH):
-            at = tile * WIDTH
-            for r in range(n_receptors):
+    for tile in range(lo // WIDTH, hi // WIDTH):
+        at = tile * WIDTH
+        for r in range(n_receptors):
+            for b in range(n_batch):
                 l_here = l_drive[b, at : at + WIDTH]
                 if grad_synapse.shape[0] > 0:
                     _synapse_gradient(
@@ -187,10 +187,15 @@ def _slopes(phase, drive, threshold, V_th, surrogate, slope):
 
 
 @kernel()
-def _pull_units(lo, hi, n_wanted, t_base, k, graph, sites, segment, adjoint, scratch, grad_sites):
-    """Gradient of what the wanted units of lo..hi emit, and the adjoint of all sites of lo..hi."""
+def _pull_units(
+    lo, hi, n_wanted, t_base, k, graph, sites, segment, adjoint, scratch, grad_sites, grad_weight
+):  # fmt: skip
+    """Gradient of what the wanted units of lo..hi emit, and the adjoint of all sites of lo..hi.
+
+    Adds to the gradient of the weights of those that emitted, unless it is of length 0.
+    """
     wanted = scratch.wanted[lo : lo + n_wanted]
-    pull(wanted, 0, graph, adjoint.ring, t_base, scratch.grad_unit)
+    pull(wanted, 0, graph, adjoint.ring, t_base, scratch.emitted, scratch.grad_unit, grad_weight)
     first = sites.first[lo]
     if sites.first[hi] == first:
         return
@@ -199,10 +204,15 @@ def _pull_units(lo, hi, n_wanted, t_base, k, graph, sites, segment, adjoint, scr
         for s in range(sites.first[wanted[j]], sites.first[wanted[j] + 1]):
             scratch.wanted_site[first + n] = s
             n += 1
+            for b in range(adjoint.u.shape[0]):
+                value = scratch.emitted[wanted[j], b]
+                if value != 0:
+                    value *= release_before(segment.u[k, b], segment.x[k, b], sites, s)
+                scratch.released[s, b] = value
     n_units = sites.first.shape[0] - 1
     pull(
         scratch.wanted_site[first : first + n], n_units, graph, adjoint.ring, t_base,
-        scratch.grad_release,
+        scratch.released, scratch.grad_release, grad_weight,
     )  # fmt: skip
     sites_adjoint(
         lo, hi, wanted, scratch.emitted, scratch.grad_release, sites, adjoint.u, adjoint.x,
@@ -215,38 +225,27 @@ def _pull_cells(lo, hi, t_base, k, graph, sites, segment, adjoint, scratch, grad
     """Gradient of the spikes of cells lo..hi, and of the weights of those that spiked.
 
     Out-edges are walked only where the surrogate `slope` is not zero in some sample, and where a spike
-    was released by a site.
+    matters to weights or sites.
     """
     phase = segment.phase[k]
-    n_batch = phase.shape[0]
-    one = adjoint.ring.dtype.type(1)
+    with_weights = grads.weight.shape[0] > 0
     n_wanted = 0
     for i in range(lo, hi):
-        has_sites = sites.first[i + 1] > sites.first[i]
+        spikes_matter = with_weights or sites.first[i + 1] > sites.first[i]
         some = False
-        for b in range(n_batch):
-            some |= scratch.slope[b, i] != 0
-            if has_sites:
-                scratch.emitted[i, b] = phase[b, i] == 2
-                some |= phase[b, i] == 2
+        for b in range(phase.shape[0]):
+            spiked = phase[b, i] == 2
+            scratch.emitted[i, b] = spiked
+            some |= scratch.slope[b, i] != 0 or (spiked and spikes_matter)
         if some:
             scratch.wanted[lo + n_wanted] = i
             n_wanted += 1
         else:
             scratch.grad_unit[i] = 0
-    _pull_units(lo, hi, n_wanted, t_base, k, graph, sites, segment, adjoint, scratch, grads.sites)
-    if grads.weight.shape[0] == 0:
-        return
-    n_units = sites.first.shape[0] - 1
-    for b in range(n_batch):
-        for i in range(lo, hi):
-            if phase[b, i] == 2:
-                pull_weights(i, one, b, graph, adjoint.ring, t_base, grads.weight)
-                for s in range(sites.first[i], sites.first[i + 1]):
-                    released = release_before(segment.u[k, b], segment.x[k, b], sites, s)
-                    pull_weights(
-                        n_units + s, released, b, graph, adjoint.ring, t_base, grads.weight
-                    )
+    _pull_units(
+        lo, hi, n_wanted, t_base, k, graph, sites, segment, adjoint, scratch, grads.sites,
+        grads.weight,
+    )  # fmt: skip
 
 
 @kernel()
@@ -269,21 +268,14 @@ def _pull_inputs(
         if some:
             scratch.wanted[lo + n_wanted] = i
             n_wanted += 1
-    _pull_units(lo, hi, n_wanted, t_base, k, graph, sites, segment, adjoint, scratch, grads.sites)
+    _pull_units(
+        lo, hi, n_wanted, t_base, k, graph, sites, segment, adjoint, scratch, grads.sites,
+        grads.weight[:0],
+    )  # fmt: skip
     if grads.input.shape[0] > 0:
         for b in range(n_batch):
             for i in range(lo, hi):
                 grads.input[b, t, i - n_cells] = scratch.grad_unit[i, b]
-
-
-@kernel()
-def _pull_input_weights(lo, hi, t, n_steps, t_base, graph, inputs, arrival, grad_weight):
-    """Gradient of the weights of the sources lo..hi that an input or its sites emitted."""
-    for b in range(arrival.shape[1]):
-        for j in range(inputs.start[b * n_steps + t], inputs.start[b * n_steps + t + 1]):
-            source = inputs.source[j]
-            if source >= lo and source < hi:
-                pull_weights(source, inputs.value[j], b, graph, arrival, t_base, grad_weight)
 
 
 @kernel()
@@ -325,9 +317,7 @@ def _task(
         )  # fmt: skip
     if grads.weight.shape[0] > 0:
         first, last = _share(n_cells, (graph.row.shape[0] - 1) // graph.n_blocks, task, n_tasks)
-        _pull_input_weights(
-            first, last, t, n_steps, base, graph, inputs, adjoint.ring, grads.weight
-        )
+        pull_weights(first, last, t, n_steps, graph, inputs, adjoint.ring, base, grads.weight)
 
     of_membrane = min(k, segment.U.shape[0] - 1)
     for b in range(n_batch):

@@ -145,8 +145,8 @@ def _deliver_last(t, b, block, cells, state, graph, inputs, scratch):
 @kernel()
 def _task(t, task, emitted, update, cells, state, graph, inputs, sites, scratch, current, out):
     """Deliver the spikes of step t-1 (if any were `emitted`) and, if `update`, do step t."""
-    b = task // graph.n_blocks
-    block = task % graph.n_blocks
+    b = task % state.U.shape[0]
+    block = task // state.U.shape[0]
     if emitted:
         _deliver_last(t, b, block, cells, state, graph, inputs, scratch)
     if not update:

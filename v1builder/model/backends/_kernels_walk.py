@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from v1builder.model.backends._compiled import kernel, prefetch
+from v1builder.model.backends._compiled import add_dot_8, kernel, prefetch
 
 # Positions are unsigned, because a signed index that might be negative costs a test per edge; for the
 # same reason a ring is wrapped by min(at, at - size), where at - size of a small `at` is huge.
@@ -29,35 +29,6 @@ def _row_dot(weight, slot, arrival, base):
         at = min(at, np.uint32(at - size))
         total += weight[e] * arrival[at]
     return total
-
-
-@kernel(fastmath={"contract"})
-def _row_dot_8(weight, slot, arrival, base, out):
-    """`_row_dot` of eight samples that lie side by side: arrival [(D+1)*R*Np, 8], added to `out`."""
-    size = np.uint32(arrival.shape[0])
-    start = np.uint32(base)
-    zero = arrival.dtype.type(0)
-    s0, s1, s2, s3, s4, s5, s6, s7 = zero, zero, zero, zero, zero, zero, zero, zero
-    for e in range(slot.shape[0]):
-        at = np.uint32(start + np.uint32(slot[e]))
-        at = min(at, np.uint32(at - size))
-        w = weight[e]
-        s0 += w * arrival[at, 0]
-        s1 += w * arrival[at, 1]
-        s2 += w * arrival[at, 2]
-        s3 += w * arrival[at, 3]
-        s4 += w * arrival[at, 4]
-        s5 += w * arrival[at, 5]
-        s6 += w * arrival[at, 6]
-        s7 += w * arrival[at, 7]
-    out[0] += s0
-    out[1] += s1
-    out[2] += s2
-    out[3] += s3
-    out[4] += s4
-    out[5] += s5
-    out[6] += s6
-    out[7] += s7
 
 
 @kernel()
@@ -115,7 +86,10 @@ def _pull(weight, slot, arrival, base, grad_spike):
     n_batch = arrival.shape[1]
     b = 0
     while b + 8 <= n_batch:
-        _row_dot_8(weight, slot, arrival[:, b : b + 8], base, grad_spike[b : b + 8])
+        add_dot_8(
+            grad_spike[b : b + 8], weight, slot, arrival[:, b : b + 8], np.uint32(base),
+            np.uint32(arrival.shape[0]),
+        )  # fmt: skip
         b += 8
     while b < n_batch:
         grad_spike[b] += _row_dot(weight, slot, arrival[:, b], base)
@@ -123,10 +97,16 @@ def _pull(weight, slot, arrival, base, grad_spike):
 
 
 @kernel()
-def pull(wanted, offset, graph, arrival, base, gradient):
-    """Gradient [k, b] of the value of every source `offset + k` that is wanted; `wanted` lists the k."""
+def pull(wanted, offset, graph, arrival, base, emitted, gradient, grad_weight):
+    """Gradient [k, b] of the value of every source `offset + k` that is wanted; `wanted` lists the k.
+
+    Adds to the gradient of their weights (of length 0: nobody wants it) where they `emitted` [k, b], while
+    what arrives along a source's edges into a block is in the cache.
+    """
     n_sources = (graph.row.shape[0] - 1) // graph.n_blocks
+    n_batch = arrival.shape[1]
     only = arrival.reshape(arrival.size)  # of use when there is one sample
+    with_weights = grad_weight.shape[0] > 0
     for j in range(wanted.shape[0]):
         gradient[wanted[j]] = 0
     for block in range(graph.n_blocks):
@@ -137,17 +117,30 @@ def pull(wanted, offset, graph, arrival, base, gradient):
             if last == first:
                 continue
             weight, slot = graph.weight[first:last], graph.slot[first:last]
-            if arrival.shape[1] == 1:
+            if n_batch == 1:
                 gradient[k, 0] += _row_dot(weight, slot, only, base)
-            else:
-                _pull(weight, slot, arrival, base, gradient[k])
+                if with_weights and emitted[k, 0] != 0:
+                    _row_add(grad_weight[first:last], slot, only, base, emitted[k, 0])
+                continue
+            _pull(weight, slot, arrival, base, gradient[k])
+            if with_weights:
+                for b in range(n_batch):
+                    if emitted[k, b] != 0:
+                        _row_add(grad_weight[first:last], slot, arrival[:, b], base, emitted[k, b])
 
 
 @kernel()
-def pull_weights(source, value, b, graph, arrival, base, grad_weight):
-    """Gradient of the weights of a source that emitted `value` in sample b."""
+def pull_weights(lo, hi, t, n_steps, graph, inputs, arrival, base, grad_weight):
+    """Gradient of the weights of the sources lo..hi that the inputs, or their sites, emitted in step t."""
     n_sources = (graph.row.shape[0] - 1) // graph.n_blocks
     for block in range(graph.n_blocks):
-        at = block * n_sources + source
-        first, last = graph.row[at], graph.row[at + 1]
-        _row_add(grad_weight[first:last], graph.slot[first:last], arrival[:, b], base, value)
+        for b in range(arrival.shape[1]):
+            for j in range(inputs.start[b * n_steps + t], inputs.start[b * n_steps + t + 1]):
+                source = inputs.source[j]
+                if source >= lo and source < hi:
+                    at = block * n_sources + source
+                    first, last = graph.row[at], graph.row[at + 1]
+                    _row_add(
+                        grad_weight[first:last], graph.slot[first:last], arrival[:, b], base,
+                        inputs.value[j],
+                    )  # fmt: skip
