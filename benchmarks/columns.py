@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import workload
-from run import BOTH, FORWARD, Child
+from run import BOTH, FORWARD, Child, timed
 
 import v1builder
 
@@ -43,7 +43,7 @@ def measure(radius: float, column: Path, args: argparse.Namespace) -> list[dict]
         members.append((child, {"program": program, "case": case, **ready, "runs": []}))
     for _ in range(args.repeats):
         for child, result in members:
-            result["runs"].append(child.go(args.limit))
+            result["runs"].append(timed(child, result["runs"], args.limit))
     results = []
     for child, result in members:
         child.close()

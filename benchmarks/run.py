@@ -172,24 +172,26 @@ def start(member: dict, limit: float) -> None:
         member["result"]["error"] = str(problem)
 
 
-def _short(runs: list[dict]) -> bool:
-    return not runs or runs[-1]["seconds"] < 10 * WARM_S
+def timed(child: Child, before: list[dict], limit: float) -> dict:
+    """One rollout, timed, after rollouts that together take WARM_S and are not.
+
+    A machine that has just been idle may keep all threads on one core for some 40 ms. Programs that took
+    much longer `before` start at once.
+    """
+    slow = bool(before) and before[-1]["seconds"] > 10 * WARM_S
+    spent = 0.0
+    while spent < WARM_S and not slow:
+        spent += child.go(limit)["seconds"]
+    return child.go(limit)
 
 
 def turn(member: dict, args: argparse.Namespace) -> None:
-    """One measured rollout, unless the program failed or has had its share of time.
-
-    Rollouts that together take WARM_S come first, uncounted: a machine that has just been idle may
-    keep all threads on one core for some 40 ms.
-    """
-    result, child = member["result"], member["child"]
+    """One measured rollout, unless the program failed or has had its share of time."""
+    result = member["result"]
     if "error" in result or sum(run["seconds"] for run in result["runs"]) > args.patience:
         return
     try:
-        spent = 0.0
-        while spent < WARM_S and _short(result["runs"]):
-            spent += child.go(args.limit)["seconds"]
-        result["runs"].append(child.go(args.limit))
+        result["runs"].append(timed(member["child"], result["runs"], args.limit))
     except (RuntimeError, OSError) as problem:
         if not result["runs"]:
             result["error"] = str(problem)
