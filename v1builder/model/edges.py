@@ -33,6 +33,8 @@ PLASTICITY_BOUNDS: Final[dict[str, Bounds]] = {
     "tau_fac": POSITIVE,
 }
 
+_AT_ONCE: Final = 1 << 20  # edges
+
 
 def delay_in_steps(delay: NDArray[np.floating], dt: float) -> NDArray[np.int32]:
     """Delays in whole steps as NEST counts them: rounded half up, at least one.
@@ -40,8 +42,12 @@ def delay_in_steps(delay: NDArray[np.floating], dt: float) -> NDArray[np.int32]:
     Delays come as float32; they are first rounded to 1e-5 ms, so that a written 1.65 ms is 1.65 and
     not 1.6499999.
     """
-    in_ms = np.round(delay.astype(np.float64), 5)
-    return np.maximum(1, np.floor(np.round(in_ms / dt, 6) + 0.5)).astype(np.int32)
+    steps = np.empty(len(delay), np.int32)
+    for first in range(0, len(delay), _AT_ONCE):  # few temporary arrays of doubles at a time
+        here = slice(first, first + _AT_ONCE)
+        in_ms = np.round(delay[here].astype(np.float64), 5)
+        steps[here] = np.maximum(1, np.floor(np.round(in_ms / dt, 6) + 0.5))
+    return steps
 
 
 def _check_at_rest(table: GroupedValues, name: str) -> None:
@@ -126,7 +132,8 @@ class Edges(nn.Module):
             "delay_steps": delay_in_steps(edges.delay, dt),
         }
         for name, values in arrays.items():
-            buffer = torch.tensor(values, dtype=torch.int32)
+            # indices stay where the file was read to: a large network has gigabytes of them
+            buffer = torch.as_tensor(values, dtype=torch.int32)
             self.register_buffer(name, buffer, persistent=False)
         self.register_buffer("base", torch.tensor(edges.weight, dtype=dtype), persistent=False)
         group_of, log_scale = None, None
