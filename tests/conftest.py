@@ -1,10 +1,15 @@
 """Fixtures that several areas share."""
 
 import os
+import signal
 from pathlib import Path
 
 # As the command line does: torch's and numba's OpenMP threads must not spin long against each other.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+# A shell's background jobs ignore Ctrl-C, and so would the programs that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 from small_network import write_small_network
