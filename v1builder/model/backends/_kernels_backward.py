@@ -5,8 +5,8 @@ whole batch. A block first pulls, along the out-edges of its cells, the gradient
 `arrival` (the gradient with respect to what arrives at a cell and receptor at a step), then runs
 the adjoint of its cells' update, then writes its part of `arrival` for the step. Nothing is shared.
 
-Exact shortcuts: out-edges are walked only where the surrogate derivative is not zero or a site
-released, and the weight gradient only for sources that spiked.
+Exact shortcuts: out-edges are walked only where the surrogate derivative is not zero or a spike reached
+weights or sites that learn, and the weight gradient only for sources that spiked.
 
 Layouts as in `_kernels_forward`, and
     arrival [(D+1)*R*Np, b]: step s at position s mod (D+1), samples side by side
