@@ -12,7 +12,6 @@ cells fire about a tenth less). The recurrent product is the successor's: forwar
 what spiked, the gradient of the weights too, that of the spikes is tf.sparse's product with all synapses.
 (Chen et al. leave all three to tf.sparse and its gradient, which was about 20 times slower at 4 000 cells.)
 
-
 Two forms of the synapses. `tensorflow-bases` is the successor's: the two alpha functions of a (cell, port)
 are approximated by `N_BASES` that all cells share, every weight is spread over them, and the gradient of
 the spikes takes as many products. `tensorflow` has two alpha functions per port with the cell's own time
