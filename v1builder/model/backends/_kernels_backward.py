@@ -204,6 +204,8 @@ def _pull_units(
         for s in range(sites.first[wanted[j]], sites.first[wanted[j] + 1]):
             scratch.wanted_site[first + n] = s
             n += 1
+            if grad_weight.shape[0] == 0:
+                continue
             for b in range(adjoint.u.shape[0]):
                 value = scratch.emitted[wanted[j], b]
                 if value != 0:

@@ -46,10 +46,7 @@ from v1builder.model.backends._gpu_layout import (
     Steps,
     Tiles,
 )
-from v1builder.model.backends._kernels_layout import (
-    N_CELL,
-    SITES,
-)
+from v1builder.model.backends._kernels_layout import N_CELL, SITES
 from v1builder.model.backends.arguments import check_shapes, check_supported
 from v1builder.model.rollout import Plasticity, Projection, Propagators, Rollout, State
 from v1builder.model.surrogate import Surrogate
