@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_network import CELL_MODELS, N_V1
 
-from v1builder.load import load_network
+from v1builder.load import load_network, reader
 from v1builder.schema.errors import NetworkError
 from v1builder.sonata import read_edges, read_types, write_types
 
@@ -128,6 +128,22 @@ def test_old_names_and_negative_ids(folder: Path) -> None:
     assert set(load_network(folder).edges["v1_to_v1"].edge_type_id) == {-1000, -1001}
 
 
+def test_integers_are_as_wide_as_they_must_be(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers that appear late and need more bits than those before them change nothing else."""
+    monkeypatch.setattr(reader, "_CHUNK", 8)
+    assert load_network(folder).edges["v1_to_v1"].nsyns.dtype == np.int8
+    with h5py.File(folder / V1_EDGES, "r+") as file:
+        group = file["edges/v1_to_v1"]
+        group["0/nsyns"][9], group["0/nsyns"][17] = 128, 70_000
+        nsyns, type_id = group["0/nsyns"][()], group["edge_type_id"][()]
+    edges = load_network(folder).edges["v1_to_v1"]
+    np.testing.assert_array_equal(edges.nsyns, nsyns)
+    np.testing.assert_array_equal(edges.edge_type_id, type_id)
+    assert (edges.nsyns.dtype, edges.edge_type_id.dtype) == (np.int32, np.int16)
+
+
 def test_compressed_files_and_two_edge_groups(small_network_folder: Path, folder: Path) -> None:
     """Half of the edges in group 0, half in group 1, which takes its delay from the file; gzip."""
     raw = read_edges(small_network_folder / V1_EDGES)
@@ -190,12 +206,21 @@ def drop_weights(folder: Path) -> None:
         del file["edges/v1_to_v1/0/syn_weight"]
 
 
+def break_synapse_counts(folder: Path) -> None:
+    with h5py.File(folder / V1_EDGES, "r+") as file:
+        group = file["edges/v1_to_v1/0"]
+        counts = group["nsyns"][()] + 0.5
+        del group["nsyns"]
+        group["nsyns"] = counts
+
+
 NODE_TYPES = "network/v1_node_types.csv"
 BROKEN = {
     "an edge names a node that does not exist": lambda f: break_edges(f, "source_node_id", 99),
     "an edge has a type": lambda f: break_edges(f, "edge_type_id", 5),
     "'syn_weight' is missing, NaN": lambda f: break_edges(f, "0/syn_weight", np.nan),
     "a delay is not positive": lambda f: break_types(f, V1_TYPES, "edge_type_id", delay=-1.0),
+    "'nsyns' is not a whole number": break_synapse_counts,
     "have 'syn_weight'": lambda f: drop_weights(f),
     "receptor port does not exist": lambda f: break_types(
         f, V1_TYPES, "edge_type_id", receptor_type=0

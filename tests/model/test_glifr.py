@@ -182,9 +182,7 @@ def test_gradients_in_everything(glif_models, kinetics):
     model = glifr_of(small, sigma_V=6.0, tau=2.0, trainable=names)
     parameters = {name: value.detach().clone() for name, value in model.named_parameters()}
     generator = torch.Generator().manual_seed(0)
-    begin = glifr_of(small, sigma_V=6.0, tau=2.0)(
-        {"lgn": torch.rand(1, 30, 2, dtype=F64, generator=generator)}
-    ).state
+    begin = model({"lgn": torch.rand(1, 30, 2, dtype=F64, generator=generator)}).state
     moving = [
         "U",
         "asc",

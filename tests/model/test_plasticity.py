@@ -136,6 +136,7 @@ def test_a_network_delivers_what_its_edges_release(plastic_network):
     assert spikes.sum() > 100
     pending = torch.zeros_like(rollout.state.pending)
     delays = model.edges["v1_to_v1"].delay_steps.numpy()
+    ports = model.edges["v1_to_v1"].receptor
     times = [1.0 + np.flatnonzero(spikes[:, cell]) for cell in range(40)]
     for e in range(len(edges)):
         group, mine = edges.plasticity.group_of[e], times[edges.source_index[e]]
@@ -145,7 +146,7 @@ def test_a_network_delivers_what_its_edges_release(plastic_network):
         for time, factor in zip(mine, release, strict=True):
             ahead = int(time) + delays[e] - 1 - steps
             if ahead >= 0:
-                at = (ahead, 0, edges.target_index[e], edges.receptor[e])
+                at = (ahead, 0, edges.target_index[e], ports[e])
                 pending[at] += edges.weight[e] * factor
     lgn = model.edges["lgn_to_v1"]
     last = drive(plastic_network, steps)["lgn"][0].numpy()

@@ -85,6 +85,26 @@ class EdgeValues:
             )
         return column
 
+    def synapses(
+        self, own: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], start: int
+    ) -> NDArray[np.int64]:
+        """[e] number of synapses, `nsyns`.
+
+        Raises:
+            NetworkError: as `number`, or it is not a whole number.
+        """
+        found = self.number("nsyns", own, rows, start)
+        whole = found.astype(np.int64)
+        broken = np.flatnonzero(whole != found)
+        if len(broken):
+            raise NetworkError.of(
+                "'nsyns' is not a whole number",
+                self.where,
+                f"{found[broken[0]]:g} at edge {start + int(broken[0])}",
+                "count whole synapses and put the rest into syn_weight",
+            )
+        return whole
+
     def _default(self, key: str, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
         if key == "nsyns":
             return np.ones(len(rows))
@@ -109,7 +129,7 @@ class EdgeValues:
         target: NDArray[np.integer[Any]],
         weight: NDArray[np.float64],
         start: int,
-    ) -> NDArray[np.float64]:
+    ) -> NDArray[np.int64]:
         """[e] receptor index from 0.
 
         Raises:
@@ -123,7 +143,8 @@ class EdgeValues:
             self._check_ports_given(port, by_sign, start)
         else:
             port = self.number("receptor_type", own, rows, start)
-        wrong = np.where(by_sign, np.nan_to_num(port) != 0, (port < 1) | (port > n_ports))
+        absent = (port < 1) | (port > n_ports) | (port % 1 != 0)
+        wrong = np.where(by_sign, np.nan_to_num(port) != 0, absent)
         if wrong.any():
             edge = int(np.flatnonzero(wrong)[0])
             has = f"ports 1 to {n_ports[edge]}"
@@ -135,7 +156,8 @@ class EdgeValues:
                 if n_ports[edge]
                 else "the target chooses by the sign of the weight; leave receptor_type out",
             )
-        return np.where(by_sign, np.where(weight < 0, INHIBITORY, EXCITATORY), port - 1)
+        receptor = np.where(by_sign, np.where(weight < 0, INHIBITORY, EXCITATORY), port - 1)
+        return receptor.astype(np.int64)
 
     def _check_ports_given(
         self, port: NDArray[np.float64], by_sign: NDArray[np.bool_], start: int

@@ -67,7 +67,7 @@ class NodePopulation:
 
 @dataclass(frozen=True)
 class EdgePopulation:
-    """One SONATA edge population, every edge with its own values.
+    """One SONATA edge population, every edge with its own values. Integers are as narrow as they can be.
 
     Attributes:
         name: SONATA population name, for example "v1_to_v1".
@@ -92,11 +92,11 @@ class EdgePopulation:
     target: str
     source_index: NDArray[np.int32]
     target_index: NDArray[np.int32]
-    edge_type_id: NDArray[np.int64]
+    edge_type_id: NDArray[np.integer]
     weight: NDArray[np.float64]
-    nsyns: NDArray[np.int32]
+    nsyns: NDArray[np.integer]
     delay: NDArray[np.float32]
-    receptor: NDArray[np.int16]
+    receptor: NDArray[np.integer]
     types: pd.DataFrame
     plasticity: "GroupedValues | None" = None
 

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from v1builder.load.edge_values import EdgeValues
+from v1builder.load.integers import Integers
 from v1builder.load.membrane import read_cells
 from v1builder.load.network import EdgePopulation, Network, NodePopulation
 from v1builder.load.plasticity import read_plasticity
@@ -261,9 +262,9 @@ def _read_edges(
     )
     types = with_synapse_models(types, circuit.components.get("synaptic_models_dir"))
     source_index, target_index = np.empty(n, np.int32), np.empty(n, np.int32)
-    type_id, weight = np.empty(n, np.int64), np.empty(n, np.float64)
+    type_id, nsyns, weight = Integers(n), Integers(n), np.empty(n, np.float64)
     of_type, plasticity = read_plasticity(types, part.types_file), np.empty(n, np.int16)
-    nsyns, delay, receptor = np.empty(n, np.int32), np.empty(n, np.float32), np.empty(n, np.int16)
+    delay, receptor = np.empty(n, np.float32), Integers(n)
     where = f"{part.file}, population {name}"
     values = EdgeValues(types.assign(receptor_type=receptor_of_type(types)), where, ends.n_ports)
     source = target = ""
@@ -275,9 +276,9 @@ def _read_edges(
         values.check_weight_functions(own)
         source_index[here] = ends.positions(source, chunk.source_id, where)
         target_index[here] = ends.positions(target, chunk.target_id, where)
-        type_id[here] = chunk.edge_type_id
-        nsyns[here] = values.number("nsyns", own, rows, chunk.start)
-        weight[here] = values.number("syn_weight", own, rows, chunk.start) * nsyns[here]
+        synapses = values.synapses(own, rows, chunk.start)
+        type_id[here], nsyns[here] = chunk.edge_type_id, synapses
+        weight[here] = values.number("syn_weight", own, rows, chunk.start) * synapses
         weight[here] *= of_type.resting(rows)
         plasticity[here] = of_type.model_of_type[rows]
         delay[here] = _positive(values.number("delay", own, rows, chunk.start), where)
@@ -291,11 +292,11 @@ def _read_edges(
         ends.name_of(target),
         source_index,
         target_index,
-        type_id,
+        type_id.values,
         weight,
-        nsyns,
+        nsyns.values,
         delay,
-        receptor,
+        receptor.values,
         types,
         of_type.of_edges(plasticity),
     )

@@ -239,7 +239,7 @@ def _write_edges(network: Network, name: str, folder: Path) -> PopulationFile:
     exact = np.array_equal(narrow.astype(np.float64) * edges.nsyns * resting, edges.weight)
     columns: dict[str, NDArray] = {
         "syn_weight": narrow if exact else per_synapse,
-        "nsyns": edges.nsyns,
+        "nsyns": edges.nsyns.astype(np.int32),
     }
     columns |= _differing(edges, by_sign)
     with EdgeWriter(
@@ -305,7 +305,7 @@ def _differing(edges: EdgePopulation, by_sign: NDArray[np.bool_]) -> dict[str, N
     """
     rows = type_rows(edges.edge_type_id, edges.types)
     types = edges.types.assign(receptor_type=receptor_of_type(edges.types))
-    ports = np.where(by_sign, 0, edges.receptor + 1).astype(np.int16)
+    ports = np.where(by_sign, 0, edges.receptor + np.int16(1))
     columns = {}
     for name, values in (("delay", edges.delay), ("receptor_type", ports)):
         of_type = joined(name, {}, types, rows)

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from v1builder.load.integers import Integers
 from v1builder.load.network import EdgePopulation, GroupedValues
 from v1builder.model import plasticity
 from v1builder.model.parameters import POSITIVE, Bounds, GroupedParameter
@@ -36,18 +37,19 @@ PLASTICITY_BOUNDS: Final[dict[str, Bounds]] = {
 _AT_ONCE: Final = 1 << 20  # edges
 
 
-def delay_in_steps(delay: NDArray[np.floating], dt: float) -> NDArray[np.int32]:
+def delay_in_steps(delay: NDArray[np.floating], dt: float) -> NDArray[np.integer]:
     """Delays in whole steps as NEST counts them: rounded half up, at least one.
 
     Delays come as float32; they are first rounded to 1e-5 ms, so that a written 1.65 ms is 1.65 and
     not 1.6499999.
     """
-    steps = np.empty(len(delay), np.int32)
+    steps = Integers(len(delay))
     for first in range(0, len(delay), _AT_ONCE):  # few temporary arrays of doubles at a time
         here = slice(first, first + _AT_ONCE)
         in_ms = np.round(delay[here].astype(np.float64), 5)
-        steps[here] = np.maximum(1, np.floor(np.round(in_ms / dt, 6) + 0.5))
-    return steps
+        in_steps = np.floor(np.round(in_ms / dt, 6) + 0.5)
+        steps[here] = np.maximum(1, in_steps).astype(np.int64)
+    return steps.values
 
 
 def _check_at_rest(table: GroupedValues, name: str) -> None:
@@ -111,7 +113,8 @@ class Edges(nn.Module):
         """Take the edges of one population.
 
         Args:
-            edges: the population; its indices already count along the simulated cells.
+            edges: the population; its indices already count along the simulated cells, its receptors
+                along the ports of the model (`ports`).
             source: name of the input, or None when the simulated cells are the source.
             n_source: number of source units.
             dt: ms.
@@ -126,16 +129,16 @@ class Edges(nn.Module):
         self.first_site = first_site
         source_index = self._make_sites(edges, trainable, dtype)
         arrays = {
-            "source_index": source_index,
-            "target_index": edges.target_index,
+            "source_index": source_index.astype(np.int32, copy=False),
+            "target_index": edges.target_index.astype(np.int32, copy=False),
             "receptor": edges.receptor,
             "delay_steps": delay_in_steps(edges.delay, dt),
         }
         for name, values in arrays.items():
-            # indices stay where the file was read to: a large network has gigabytes of them
-            buffer = torch.as_tensor(values, dtype=torch.int32)
-            self.register_buffer(name, buffer, persistent=False)
-        self.register_buffer("base", torch.tensor(edges.weight, dtype=dtype), persistent=False)
+            # indices are shared with the population: a large network has gigabytes of them
+            self.register_buffer(name, torch.from_numpy(values), persistent=False)
+        base = torch.from_numpy(edges.weight).to(dtype, copy=True)
+        self.register_buffer("base", base, persistent=False)
         group_of, log_scale = None, None
         if "weight" in trainable and grouping == "edge_type":
             types, index = np.unique(edges.edge_type_id, return_inverse=True)

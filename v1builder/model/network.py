@@ -1,7 +1,7 @@
 """A network as a torch module: parameters and time; what happens in a step is in `glif` or `glifr`."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal, cast, get_args
 
@@ -16,9 +16,11 @@ from v1builder.model.cells import CELL_PARAMETERS, TRAINABLE_CELL_PARAMETERS, Ce
 from v1builder.model.edges import EDGE_GROUPINGS, PLASTICITY_BOUNDS, Edges
 from v1builder.model.export import exported
 from v1builder.model.memory import choose_segment
+from v1builder.model.ports import distinct_ports
 from v1builder.model.rollout import Plasticity, Propagators, Rollout, SmoothSpike, State
 from v1builder.model.surrogate import Surrogate
 from v1builder.schema.errors import ConfigError, Problem, raise_if_any, unknown_name
+from v1builder.schema.names import RECEPTOR_UNITS
 
 DTYPES = (torch.float32, torch.float64)
 NeuronName = Literal["glif", "glifr"]
@@ -35,7 +37,8 @@ class V1Network(nn.Module):
         dt: ms.
         smooth: settings of a GLIFR neuron, or None; its sigma_V may be replaced between steps of an
             optimiser, to sharpen the neuron as training goes on.
-        cells: parameters of the cells under their NEST names.
+        cells: parameters of the cells under their NEST names. Ports of equal kinetics are one port
+            (`model.ports`), unless kinetics are learned or regrouped.
         edges: weights by edge population.
         bias_current: [n] pA, constant current into each cell.
         n_cells: number of simulated cells.
@@ -112,6 +115,13 @@ class V1Network(nn.Module):
         self.n_cells = network.n_cells
         self._rollout = get_backend(backend)
         bounds = None if self.smooth is None else {"asc_decay": glifr.decay_bounds(dt)}
+        ports = None
+        if not any(
+            name in learned or grouping.get(name, "cell_model") != "cell_model"
+            for name in RECEPTOR_UNITS
+        ):
+            ports = distinct_ports(network.receptors)
+            network = replace(network, receptors=ports.receptors)
         self.cells = Cells(network, grouping, learned, dtype, bounds)
         self.edges = nn.ModuleDict()
         self.input_sizes: dict[str, int] = {}
@@ -122,7 +132,7 @@ class V1Network(nn.Module):
             if source is not None:
                 self.input_sizes[source] = n_source
             module = Edges(
-                edges,
+                edges if ports is None else ports.lead(edges),
                 source,
                 n_source,
                 dt,

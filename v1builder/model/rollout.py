@@ -125,8 +125,8 @@ class Projection:
         n_source: number of source units.
         source_index, target_index: [e] int32. The source of an edge with short-term plasticity is
             n_source + the position of its site in `site_source`.
-        receptor: [e] int32, from 0.
-        delay_steps: [e] int32, >= 1.
+        receptor: [e] integers, from 0.
+        delay_steps: [e] integers, >= 1.
         site_source: [k] int32, source unit of each site.
         first_site: position of the first of them among the sites of all projections.
     """
