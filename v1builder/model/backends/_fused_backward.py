@@ -67,7 +67,8 @@ class _Scratch(NamedTuple):
     tile: Array  # [task, WIDTH]
     wanted: Array  # [units]
     wanted_site: Array  # [s]
-    emitted: Array  # [units, b]
+    why: Array  # [n] uint8, see `_kernels_backward._mark`
+    emitted: Array  # [units, b]; zero between steps for cells
     released: Array  # [s, b]
     grad_unit: Array  # [units, b]
     grad_release: Array  # [s, b]
@@ -171,6 +172,7 @@ class Backward:
             tile=np.zeros((n_tasks, WIDTH), dtype),
             wanted=np.zeros(units, np.int64),
             wanted_site=np.zeros(sites, np.int64),
+            why=np.zeros(setting.n_cells, np.uint8),
             emitted=np.zeros((units, b), dtype),
             released=np.zeros((sites, b), dtype),
             grad_unit=np.zeros((units, b), dtype),
@@ -268,6 +270,6 @@ class Backward:
             room = (n_batch * n_blocks, n_cells + int(self.sites.first[n_cells]))
             _kernels_replay.replay_synapses(
                 begin, end, state.y, state.ring, np.zeros((n_batch, setting.edges.n_padded), dtype),
-                cells.synapse, self.graph, self.emitted, self.sites, segment,
+                cells, self.graph, self.emitted, self.sites, segment,
                 np.empty(room, np.int32), np.empty(room, dtype),
             )  # fmt: skip

@@ -48,6 +48,7 @@ class Setting(Task):
 
 class _Scratch(NamedTuple):
     total: Array  # [b, Np] voltage change of a step from synaptic currents
+    phase: Array  # [b, n] see `_kernels_membrane`
     source: Array  # [2, b, block, cells and sites] what emitted in this step and the last
     value: Array  # its value: 1, or what a site releases
     n_emitted: Array  # [2, b, block]
@@ -88,6 +89,7 @@ class Forward:
         shape = (2, b, edges.n_blocks, capacity)
         return _Scratch(
             np.zeros((b, edges.n_padded), dtype),
+            np.empty((b, self.setting.n_cells), np.uint8),
             np.empty(shape, np.int32),
             np.ones(shape, dtype),
             np.zeros(shape[:-1], np.int64),

@@ -21,17 +21,15 @@ from numba import njit, prange
 
 from v1builder.model.backends._compiled import kernel
 from v1builder.model.backends._kernels_forward import WIDTH
+from v1builder.model.backends._kernels_membrane import membrane_adjoint
 from v1builder.model.backends._kernels_sites import release_before, sites_adjoint
 from v1builder.model.backends._kernels_threshold import moving_membrane_adjoint
 from v1builder.model.backends._kernels_walk import pull, pull_weights
 
 
 @kernel()
-def _surrogate(code, x, width):
-    """Derivative of the spike with respect to x, for height 1; `code` as in `Surrogate.code`."""
-    s = abs(x / width)
-    if code == 0:
-        return max(1.0 - s, 0.0)
+def _bell(code, s):
+    """Derivative of the spike s >= 0 widths off the threshold, for height 1; `Surrogate.code` from 1 on."""
     if code == 1:
         return 1.0 if s < 0.5 else 0.0
     if code == 2:
@@ -86,7 +84,7 @@ def _synapse_gradient(grad, l_y, y, arriving, l_drive):
 
 @kernel()
 def _synapses_adjoint(
-    lo, hi, l_y, synapse, l_drive, arrival_now, scratch, y_before, arrived, grad_synapse
+    lo, hi, l_y, synapse, same_as, l_drive, arrival_now, scratch, y_before, arrived, grad_synapse
 ):
     """Adjoint of all receptors of the cells of whole tiles lo..hi, every sample."""
     n_batch = l_y.shape[0]
@@ -95,6 +93,7 @@ def _synapses_adjoint(
     only = arrival_now.reshape(arrival_now.size)  # of use when there is one sample
     for tile in range(lo // WIDTH, hi // WIDTH):
         at = tile * WIDTH
+        c = synapse[same_as[tile]]
         for r in range(n_receptors):
             for b in range(n_batch):
                 l_here = l_drive[b, at : at + WIDTH]
@@ -109,66 +108,11 @@ def _synapses_adjoint(
                 first = r * n_padded + at
                 if n_batch == 1:
                     arrived_here = only[first : first + WIDTH]
-                    _synapse_adjoint(l_y[b, tile, r], synapse[tile, r], l_here, arrived_here)
+                    _synapse_adjoint(l_y[b, tile, r], c[r], l_here, arrived_here)
                 else:
-                    _synapse_adjoint(l_y[b, tile, r], synapse[tile, r], l_here, scratch)
+                    _synapse_adjoint(l_y[b, tile, r], c[r], l_here, scratch)
                     for i in range(WIDTH):
                         arrival_now[first + i, b] = scratch[i]
-
-
-@kernel()
-def _membrane_adjoint(
-    lo, hi, detach_reset, phase, slope, grad_spike, drive, asc_before, u_before, current_before,
-    l_U, l_asc, l_current, l_drive, g_spikes, g_voltage, g_drive, membrane, adaptation,
-    grad_membrane, grad_adaptation,
-):  # fmt: skip
-    """Adjoint of `membrane_step` for cells lo..hi of one sample; leaves dL/d(drive) in l_drive."""
-    n_asc = l_asc.shape[0]
-    with_parameters = grad_membrane.shape[0] > 0
-    for i in range(lo, hi):
-        l_u = l_U[i] + g_voltage[i]
-        if phase[i] == 0:
-            l_U[i] = l_u + g_drive[i]
-            l_drive[i] = 0
-            l_current[i] = 0
-            continue
-        u = drive[i]
-        l_z = g_spikes[i] + grad_spike[i]
-        if not detach_reset:
-            l_z += l_u * (membrane[3, i] - u)
-            for a in range(n_asc):
-                free = asc_before[a, i] * adaptation[1, a, i]
-                l_z += l_asc[a, i] * (adaptation[2, a, i] + free * adaptation[3, a, i] - free)
-        l_x = l_z * slope[i] / membrane[2, i]
-        spiked = phase[i] == 2
-        l_free = l_x + g_drive[i]
-        if not spiked:
-            l_free += l_u
-        l_constant = l_free * membrane[1, i]
-        if with_parameters:
-            constant = current_before[i]
-            for a in range(n_asc):
-                constant += adaptation[0, a, i] * asc_before[a, i]
-                grad_adaptation[0, a, i] += l_constant * asc_before[a, i]
-                if spiked:
-                    free = asc_before[a, i] * adaptation[1, a, i]
-                    grad_adaptation[2, a, i] += l_asc[a, i]
-                    grad_adaptation[3, a, i] += l_asc[a, i] * free
-            grad_membrane[0, i] += l_free * u_before[i]
-            grad_membrane[1, i] += l_free * constant
-            grad_membrane[2, i] -= l_x * u / membrane[2, i]
-            if spiked:
-                grad_membrane[3, i] += l_u
-        for a in range(n_asc):
-            l = l_asc[a, i]  # noqa: E741
-            if spiked:
-                l = l * adaptation[3, a, i]  # noqa: E741
-            if with_parameters:
-                grad_adaptation[1, a, i] += l * asc_before[a, i]
-            l_asc[a, i] = l * adaptation[1, a, i] + l_constant * adaptation[0, a, i]
-        l_U[i] = l_free * membrane[0, i]
-        l_drive[i] = l_free
-        l_current[i] = l_constant
 
 
 @kernel()
@@ -180,10 +124,18 @@ def _at(loss, b, t):
 @kernel()
 def _slopes(phase, drive, threshold, V_th, surrogate, slope):
     """Surrogate derivative dz/dx of some cells of one sample; 0 while refractory."""
+    zero, one = slope.dtype.type(0), slope.dtype.type(1)
+    width, height = slope.dtype.type(surrogate.width), slope.dtype.type(surrogate.dampening)
     for i in range(slope.shape[0]):
-        x = (drive[i] - threshold[i]) / V_th[i]
-        height = surrogate.dampening * _surrogate(surrogate.code, x, surrogate.width)
-        slope[i] = height if phase[i] != 0 else 0.0
+        slope[i] = abs((drive[i] - threshold[i]) / V_th[i] / width)
+    if surrogate.code == 0:  # a loop of its own, which can be vectorised
+        for i in range(slope.shape[0]):
+            slope[i] = max(one - slope[i], zero)
+    else:
+        for i in range(slope.shape[0]):
+            slope[i] = _bell(surrogate.code, slope[i])
+    for i in range(slope.shape[0]):
+        slope[i] = height * slope[i] if phase[i] != 0 else zero
 
 
 @kernel()
@@ -223,6 +175,13 @@ def _pull_units(
 
 
 @kernel()
+def _mark(phase, slope, why):
+    """Why a cell's edges might be walked: 1, a spike would have mattered; 2, one was emitted; 3, both."""
+    for i in range(why.shape[0]):
+        why[i] |= (slope[i] != 0) + 2 * (phase[i] == 2)
+
+
+@kernel()
 def _pull_cells(lo, hi, t_base, k, graph, sites, segment, adjoint, scratch, grads):
     """Gradient of the spikes of cells lo..hi, and of the weights of those that spiked.
 
@@ -230,24 +189,32 @@ def _pull_cells(lo, hi, t_base, k, graph, sites, segment, adjoint, scratch, grad
     matters to weights or sites.
     """
     phase = segment.phase[k]
+    why = scratch.why[lo:hi]
+    for i in range(hi - lo):
+        why[i] = 0
+    for b in range(phase.shape[0]):
+        _mark(phase[b, lo:hi], scratch.slope[b, lo:hi], why)
     with_weights = grads.weight.shape[0] > 0
     n_wanted = 0
     for i in range(lo, hi):
-        spikes_matter = with_weights or sites.first[i + 1] > sites.first[i]
-        some = False
-        for b in range(phase.shape[0]):
-            spiked = phase[b, i] == 2
-            scratch.emitted[i, b] = spiked
-            some |= scratch.slope[b, i] != 0 or (spiked and spikes_matter)
-        if some:
-            scratch.wanted[lo + n_wanted] = i
-            n_wanted += 1
-        else:
+        spiked = scratch.why[i] >= 2
+        if scratch.why[i] % 2 == 0:
             scratch.grad_unit[i] = 0
+            if not (spiked and (with_weights or sites.first[i + 1] > sites.first[i])):
+                continue
+        scratch.wanted[lo + n_wanted] = i
+        n_wanted += 1
+        if spiked:
+            for b in range(phase.shape[0]):
+                scratch.emitted[i, b] = phase[b, i] == 2
     _pull_units(
         lo, hi, n_wanted, t_base, k, graph, sites, segment, adjoint, scratch, grads.sites,
         grads.weight,
     )  # fmt: skip
+    for j in range(n_wanted):
+        i = scratch.wanted[lo + j]
+        if scratch.why[i] >= 2:
+            scratch.emitted[i] = 0
 
 
 @kernel()
@@ -338,7 +305,7 @@ def _task(
                 cells, grad_cells,
             )  # fmt: skip
             continue
-        _membrane_adjoint(
+        membrane_adjoint(
             lo, hi, surrogate.detach_reset, segment.phase[k, b], scratch.slope[b],
             scratch.grad_unit[:, b], drive[b, t], segment.asc[k, b], segment.U[of_membrane, b],
             segment.current[of_membrane, b], adjoint.U[b], adjoint.asc[b], adjoint.current[b],
@@ -348,8 +315,9 @@ def _task(
         )  # fmt: skip
     at = min(k, segment.y.shape[0] - 1)
     _synapses_adjoint(
-        lo, hi_padded, adjoint.y, cells.synapse, scratch.l_drive, adjoint.ring[base : base + plane],
-        scratch.tile[task], segment.y[at], segment.arrived[at], grad_cells.synapse,
+        lo, hi_padded, adjoint.y, cells.synapse, cells.same_as, scratch.l_drive,
+        adjoint.ring[base : base + plane], scratch.tile[task], segment.y[at], segment.arrived[at],
+        grad_cells.synapse,
     )  # fmt: skip
 
 

@@ -10,6 +10,8 @@ Layouts (b sample, A after-spike currents, R receptors, Np cells padded to whole
     ring [b, (D+1)*R*Np]: what arrives at step s lies at position s mod (D+1)
     membrane [4, n]: P33, P30, V_th, V_reset; adaptation [4, A, n]: asc_mean, _decay, _amps, _refractory
     synapse [tile, R, 10*WIDTH]: in the order of `SYNAPSE_FIELDS`
+    same_as [tile] int32: the first of the tiles in a row that have equal coefficients; reading those of
+        that one only keeps them in the cache
     u, x [b, site]: sites in the order of their sources
 The fields of a tile lie at constant distances from one another, which lets the compiler vectorise.
 """
@@ -19,7 +21,8 @@ from typing import Final
 from numba import njit, prange
 
 from v1builder.model.backends._compiled import kernel
-from v1builder.model.backends._kernels_sites import release
+from v1builder.model.backends._kernels_membrane import membrane_step
+from v1builder.model.backends._kernels_sites import copy, release
 from v1builder.model.backends._kernels_threshold import moving_membrane_step
 from v1builder.model.backends._kernels_walk import deliver
 
@@ -61,7 +64,7 @@ def synapse_step(y, c, arriving, total):
 
 
 @kernel()
-def synapses_step(y, synapse, arriving, total, first, last):
+def synapses_step(y, synapse, same_as, arriving, total, first, last):
     """One step of all receptors of the cells first..last (whole tiles); clears what arrived.
 
     y [tile, R, 4*WIDTH], arriving [R*Np], total [Np].
@@ -71,59 +74,12 @@ def synapses_step(y, synapse, arriving, total, first, last):
     total[first:last] = 0
     for tile in range(first // WIDTH, last // WIDTH):
         lo = tile * WIDTH
+        c = synapse[same_as[tile]]
         for r in range(n_receptors):
             at = r * n_padded + lo
-            synapse_step(
-                y[tile, r], synapse[tile, r], arriving[at : at + WIDTH], total[lo : lo + WIDTH]
-            )
+            synapse_step(y[tile, r], c[r], arriving[at : at + WIDTH], total[lo : lo + WIDTH])
     for r in range(n_receptors):
         arriving[r * n_padded + first : r * n_padded + last] = 0
-
-
-@kernel()
-def membrane_step(
-    U,
-    asc,
-    refractory,
-    current,
-    synaptic,
-    membrane,
-    adaptation,
-    t_ref,
-    drive,
-    spikes,
-    spiked,
-    lo,
-    hi,
-):
-    """One step of membrane, after-spike currents and threshold of cells lo..hi of one sample.
-
-    Writes the voltage before the spike test to `drive`, 1 to `spikes` and the positions of the cells
-    that spiked to `spiked`; returns their number.
-    """
-    n_asc = asc.shape[0]
-    count = 0
-    for i in range(lo, hi):
-        if refractory[i] > 0:
-            refractory[i] -= 1
-            drive[i] = U[i]
-            continue
-        constant = current[i]
-        for a in range(n_asc):
-            constant += adaptation[0, a, i] * asc[a, i]
-            asc[a, i] *= adaptation[1, a, i]
-        u = U[i] * membrane[0, i] + constant * membrane[1, i] + synaptic[i]
-        drive[i] = u
-        if u > membrane[2, i]:
-            u = membrane[3, i]
-            for a in range(n_asc):
-                asc[a, i] = adaptation[2, a, i] + asc[a, i] * adaptation[3, a, i]
-            refractory[i] = t_ref[i]
-            spikes[i] = 1
-            spiked[count] = i
-            count += 1
-        U[i] = u
-    return count
 
 
 @kernel()
@@ -158,8 +114,9 @@ def _task(t, task, emitted, update, cells, state, graph, inputs, sites, scratch,
     hi = min(lo + graph.block_size, state.U.shape[1])
     total, arriving = scratch.total[b], state.ring[b, here : here + plane]
     synapses_step(
-        state.y[b], cells.synapse, arriving, total, lo, min(lo + graph.block_size, n_padded)
-    )
+        state.y[b], cells.synapse, cells.same_as, arriving, total, lo,
+        min(lo + graph.block_size, n_padded),
+    )  # fmt: skip
     source, value = scratch.source[t % 2, b, block], scratch.value[t % 2, b, block]
     row = min(t, out.drive.shape[1] - 1)
     count = 0
@@ -172,18 +129,17 @@ def _task(t, task, emitted, update, cells, state, graph, inputs, sites, scratch,
     else:
         count = membrane_step(
             state.U[b], state.asc[b], state.refractory[b], state.current[b], total, cells.membrane,
-            cells.adaptation, cells.t_ref, out.drive[b, row], out.spikes[b, t], source, lo, hi,
+            cells.adaptation, cells.t_ref, out.drive[b, row], out.spikes[b, t], source,
+            scratch.phase[b], lo, hi,
         )  # fmt: skip
     if state.u.shape[1] > 0:
         count = release(state.u[b], state.x[b], sites, lo, hi, source, value, count)
     scratch.n_emitted[t % 2, b, block] = count
     sample = min(b, current.shape[0] - 1)
     step = min(t, current.shape[1] - 1)
-    for i in range(lo, hi):
-        state.current[b, i] = current[sample, step, i]
+    copy(current[sample, step, lo:hi], state.current[b, lo:hi])
     if out.voltage.shape[1] == out.spikes.shape[1]:
-        for i in range(lo, hi):
-            out.voltage[b, t, i] = state.U[b, i]
+        copy(state.U[b, lo:hi], out.voltage[b, t, lo:hi])
 
 
 @njit(cache=True, parallel=True)

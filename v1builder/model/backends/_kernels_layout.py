@@ -60,6 +60,13 @@ def from_tiles(tiles: Array, n_cells: int) -> Tensor:
     return fields.permute(3, 0, 1, 4, 2).reshape(-1, b, n_tiles * WIDTH, r)[:, :, :n_cells]
 
 
+def _first_alike(tiles: Array) -> Array:
+    """[tile] the first of the tiles that, one after the other, are equal to this one."""
+    own = np.arange(len(tiles), dtype=np.int32)
+    starts = [t == 0 or not np.array_equal(tiles[t], tiles[t - 1]) for t in own]
+    return np.maximum.accumulate(np.where(starts, own, 0), dtype=np.int32)
+
+
 def ring_positions(first_step: int, n_delays: int) -> Tensor:
     """Where the D steps from `first_step` on lie in a ring of D+1 positions."""
     return (first_step + torch.arange(n_delays)) % (n_delays + 1)
@@ -98,6 +105,7 @@ class Cells(NamedTuple):
     membrane: Array  # [4, n]
     adaptation: Array  # [4, A, n]
     synapse: Array  # [tile, r, 10*WIDTH]
+    same_as: Array  # [tile] int32
     threshold: Array  # [7, n], of length 0 where no threshold moves
     t_ref: Array  # [n] int32
 
@@ -110,10 +118,12 @@ class Cells(NamedTuple):
         n_padded: int,
     ) -> Self:
         """From tensors in the order of `COEFFICIENTS` and, or none, of `THRESHOLD_FIELDS`."""
+        synapse = to_tiles(torch.stack(tuple(coefficients[N_CELL:]))[:, None], n_padded)[0]
         return cls(
             _array(torch.stack(tuple(coefficients[:_M]))),
             _array(torch.stack(tuple(coefficients[_M:N_CELL])).transpose(1, 2)),
-            to_tiles(torch.stack(tuple(coefficients[N_CELL:]))[:, None], n_padded)[0],
+            synapse,
+            _first_alike(synapse),
             _rows(threshold, coefficients[0], 0),
             _array(t_ref.to(torch.int32)),
         )
@@ -124,6 +134,7 @@ class Cells(NamedTuple):
             np.zeros_like(self.membrane[: None if with_membrane else 0]),
             np.zeros_like(self.adaptation[: None if with_membrane else 0]),
             np.zeros_like(self.synapse[: None if with_synapse else 0]),
+            self.same_as[:0],
             np.zeros_like(self.threshold[: None if with_membrane else 0]),
             self.t_ref[:0],
         )

@@ -8,6 +8,7 @@ from numba import njit, prange
 
 from v1builder.model.backends._compiled import kernel
 from v1builder.model.backends._kernels_forward import synapses_step
+from v1builder.model.backends._kernels_membrane import membrane_replay
 from v1builder.model.backends._kernels_sites import copy, release_before
 from v1builder.model.backends._kernels_walk import deliver
 
@@ -22,7 +23,6 @@ def replay_membrane(
     phase [k, b, n], asc_before [k, b, A, n]; u_before [k, b, n] only if `with_u`.
     """
     n_batch, n_cells = U.shape
-    n_asc = asc.shape[1]
     n_blocks = -(-n_cells // block_size)
     for task in prange(n_batch * n_blocks):
         b = task // n_blocks
@@ -30,27 +30,10 @@ def replay_membrane(
         hi = min(lo + block_size, n_cells)
         for t in range(t_begin, t_end):
             k = t - t_begin
-            if with_u:
-                for i in range(lo, hi):
-                    u_before[k, b, i] = U[b, i]
-            for a in range(n_asc):
-                for i in range(lo, hi):
-                    asc_before[k, b, a, i] = asc[b, a, i]
-            for i in range(lo, hi):
-                if refractory[b, i] > 0:
-                    refractory[b, i] -= 1
-                    phase[k, b, i] = 0
-                    continue
-                phase[k, b, i] = 1
-                U[b, i] = drive[b, t, i]
-                for a in range(n_asc):
-                    asc[b, a, i] *= adaptation[1, a, i]
-                if drive[b, t, i] > membrane[2, i]:
-                    phase[k, b, i] = 2
-                    U[b, i] = membrane[3, i]
-                    refractory[b, i] = t_ref[i]
-                    for a in range(n_asc):
-                        asc[b, a, i] = adaptation[2, a, i] + asc[b, a, i] * adaptation[3, a, i]
+            membrane_replay(
+                U[b], asc[b], refractory[b], membrane, adaptation, t_ref, drive[b, t], phase[k, b],
+                asc_before[k, b], u_before[k if with_u else 0, b], with_u, lo, hi,
+            )  # fmt: skip
 
 
 @kernel()
@@ -79,12 +62,13 @@ def _redeliver(t, b, block, n_cells, plane, ring, graph, inputs, sites, phase, u
 
 @kernel()
 def _replay_task(
-    task, t, k, y, ring, total, synapse, graph, inputs, sites, segment, source, value
+    task, t, k, y, ring, total, cells, graph, inputs, sites, segment, source, value
 ):  # fmt: skip
     b = task // graph.n_blocks
     block = task % graph.n_blocks
     n_padded = total.shape[1]
-    plane = synapse.shape[1] * n_padded
+    n_receptors = cells.synapse.shape[1]
+    plane = n_receptors * n_padded
     if k > 0:
         _redeliver(
             t - 1, b, block, segment.phase.shape[2], plane, ring, graph, inputs, sites,
@@ -95,17 +79,18 @@ def _replay_task(
     here = (t % (ring.shape[1] // plane)) * plane
     width = n_padded // y.shape[1]
     for tile in range(lo // width, hi // width):
-        for r in range(synapse.shape[1]):
+        for r in range(n_receptors):
             copy(y[b, tile, r], segment.y[k, b, tile, r])
-    for r in range(synapse.shape[1]):
+    for r in range(n_receptors):
         at = here + r * n_padded
         copy(ring[b, at + lo : at + hi], segment.arrived[k, b, r, lo:hi])
-    synapses_step(y[b], synapse, ring[b, here : here + plane], total[b], lo, hi)
+    arriving = ring[b, here : here + plane]
+    synapses_step(y[b], cells.synapse, cells.same_as, arriving, total[b], lo, hi)
 
 
 @njit(cache=True, parallel=True)
 def replay_synapses(
-    t_begin, t_end, y, ring, total, synapse, graph, inputs, sites, segment, source, value
+    t_begin, t_end, y, ring, total, cells, graph, inputs, sites, segment, source, value
 ):  # fmt: skip
     """Synaptic state before every step and what arrived in it, written to `segment`.
 
@@ -114,6 +99,6 @@ def replay_synapses(
     for t in range(t_begin, t_end):
         for task in prange(y.shape[0] * graph.n_blocks):
             _replay_task(
-                task, t, t - t_begin, y, ring, total, synapse, graph, inputs, sites, segment,
+                task, t, t - t_begin, y, ring, total, cells, graph, inputs, sites, segment,
                 source, value,
             )  # fmt: skip
