@@ -1,8 +1,8 @@
 """Synaptic ports that need not be kept apart.
 
 The current through a port is linear in what arrives there. So ports of a cell that have the same kinetics
-add up to one port where the spikes of all of them arrive. The published cells have ten ports of five
-kinetics; a homogenised network has one. Half the ports are half the synaptic state, and its time.
+add up to one port where the spikes of all of them arrive. The published cells have ten ports of four to
+eight kinetics; a homogenised network has one. Synaptic state, and the time it takes, shrink with them.
 """
 
 from dataclasses import dataclass, replace
