@@ -228,6 +228,7 @@ BROKEN = {
     "choose one of: nest:glif_psc_double_alpha, nest:glif_psc": lambda f: break_types(
         f, NODE_TYPES, "node_type_id", model_template="nest:iaf_cond_alpha"
     ),
+    "port 1.5 at edge": lambda f: break_types(f, V1_TYPES, "edge_type_id", receptor_type=1.5),
     "have no 'model_type'": lambda f: break_types(f, NODE_TYPES, "node_type_id", model_type=None),
     "needs a simulated node population": lambda f: break_types(
         f, NODE_TYPES, "node_type_id", model_type="virtual"

@@ -67,7 +67,7 @@ class NodePopulation:
 
 @dataclass(frozen=True)
 class EdgePopulation:
-    """One SONATA edge population, every edge with its own values. Integers are as narrow as they can be.
+    """One SONATA edge population, every edge with its own values; integers as narrow as these allow.
 
     Attributes:
         name: SONATA population name, for example "v1_to_v1".

@@ -84,16 +84,16 @@ def _synapse_gradient(grad, l_y, y, arriving, l_drive):
 
 @kernel()
 def _synapses_adjoint(
-    lo, hi, l_y, synapse, same_as, l_drive, arrival_now, scratch, y_before, arrived, grad_synapse
+    lo, hi, l_y, cells, l_drive, arrival_now, scratch, y_before, arrived, grad_synapse
 ):
     """Adjoint of all receptors of the cells of whole tiles lo..hi, every sample."""
     n_batch = l_y.shape[0]
-    n_receptors = synapse.shape[1]
+    n_receptors = cells.synapse.shape[1]
     n_padded = l_drive.shape[1]
     only = arrival_now.reshape(arrival_now.size)  # of use when there is one sample
     for tile in range(lo // WIDTH, hi // WIDTH):
         at = tile * WIDTH
-        c = synapse[same_as[tile]]
+        c = cells.synapse[cells.same_as[tile]]
         for r in range(n_receptors):
             for b in range(n_batch):
                 l_here = l_drive[b, at : at + WIDTH]
@@ -315,9 +315,8 @@ def _task(
         )  # fmt: skip
     at = min(k, segment.y.shape[0] - 1)
     _synapses_adjoint(
-        lo, hi_padded, adjoint.y, cells.synapse, cells.same_as, scratch.l_drive,
-        adjoint.ring[base : base + plane], scratch.tile[task], segment.y[at], segment.arrived[at],
-        grad_cells.synapse,
+        lo, hi_padded, adjoint.y, cells, scratch.l_drive, adjoint.ring[base : base + plane],
+        scratch.tile[task], segment.y[at], segment.arrived[at], grad_cells.synapse,
     )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ SYNAPSE_FIELDS: Final = (
 
 
 @kernel()
-def synapse_step(y, c, arriving, total):
+def _synapse_step(y, c, arriving, total):
     """One step of one receptor of one tile; adds its share of the voltage change to `total`."""
     for i in range(WIDTH):
         y1_fast = y[i]
@@ -64,20 +64,20 @@ def synapse_step(y, c, arriving, total):
 
 
 @kernel()
-def synapses_step(y, synapse, same_as, arriving, total, first, last):
+def synapses_step(y, cells, arriving, total, first, last):
     """One step of all receptors of the cells first..last (whole tiles); clears what arrived.
 
     y [tile, R, 4*WIDTH], arriving [R*Np], total [Np].
     """
-    n_receptors = synapse.shape[1]
+    n_receptors = cells.synapse.shape[1]
     n_padded = total.shape[0]
     total[first:last] = 0
     for tile in range(first // WIDTH, last // WIDTH):
         lo = tile * WIDTH
-        c = synapse[same_as[tile]]
+        c = cells.synapse[cells.same_as[tile]]
         for r in range(n_receptors):
             at = r * n_padded + lo
-            synapse_step(y[tile, r], c[r], arriving[at : at + WIDTH], total[lo : lo + WIDTH])
+            _synapse_step(y[tile, r], c[r], arriving[at : at + WIDTH], total[lo : lo + WIDTH])
     for r in range(n_receptors):
         arriving[r * n_padded + first : r * n_padded + last] = 0
 
@@ -114,9 +114,8 @@ def _task(t, task, emitted, update, cells, state, graph, inputs, sites, scratch,
     hi = min(lo + graph.block_size, state.U.shape[1])
     total, arriving = scratch.total[b], state.ring[b, here : here + plane]
     synapses_step(
-        state.y[b], cells.synapse, cells.same_as, arriving, total, lo,
-        min(lo + graph.block_size, n_padded),
-    )  # fmt: skip
+        state.y[b], cells, arriving, total, lo, min(lo + graph.block_size, n_padded)
+    )
     source, value = scratch.source[t % 2, b, block], scratch.value[t % 2, b, block]
     row = min(t, out.drive.shape[1] - 1)
     count = 0

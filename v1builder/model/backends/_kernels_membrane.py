@@ -13,8 +13,7 @@ from v1builder.model.backends._kernels_sites import copy
 
 
 @kernel()
-def add(values, out):
-    """Adds one array to another."""
+def _add(values, out):
     for i in range(out.shape[0]):
         out[i] += values[i]
 
@@ -219,9 +218,9 @@ def membrane_adjoint(
     cells = slice(lo, hi)
     n_asc = l_asc.shape[0]
     with_parameters = grad_membrane.shape[0] > 0
-    add(g_voltage[cells], l_U[cells])
+    _add(g_voltage[cells], l_U[cells])
     copy(g_spikes[cells], l_drive[cells])
-    add(grad_spike[cells], l_drive[cells])
+    _add(grad_spike[cells], l_drive[cells])
     if not detach_reset:
         _through_voltage(l_U[cells], membrane[3, cells], drive[cells], l_drive[cells])
         for a in range(n_asc):

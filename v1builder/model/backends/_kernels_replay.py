@@ -85,7 +85,7 @@ def _replay_task(
         at = here + r * n_padded
         copy(ring[b, at + lo : at + hi], segment.arrived[k, b, r, lo:hi])
     arriving = ring[b, here : here + plane]
-    synapses_step(y[b], cells.synapse, cells.same_as, arriving, total[b], lo, hi)
+    synapses_step(y[b], cells, arriving, total[b], lo, hi)
 
 
 @njit(cache=True, parallel=True)
