@@ -113,9 +113,7 @@ def _task(t, task, emitted, update, cells, state, graph, inputs, sites, scratch,
     lo = block * graph.block_size
     hi = min(lo + graph.block_size, state.U.shape[1])
     total, arriving = scratch.total[b], state.ring[b, here : here + plane]
-    synapses_step(
-        state.y[b], cells, arriving, total, lo, min(lo + graph.block_size, n_padded)
-    )
+    synapses_step(state.y[b], cells, arriving, total, lo, min(lo + graph.block_size, n_padded))
     source, value = scratch.source[t % 2, b, block], scratch.value[t % 2, b, block]
     row = min(t, out.drive.shape[1] - 1)
     count = 0
