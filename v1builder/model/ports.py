@@ -2,7 +2,8 @@
 
 The current through a port is linear in what arrives there. So ports of a cell that have the same kinetics
 add up to one port where the spikes of all of them arrive. The published cells have ten ports of four to
-eight kinetics; a homogenised network has one. Synaptic state, and the time it takes, shrink with them.
+eight kinetics; where an ablation makes all kinetics equal one is left. Synaptic state, and the time it
+takes, shrink with them.
 """
 
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ class Ports:
     """The ports of a network's cells without repetition.
 
     Attributes:
-        receptors: kinetics, [n_groups, k]; a cell of fewer than k kinetics repeats its first.
+        receptors: kinetics, [n_groups, k]; a cell of fewer than k kinetics repeats its own.
         place: [n_groups, n_receptors] which of the k took the place of a port of the network.
     """
 
