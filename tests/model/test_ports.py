@@ -8,6 +8,7 @@ from networks import random_network
 from v1builder.load.network import GroupedValues
 from v1builder.model import V1Network
 from v1builder.model.ports import distinct_ports
+from v1builder.schema.errors import ConfigError
 
 F64 = torch.float64
 KINETICS = ("tau_syn_fast", "tau_syn_slow", "amp_slow")
@@ -66,6 +67,17 @@ def test_a_network_does_the_same_with_ports_merged_or_apart(network, backend):
         one, two = (model.edges[name].log_scale.grad for model in (merged, apart))
         assert one.abs().max() > 0
         torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-9 * float(one.abs().max()))
+
+
+@pytest.mark.parametrize("backend", ["reference", "fused"])
+def test_the_state_of_a_model_of_other_ports_is_refused(network, backend):
+    merged = V1Network(network, backend=backend, trainable=[])
+    apart = V1Network(network, backend=backend, trainable=["amp_slow"])
+    lgn = torch.zeros(1, 3, merged.input_sizes["lgn"], dtype=torch.bool)
+    with pytest.raises(
+        ConfigError, match=f"{merged.n_ports} ports(.|\n)*and {apart.n_ports} ports"
+    ):
+        apart({"lgn": lgn}, state=merged.initial_state())
 
 
 def test_ports_stay_apart_where_kinetics_are_regrouped(network):

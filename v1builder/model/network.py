@@ -42,6 +42,7 @@ class V1Network(nn.Module):
         edges: weights by edge population.
         bias_current: [n] pA, constant current into each cell.
         n_cells: number of simulated cells.
+        n_ports: number of ports of a cell, r in the shapes of a state.
         n_sites: number of sites of short-term plasticity.
         input_sizes: number of units of each input, by name.
     """
@@ -122,6 +123,7 @@ class V1Network(nn.Module):
         ):
             ports = distinct_ports(network.receptors)
             network = replace(network, receptors=ports.receptors)
+        self.n_ports = network.receptors.values["tau_syn_fast"].shape[1]
         self.cells = Cells(network, grouping, learned, dtype, bounds)
         self.edges = nn.ModuleDict()
         self.input_sizes: dict[str, int] = {}
@@ -161,11 +163,10 @@ class V1Network(nn.Module):
     def initial_state(self, batch: int = 1) -> State:
         """Cells at rest, nothing on its way."""
         n, like = self.n_cells, self.bias_current
-        n_receptors = self.cells.tau_syn_fast().shape[1]
         longest = max((edges.longest_delay for edges in self._edges()), default=1)
 
         def at_rest() -> Tensor:
-            return like.new_zeros(batch, n, n_receptors)
+            return like.new_zeros(batch, n, self.n_ports)
 
         return State(
             U=like.new_zeros(batch, n),
@@ -176,7 +177,7 @@ class V1Network(nn.Module):
             y1_slow=at_rest(),
             y2_slow=at_rest(),
             current=like.expand(batch, n).clone(),
-            pending=like.new_zeros(longest, batch, n, n_receptors),
+            pending=like.new_zeros(longest, batch, n, self.n_ports),
             th_spike=like.new_zeros(batch, n),
             th_voltage=like.new_zeros(batch, n),
             u=like.new_zeros(batch, self.n_sites),
@@ -343,6 +344,14 @@ class V1Network(nn.Module):
             for wanted in [f"[batch, time, {size}]"]
         ]
         raise_if_any(problems, ConfigError)
+        if state is not None and state.y1_fast.shape[1:] != (self.n_cells, self.n_ports):
+            raise ConfigError.of(
+                "the state is not one of this model",
+                f"{where}, state",
+                "{} cells, {} ports".format(*state.y1_fast.shape[1:]),
+                f"give one of {self.n_cells} cells and {self.n_ports} ports (as `initial_state`; ports of "
+                "equal kinetics are one port unless kinetics are learned or regrouped)",
+            )
         batches = {name: spikes.shape[0] for name, spikes in inputs.items()}
         lengths = {name: spikes.shape[1] for name, spikes in inputs.items()}
         if n_steps is not None:
