@@ -15,7 +15,9 @@ from v1builder.model.cells import (
 )
 from v1builder.model.edges import delay_in_steps
 from v1builder.model.parameters import FREE, POSITIVE, Bounds, GroupedParameter, group_mean
+from v1builder.model.ports import distinct_ports
 from v1builder.schema.errors import ConfigError, NetworkError
+from v1builder.schema.names import RECEPTOR_UNITS
 
 F64 = torch.float64
 
@@ -73,8 +75,14 @@ def test_frozen_values_are_exact(network):
 @pytest.mark.parametrize("name", TRAINABLE_CELL_PARAMETERS)
 def test_trained_parameters_start_where_they_were(network, name):
     trained = model_of(network, trainable=[name])
+    frozen = model_of(network, trainable=[])
     rows = torch.from_numpy(relative_rows(network, name)[table_of(network, name).group_of])
     assert torch.allclose(getattr(trained.cells, name)(), rows, rtol=1e-12)
+    kept = getattr(frozen.cells, name)()
+    if name in RECEPTOR_UNITS:  # of equal ports one
+        place = torch.from_numpy(distinct_ports(network.receptors)[1])
+        kept = kept.gather(1, place[torch.from_numpy(network.receptors.group_of).long()])
+    assert torch.allclose(getattr(trained.cells, name)(), kept, rtol=1e-12)
     assert [n for n, _ in trained.named_parameters()] == [f"cells.{name}.raw"]
 
 

@@ -28,19 +28,19 @@ def table(**values):
 
 def test_equal_ports_become_one_in_every_group_alone():
     receptors = table(tau_syn_fast=[[5, 2, 5, 2], [1, 2, 3, 1], [4, 4, 4, 4]])
-    ports = distinct_ports(receptors)
-    found = ports.receptors.values["tau_syn_fast"]
+    merged, place = distinct_ports(receptors)
+    found = merged.values["tau_syn_fast"]
     assert found.shape == (3, 3)
-    back = np.take_along_axis(found, ports.place, axis=1)
+    back = np.take_along_axis(found, place, axis=1)
     np.testing.assert_array_equal(back, receptors.values["tau_syn_fast"])
-    assert [len(set(row)) for row in ports.place] == [2, 3, 1]
+    assert [len(set(row)) for row in place] == [2, 3, 1]
 
 
 @pytest.mark.parametrize("name", ["tau_syn_slow", "amp_slow", "psc_shape"])
 def test_ports_that_differ_in_anything_stay_apart(name):
-    ports = distinct_ports(table(tau_syn_fast=[[2, 2, 2]], **{name: [[1, 0, 1]]}))
-    assert ports.receptors.values[name].shape == (1, 2)
-    assert ports.place[0, 0] == ports.place[0, 2] != ports.place[0, 1]
+    merged, place = distinct_ports(table(tau_syn_fast=[[2, 2, 2]], **{name: [[1, 0, 1]]}))
+    assert merged.values[name].shape == (1, 2)
+    assert place[0, 0] == place[0, 2] != place[0, 1]
 
 
 @pytest.mark.parametrize("backend", ["reference", "fused"])

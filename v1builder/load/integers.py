@@ -1,7 +1,12 @@
 """Integer columns of edges, no wider than their values: a large column has hundreds of millions."""
 
+from collections.abc import Callable
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
+
+_AT_ONCE: Final = 1 << 20
 
 
 class Integers:
@@ -25,3 +30,14 @@ class Integers:
         kinds = (np.min_scalar_type(end if end < 0 else -end - 1) for end in ends)
         self.values = self.values.astype(np.result_type(self.values, *kinds), copy=False)
         self.values[here] = values
+
+    @classmethod
+    def filled(
+        cls, n: int, part: Callable[[slice], NDArray[np.integer]]
+    ) -> NDArray[np.signedinteger]:
+        """[n] what `part` says of some of them at a time, so that its temporary arrays are small."""
+        column = cls(n)
+        for first in range(0, n, _AT_ONCE):
+            here = slice(first, min(first + _AT_ONCE, n))
+            column[here] = part(here)
+        return column.values

@@ -34,8 +34,6 @@ PLASTICITY_BOUNDS: Final[dict[str, Bounds]] = {
     "tau_fac": POSITIVE,
 }
 
-_AT_ONCE: Final = 1 << 20  # edges
-
 
 def delay_in_steps(delay: NDArray[np.floating], dt: float) -> NDArray[np.integer]:
     """Delays in whole steps as NEST counts them: rounded half up, at least one.
@@ -43,13 +41,12 @@ def delay_in_steps(delay: NDArray[np.floating], dt: float) -> NDArray[np.integer
     Delays come as float32; they are first rounded to 1e-5 ms, so that a written 1.65 ms is 1.65 and
     not 1.6499999.
     """
-    steps = Integers(len(delay))
-    for first in range(0, len(delay), _AT_ONCE):  # few temporary arrays of doubles at a time
-        here = slice(first, first + _AT_ONCE)
+
+    def steps(here: slice) -> NDArray[np.int64]:
         in_ms = np.round(delay[here].astype(np.float64), 5)
-        in_steps = np.floor(np.round(in_ms / dt, 6) + 0.5)
-        steps[here] = np.maximum(1, in_steps).astype(np.int64)
-    return steps.values
+        return np.maximum(1, np.floor(np.round(in_ms / dt, 6) + 0.5)).astype(np.int64)
+
+    return Integers.filled(len(delay), steps)
 
 
 def _check_at_rest(table: GroupedValues, name: str) -> None:

@@ -1,7 +1,7 @@
 """A network as a torch module: parameters and time; what happens in a step is in `glif` or `glifr`."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, Literal, cast, get_args
 
@@ -16,7 +16,7 @@ from v1builder.model.cells import CELL_PARAMETERS, TRAINABLE_CELL_PARAMETERS, Ce
 from v1builder.model.edges import EDGE_GROUPINGS, PLASTICITY_BOUNDS, Edges
 from v1builder.model.export import exported
 from v1builder.model.memory import choose_segment
-from v1builder.model.ports import distinct_ports
+from v1builder.model.ports import merge_ports
 from v1builder.model.rollout import Plasticity, Propagators, Rollout, SmoothSpike, State
 from v1builder.model.surrogate import Surrogate
 from v1builder.schema.errors import ConfigError, Problem, raise_if_any, unknown_name
@@ -116,13 +116,11 @@ class V1Network(nn.Module):
         self.n_cells = network.n_cells
         self._rollout = get_backend(backend)
         bounds = None if self.smooth is None else {"asc_decay": glifr.decay_bounds(dt)}
-        ports = None
         if not any(
             name in learned or grouping.get(name, "cell_model") != "cell_model"
             for name in RECEPTOR_UNITS
         ):
-            ports = distinct_ports(network.receptors)
-            network = replace(network, receptors=ports.receptors)
+            network = merge_ports(network)
         self.n_ports = network.receptors.values["tau_syn_fast"].shape[1]
         self.cells = Cells(network, grouping, learned, dtype, bounds)
         self.edges = nn.ModuleDict()
@@ -134,7 +132,7 @@ class V1Network(nn.Module):
             if source is not None:
                 self.input_sizes[source] = n_source
             module = Edges(
-                edges if ports is None else ports.lead(edges),
+                edges,
                 source,
                 n_source,
                 dt,

@@ -6,43 +6,23 @@ eight kinetics; where an ablation makes all kinetics equal one is left. Synaptic
 takes, shrink with them.
 """
 
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from v1builder.load.integers import Integers
-from v1builder.load.network import EdgePopulation, GroupedValues
+from v1builder.load.network import EdgePopulation, GroupedValues, Network
 from v1builder.schema.names import RECEPTOR_UNITS
 
-_AT_ONCE: Final = 1 << 20  # edges
 
+def distinct_ports(receptors: GroupedValues) -> tuple[GroupedValues, NDArray[np.int64]]:
+    """The kinetics of ports without repetition, group by group.
 
-@dataclass(frozen=True)
-class Ports:
-    """The ports of a network's cells without repetition.
-
-    Attributes:
+    Returns:
         receptors: kinetics, [n_groups, k]; a cell of fewer than k kinetics repeats its own.
-        place: [n_groups, n_receptors] which of the k took the place of a port of the network.
+        place: [n_groups, n_receptors] which of the k took the place of a port.
     """
-
-    receptors: GroupedValues
-    place: NDArray[np.int64]
-
-    def lead(self, edges: EdgePopulation) -> EdgePopulation:
-        """The edges, led to these ports."""
-        receptor = Integers(len(edges))
-        for first in range(0, len(edges), _AT_ONCE):
-            here = slice(first, first + _AT_ONCE)
-            group = self.receptors.group_of[edges.target_index[here]]
-            receptor[here] = self.place[group, edges.receptor[here]]
-        return replace(edges, receptor=receptor.values)
-
-
-def distinct_ports(receptors: GroupedValues) -> Ports:
-    """Make ports of equal kinetics one, group by group."""
     kinetics = np.stack([receptors.values[name] for name in RECEPTOR_UNITS], axis=-1)
     found = [np.unique(ports, axis=0, return_index=True, return_inverse=True) for ports in kinetics]
     k = max((len(first) for _, first, _ in found), default=0)
@@ -51,4 +31,18 @@ def distinct_ports(receptors: GroupedValues) -> Ports:
     values = {
         name: np.take_along_axis(column, first, axis=1) for name, column in receptors.values.items()
     }
-    return Ports(replace(receptors, values=values), place)
+    return replace(receptors, values=values), place
+
+
+def merge_ports(network: Network) -> Network:
+    """The network with ports of equal kinetics made one, and its edges led there."""
+    receptors, place = distinct_ports(network.receptors)
+
+    def led(edges: EdgePopulation) -> EdgePopulation:
+        def ports(here: slice) -> NDArray[np.int64]:
+            return place[receptors.group_of[edges.target_index[here]], edges.receptor[here]]
+
+        return replace(edges, receptor=Integers.filled(len(edges), ports))
+
+    edges = {name: led(population) for name, population in network.edges.items()}
+    return replace(network, receptors=receptors, edges=edges)

@@ -189,11 +189,9 @@ def _pull_cells(lo, hi, t_base, k, graph, sites, segment, adjoint, scratch, grad
     matters to weights or sites.
     """
     phase = segment.phase[k]
-    why = scratch.why[lo:hi]
-    for i in range(hi - lo):
-        why[i] = 0
+    scratch.why[lo:hi] = 0
     for b in range(phase.shape[0]):
-        _mark(phase[b, lo:hi], scratch.slope[b, lo:hi], why)
+        _mark(phase[b, lo:hi], scratch.slope[b, lo:hi], scratch.why[lo:hi])
     with_weights = grads.weight.shape[0] > 0
     n_wanted = 0
     for i in range(lo, hi):

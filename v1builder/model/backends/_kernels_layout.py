@@ -62,9 +62,9 @@ def from_tiles(tiles: Array, n_cells: int) -> Tensor:
 
 def _first_alike(tiles: Array) -> Array:
     """[tile] the first of the tiles that, one after the other, are equal to this one."""
-    own = np.arange(len(tiles), dtype=np.int32)
-    starts = [t == 0 or not np.array_equal(tiles[t], tiles[t - 1]) for t in own]
-    return np.maximum.accumulate(np.where(starts, own, 0), dtype=np.int32)
+    first = np.arange(len(tiles), dtype=np.int32)
+    first[1:][(tiles[1:] == tiles[:-1]).all(axis=(1, 2))] = 0
+    return np.maximum.accumulate(first)
 
 
 def ring_positions(first_step: int, n_delays: int) -> Tensor:
