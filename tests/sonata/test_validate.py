@@ -42,6 +42,13 @@ def shorten(file: str, dataset: str) -> Breaker:
     return breaker
 
 
+def halve_synapses(folder: Path) -> None:
+    with h5py.File(folder / V1_EDGES, "r+") as file:
+        counts = file[f"{POPULATION}/0/nsyns"][()] + 0.5
+        del file[f"{POPULATION}/0/nsyns"]
+        file[f"{POPULATION}/0/nsyns"] = counts
+
+
 def edit_json(file: str, **changes: object) -> Breaker:
     """Change entries of a JSON file; None removes one."""
 
@@ -202,6 +209,16 @@ CASES: dict[str, tuple[Breaker, str, str]] = {
         set_values(V1_EDGES, f"{POPULATION}/0/nsyns", 0, 0),
         "nsyns is less than one",
         "first edge 0",
+    ),
+    "half a synapse": (
+        halve_synapses,
+        "nsyns is not a whole number",
+        "first edge 0",
+    ),
+    "receptor port between two": (
+        edit_json("components/synaptic_models/i_to_v1.json", receptor_type=1.5),
+        "a receptor port does not exist",
+        "1.5",
     ),
     "receptor port out of range": (
         edit_json("components/synaptic_models/i_to_v1.json", receptor_type=11),

@@ -263,10 +263,12 @@ class EdgeCheck:
             )
         if "nsyns" in values:
             note("nsyns", "nsyns is less than one", "leave such edges out", values["nsyns"] < 1)
+            fix = "count whole synapses and put the rest into syn_weight"
+            note("nsyns", "nsyns is not a whole number", fix, _broken(values["nsyns"]))
         ports = self._ports(chunk)
         if "receptor_type" in values and ports is not None:
             port = values["receptor_type"]
-            wrong = (ports > 0) & ((port < 1) | (port > ports))
+            wrong = (ports > 0) & ((port < 1) | (port > ports) | _broken(port))
             has = str(ports[wrong][0]) if wrong.any() else ""
             fix = f"the target cell has ports 1 to {has}"
             note("receptor_type", "a receptor port does not exist", fix, wrong)
@@ -365,3 +367,8 @@ def _range_fault(
         return f"edge {edge} of node {ids[edge]} is listed for node {of_node[wrong][0]}"
     covered[edges] = True
     return ""
+
+
+def _broken(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which are numbers, but not whole ones."""
+    return np.isfinite(values) & (np.trunc(values) != values)

@@ -20,6 +20,13 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return njit(cache=True, _nrt=False, error_model="numpy", **options)  # pyright: ignore[reportCallIssue]
 
 
+@kernel()
+def copy(values, into):
+    """Into an array of the same length; numba's own assignment would count references."""
+    for i in range(values.shape[0]):
+        into[i] = values[i]
+
+
 def _prefetch(_, array, index):
     byte, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
 

@@ -20,9 +20,9 @@ from typing import Final
 
 from numba import njit, prange
 
-from v1builder.model.backends._compiled import kernel
+from v1builder.model.backends._compiled import copy, kernel
 from v1builder.model.backends._kernels_membrane import membrane_step
-from v1builder.model.backends._kernels_sites import copy, release
+from v1builder.model.backends._kernels_sites import release
 from v1builder.model.backends._kernels_threshold import moving_membrane_step
 from v1builder.model.backends._kernels_walk import deliver
 

@@ -8,8 +8,7 @@ Layouts: adaptation [4, A, n], membrane [4, n] and asc [A, n] as in `_kernels_fo
 u_before and the adjoints l_* as in `_kernels_backward`; all of one sample.
 """
 
-from v1builder.model.backends._compiled import kernel
-from v1builder.model.backends._kernels_sites import copy
+from v1builder.model.backends._compiled import copy, kernel
 
 
 @kernel()

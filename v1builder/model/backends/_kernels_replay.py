@@ -6,10 +6,10 @@ the last bit. Layouts as there.
 
 from numba import njit, prange
 
-from v1builder.model.backends._compiled import kernel
+from v1builder.model.backends._compiled import copy, kernel
 from v1builder.model.backends._kernels_forward import synapses_step
 from v1builder.model.backends._kernels_membrane import membrane_replay
-from v1builder.model.backends._kernels_sites import copy, release_before
+from v1builder.model.backends._kernels_sites import release_before
 from v1builder.model.backends._kernels_walk import deliver
 
 

@@ -11,7 +11,7 @@ segment; grad_sites [3, site] of U, P_rec, P_fac, of length 0 when nobody wants 
 
 from numba import njit, prange
 
-from v1builder.model.backends._compiled import kernel
+from v1builder.model.backends._compiled import copy, kernel
 
 
 @kernel()
@@ -105,13 +105,6 @@ def release_inputs(t_begin, t_end, n_cells, u, x, sites, spikes, out):
     for b in prange(n_batch):
         row = b * n_steps
         _release_inputs(row + t_begin, row + t_end, first, last, u[b], x[b], sites, spikes, out)
-
-
-@kernel()
-def copy(values, into):
-    """Into an array of the same length; numba's own assignment would count references."""
-    for s in range(values.shape[0]):
-        into[s] = values[s]
 
 
 @kernel()
