@@ -3,16 +3,20 @@
 import dataclasses
 import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from v1builder.experiments.activity import Activity
 from v1builder.load.network import Network
-from v1builder.schema.errors import ConfigError
+from v1builder.schema.errors import ConfigError, unknown_name
 
 Details = dict[str, Any]
+
+#: What happens to the weights onto a cell whose membrane changes, see `experiments.carrying`.
+CARRY: Final = ("psp", "none")
 
 
 @dataclass(frozen=True)
@@ -21,32 +25,41 @@ class Draw:
 
     Attributes:
         seed: of every random choice, or None.
-        rates: [n_cells] Hz, each simulated cell's own firing rate, or None.
+        activity: what was measured of the network that is ablated, or None.
+        carry: one of `CARRY`.
     """
 
-    seed: int | None
-    rates: NDArray[np.float64] | None
+    seed: int | None = None
+    activity: Activity | None = None
+    carry: str = "psp"
 
     def generator(self, name: str) -> np.random.Generator:
         """A generator for the ablation `name`: the same draws whatever it is composed with."""
         return np.random.default_rng([self.seed or 0, zlib.crc32(name.encode())])
+
+    @property
+    def measured(self) -> Activity:
+        """The activity, which the caller of an ablation that needs it has checked to be there."""
+        assert self.activity is not None
+        return self.activity
 
 
 @dataclass(frozen=True)
 class Ablation(ABC):
     """A function from network to network that knows its name. Composes with `|`, left one first.
 
-    The fields of a subclass are the arguments shown in its name.
+    The fields of a subclass are the arguments shown in its name. A subclass that has a word can be named in
+    experiment files from the moment its module is imported: see `registered`.
 
     Attributes:
         word: name without arguments, as experiment files write it.
     """
 
-    word: ClassVar[str]
+    word: ClassVar[str] = ""
 
     @property
-    def needs_rates(self) -> bool:
-        """Whether the call must be given `rates`."""
+    def needs_activity(self) -> bool:
+        """Whether the call must be given `activity`."""
         return False
 
     @property
@@ -66,30 +79,36 @@ class Ablation(ABC):
         network: Network,
         *,
         seed: int | None = None,
-        rates: NDArray[np.float64] | None = None,
+        activity: Activity | None = None,
+        carry: str = "psp",
     ) -> Network:
         """The ablated network; `network` is left as it was.
 
         Args:
             network: any loaded network.
             seed: of random choices; needed when `is_random`.
-            rates: [n_cells] Hz, each simulated cell's firing rate; needed when `needs_rates`.
+            activity: of `network` (`experiments.activity`); needed when `needs_activity`.
+            carry: "psp" gives a cell whose membrane changes the weights that the builder would have given
+                it (`experiments.carrying`); "none" leaves its weights in pA, made for another membrane.
 
         Returns:
             A network that shares every unchanged array with `network`. One record of what was done
             is appended to `provenance["ablations"]`.
 
         Raises:
-            ConfigError: `seed` or `rates` is needed and missing, or `rates` is not one rate per
-            cell. NetworkError: the network lacks what the ablation works on.
+            ConfigError: `seed` or `activity` is needed and missing, `activity` is of other cells, or
+                `carry` is unknown.
+            NetworkError: the network lacks what the ablation works on.
         """
+        if carry not in CARRY:
+            raise ConfigError([unknown_name("carry", carry, CARRY, f"ablation {self.name}")])
         if self.is_random and (seed is None or seed < 0):
             raise ConfigError.of(
                 f"ablation {self.name} is random and needs a seed", "seed", seed, "give seed >= 0"
             )
-        if self.needs_rates:
-            _check_rates(rates, network.n_cells, self.name)
-        return self._run(network, Draw(seed, rates))
+        if self.needs_activity:
+            _check_activity(activity, network.n_cells, self.name)
+        return self._run(network, Draw(seed, activity, carry))
 
     def _run(self, network: Network, draw: Draw) -> Network:
         ablated, details = self.apply(network, draw)
@@ -123,9 +142,9 @@ class Composition(Ablation):
         return " | ".join(step.name for step in self.steps)
 
     @property
-    def needs_rates(self) -> bool:
-        """True when any step needs rates."""
-        return any(step.needs_rates for step in self.steps)
+    def needs_activity(self) -> bool:
+        """True when any step needs it."""
+        return any(step.needs_activity for step in self.steps)
 
     @property
     def is_random(self) -> bool:
@@ -152,12 +171,20 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def _check_rates(rates: NDArray[np.float64] | None, n_cells: int, name: str) -> None:
-    where = f"rates given to ablation {name}"
-    fix = f"give the measured rate of each of the {n_cells} simulated cells, Hz"
-    if rates is None:
-        raise ConfigError.of("the ablation needs firing rates", where, "none", fix)
-    if np.shape(rates) != (n_cells,):
-        raise ConfigError.of("wrong number of rates", where, np.shape(rates), fix)
-    if not (np.all(np.isfinite(rates)) and np.all(np.asarray(rates) >= 0)):
-        raise ConfigError.of("rates must be finite and not negative", where, "", fix)
+def registered() -> Iterator[type[Ablation]]:
+    """Every ablation with a word, in the order of definition."""
+    waiting = [Ablation]
+    while waiting:
+        kind = waiting.pop(0)
+        waiting += kind.__subclasses__()
+        if kind.word:
+            yield kind
+
+
+def _check_activity(activity: Activity | None, n_cells: int, name: str) -> None:
+    where = f"activity given to ablation {name}"
+    fix = f"give what `measure_activity` says of the network's {n_cells} simulated cells"
+    if activity is None:
+        raise ConfigError.of("the ablation needs the network's activity", where, "none", fix)
+    if activity.n_cells != n_cells:
+        raise ConfigError.of("the activity is of another network", where, activity.n_cells, fix)

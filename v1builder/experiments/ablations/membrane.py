@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from v1builder.experiments.ablations.base import Ablation, Details, Draw
 from v1builder.experiments.ablations.rows import rows_of, with_membrane
 from v1builder.experiments.ablations.theta import ASPECTS, Matrix
-from v1builder.load.groups import check_level
+from v1builder.load.groups import check_level, group_cells
 from v1builder.load.network import Network
-from v1builder.schema.errors import ConfigError, NetworkError, unknown_name
+from v1builder.schema.errors import ConfigError, unknown_name
 
 _DOSE_MAX: Final = 2.0
-_MS_PER_S: Final = 1000.0
 
 
 @dataclass(frozen=True)
@@ -184,42 +183,26 @@ class NoAsc(Ablation):
 
 
 class AscMeanCurrent(Ablation):
-    """a -> 0, and each cell receives the mean of its after-spike currents as a constant.
-
-    With firing rate nu and instantaneous decay, dI_j/dt = -k_j I_j + nu (a_j - (1 - r_j) I_j) on
-    average, so the mean is nu a_j / (k_j + nu (1 - r_j)); for r_j = 1, the case of all published V1
-    cells, this is nu a_j / k_j. A current that does not decay and is not reset (k_j = 0, r_j = 1)
-    has no mean.
-    """
+    """q -> 0, and each cell receives the measured mean after-spike current of its population."""
 
     word: ClassVar[str] = "asc_mean_current"
 
     @property
-    def needs_rates(self) -> bool:
-        """True: the mean current depends on the cell's rate in the network that is ablated."""
+    def needs_activity(self) -> bool:
+        """True: the mean current is that of the network that is ablated."""
         return True
 
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
-        """Amplitudes 0, `bias_current` raised by the mean current (pA)."""
-        assert draw.rates is not None
-        membrane = network.membrane
-        nu = np.asarray(draw.rates, np.float64)[:, None] / _MS_PER_S
-        amps, decay, reset = (
-            membrane.per_cell(name) for name in ("asc_amps", "asc_decay", "asc_r")
-        )
-        loss = decay + nu * (1 - reset)
-        if np.any((loss <= 0) & (amps != 0) & (nu > 0)):
-            raise NetworkError.of(
-                "an after-spike current never decays, so it has no mean",
-                "network membrane, asc_decay",
-                "0",
-                "correct the cell model",
-            )
-        carried = np.divide(nu * amps, loss, out=np.zeros_like(amps), where=loss > 0).sum(axis=1)
+        """Amplitudes 0, `bias_current` raised by the mean current of the population (pA)."""
+        groups = group_cells(network.cells, "population")
+        total = np.bincount(groups.of_cell, draw.measured.asc_current, len(groups))
+        mean = total / groups.sizes
         ablated = dataclasses.replace(
-            _without_currents(network), bias_current=network.bias_current + carried
+            _without_currents(network),
+            bias_current=network.bias_current + mean[groups.of_cell],
         )
-        return ablated, {"mean_added_current_pA": float(carried.mean()) if len(carried) else 0.0}
+        added = dict(zip(groups.labels, mean.tolist(), strict=True))
+        return ablated, {"added_current_pA": added}
 
 
 def _without_currents(network: Network) -> Network:

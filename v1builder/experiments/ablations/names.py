@@ -1,62 +1,21 @@
 """From the text of an experiment file to an ablation."""
 
 import dataclasses
+import importlib
+import pkgutil
 import re
 from typing import Final
 
-from v1builder.experiments.ablations.base import Ablation, Composition
-from v1builder.experiments.ablations.membrane import (
-    AllBut,
-    Archetype,
-    AscMeanCurrent,
-    Dose,
-    Intact,
-    Mean,
-    NoAsc,
-    Only,
-    WithinOnly,
-)
-from v1builder.experiments.ablations.plasticity import NoSTP, NoSTPMatched, STPMean, STPShuffle
-from v1builder.experiments.ablations.resampling import (
-    GaussianMatched,
-    ShuffleAcross,
-    ShuffleIndependent,
-    ShuffleWithin,
-)
-from v1builder.experiments.ablations.synapses import (
-    DelayUniform,
-    TauSynUniform,
-    WeightsPairMean,
-    WeightsShuffle,
-)
+from v1builder.experiments import ablations
+from v1builder.experiments.ablations.base import Ablation, Composition, registered
 from v1builder.schema.errors import ConfigError, unknown_name
 
-_KINDS: Final[tuple[type[Ablation], ...]] = (
-    Intact,
-    Mean,
-    Archetype,
-    WithinOnly,
-    Dose,
-    ShuffleWithin,
-    ShuffleAcross,
-    ShuffleIndependent,
-    GaussianMatched,
-    Only,
-    AllBut,
-    NoAsc,
-    AscMeanCurrent,
-    WeightsPairMean,
-    WeightsShuffle,
-    DelayUniform,
-    TauSynUniform,
-    NoSTP,
-    NoSTPMatched,
-    STPMean,
-    STPShuffle,
-)
+for _module in pkgutil.iter_modules(ablations.__path__, f"{ablations.__name__}."):
+    if _module.name != __name__:
+        importlib.import_module(_module.name)
 
 #: Every ablation by the word that names it.
-ABLATIONS: Final[dict[str, type[Ablation]]] = {kind.word: kind for kind in _KINDS}
+ABLATIONS: Final[dict[str, type[Ablation]]] = {kind.word: kind for kind in registered()}
 
 _CALL: Final = re.compile(r"\s*(?P<word>\w+)\s*(?:\((?P<arguments>[^()|]*)\))?\s*")
 
