@@ -16,7 +16,8 @@ from v1builder.build import build_network
 from v1builder.schema.config import load_settings, parse_settings
 from v1builder.schema.errors import ConfigError, DataError, StorageError
 from v1builder.schema.files import hash_folder
-from v1builder.schema.names import RECEPTOR_UNITS, SYNAPSE_CLASSES
+from v1builder.schema.names import SYNAPSE_CLASSES
+from v1builder.schema.parameters import RECEPTOR_UNITS
 from v1builder.schema.recipe import BuildRecipe, LGNRecipe
 from v1builder.sonata import read_edges, read_nodes, read_types
 from v1builder.sonata.validate import validate

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from v1builder.load.network import EdgePopulation, GroupedValues, Network, NodePopulation
-from v1builder.schema.names import THRESHOLD_PARAMETERS
+from v1builder.schema.parameters import THRESHOLD_PARAMETERS
 
 #: population -> (ei, number of cells of each of its cell models)
 POPULATIONS = {

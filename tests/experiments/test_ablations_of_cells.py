@@ -9,7 +9,7 @@ from v1builder.experiments.ablations import ABLATIONS, parse_ablation, usage
 from v1builder.experiments.ablations.theta import ASPECTS
 from v1builder.load.groups import LEVELS, group_cells
 from v1builder.schema.errors import NetworkError
-from v1builder.schema.names import THRESHOLD_PARAMETERS
+from v1builder.schema.parameters import THRESHOLD_PARAMETERS
 
 PARAMETERS = ("C_m", "g", "E_L", "V_th", "V_reset", "t_ref", "asc_amps", "asc_decay", "asc_r")
 

@@ -25,12 +25,8 @@ from v1builder.model.parameters import (
     group_mean,
 )
 from v1builder.schema.errors import NetworkError, Problem, raise_if_any
-from v1builder.schema.names import (
-    GLIF_UNITS,
-    PSC_ALPHA,
-    RECEPTOR_UNITS,
-    THRESHOLD_PARAMETERS,
-)
+from v1builder.schema.names import PSC_ALPHA
+from v1builder.schema.parameters import GLIF_UNITS, RECEPTOR_UNITS, THRESHOLD_PARAMETERS
 
 
 @dataclass(frozen=True)

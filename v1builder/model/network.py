@@ -20,7 +20,7 @@ from v1builder.model.ports import merge_ports
 from v1builder.model.rollout import Plasticity, Propagators, Rollout, SmoothSpike, State
 from v1builder.model.surrogate import Surrogate
 from v1builder.schema.errors import ConfigError, Problem, raise_if_any, unknown_name
-from v1builder.schema.names import RECEPTOR_UNITS
+from v1builder.schema.parameters import RECEPTOR_UNITS
 
 DTYPES = (torch.float32, torch.float64)
 NeuronName = Literal["glif", "glifr"]

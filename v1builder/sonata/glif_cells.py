@@ -32,7 +32,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v1builder.schema.errors import NetworkError, Problem
-from v1builder.schema.names import GLIF_TEMPLATE, PSC_ALPHA, THRESHOLD_PARAMETERS
+from v1builder.schema.names import GLIF_TEMPLATE, PSC_ALPHA
+from v1builder.schema.parameters import THRESHOLD_PARAMETERS
 from v1builder.sonata.cell_model import (
     CellModel,
     missing_problem,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from v1builder.load.network import GroupedValues
 from v1builder.schema.errors import NetworkError, Problem, raise_if_any
-from v1builder.schema.names import THRESHOLD_PARAMETERS
+from v1builder.schema.parameters import THRESHOLD_PARAMETERS
 
 Matrix = NDArray[np.float64]
 Values = dict[str, NDArray[np.float64]]
