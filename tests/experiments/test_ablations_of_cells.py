@@ -4,9 +4,9 @@ import json
 import numpy as np
 import pytest
 from handmade import make_network, with_plasticity
+from v1builder.experiments.ablations.theta import ASPECTS
 
 from v1builder.experiments.ablations import ABLATIONS, parse_ablation, usage
-from v1builder.experiments.ablations.theta import ASPECTS
 from v1builder.load.groups import LEVELS, group_cells
 from v1builder.schema.errors import NetworkError
 from v1builder.schema.parameters import THRESHOLD_PARAMETERS

@@ -1,8 +1,9 @@
 """Carrying: a cell that gets another membrane also gets the weights that the builder would have given it.
 
-Weights in pA are made for a cell: a recurrent or LGN weight is a PSP (mV) divided by the PSP per pA of the target, and
-the background's weight is tuned to its rheobase. Exchanged under weights that were made for another membrane
-cells fire several times as much or not at all, and an ablation would show that, not what it ablates. So
+Weights in pA are made for a cell: a recurrent or LGN weight is a PSP (mV) divided by the PSP per pA of the
+target, and the background's weight is tuned to its rheobase. Exchanged under weights that were made for
+another membrane cells fire several times as much or not at all, and an ablation would show that, not what
+it ablates. So
 
     w' = w A_old/A_new             every edge keeps its PSP; A as in `load.psp`
     w_bkg' = exp(b') rheobase'     b = log(w_bkg/rheobase), a coordinate of the cell like any other
@@ -43,7 +44,7 @@ def background_weight(network: Network) -> Array:
 
 
 def background_ratio(network: Network) -> Array | None:
-    """b of every cell, [n_cells]; -inf where it has no (or an inhibitory) background.
+    """B of every cell, [n_cells]; -inf where it has no (or an inhibitory) background.
 
     Returns:
         None for a network without background.
@@ -64,7 +65,8 @@ def with_membrane(
     Args:
         network: as it was.
         membrane: of the same cells.
-        ratio: [n_cells] b' of every cell; None leaves the background's weights as they are.
+        ratio: [n_cells] b' of every cell, NaN for its own; None leaves the background's weights as they
+            are.
 
     Returns:
         The network, and for its record by edge population the median and the range of w'/w.
@@ -93,7 +95,8 @@ def with_membrane(
 
 
 def _background_factor(network: Network, membrane: GroupedValues, ratio: Array) -> Array:
-    """[n_cells] w_bkg'/w_bkg; 1 for cells without background, whose edges stay as they are."""
+    """[n_cells] w_bkg'/w_bkg; 1 for cells without background or b', whose edges stay as they are."""
     weight = background_weight(network)
     wanted = np.exp(ratio) * rheobase(membrane)[membrane.group_of]
+    wanted = np.where(np.isnan(ratio), weight, wanted)
     return np.divide(wanted, weight, out=np.ones_like(weight), where=weight > 0)
