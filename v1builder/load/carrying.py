@@ -6,9 +6,11 @@ another membrane cells fire several times as much or not at all, and an ablation
 it ablates. So
 
     w' = w A_old/A_new             every edge keeps its PSP; A as in `load.psp`
-    w_bkg' = exp(b') rheobase'     b = log(w_bkg/rheobase), a coordinate of the cell like any other
+    w_bkg' = b' rheobase'          b = w_bkg/rheobase, a coordinate of the cell like any other
 
-with rheobase = g (V_th - E_L) and w_bkg the mean weight of the background edges of a cell.
+with rheobase = g (V_th - E_L) and w_bkg the mean weight of the background edges of a cell. b is averaged
+linearly: cell models that fire enough from their other input were tuned to (almost) no background, and
+the logarithm of next to nothing would rule a mean.
 """
 
 import dataclasses
@@ -50,11 +52,9 @@ def background_ratio(network: Network) -> Array | None:
         None for a network without background.
     """
     weight = background_weight(network)
-    if not (weight > 0).any():
+    if not weight.any():
         return None
-    scale = rheobase(network.membrane)[network.membrane.group_of]
-    with np.errstate(divide="ignore"):
-        return np.log(np.maximum(weight, 0) / scale)
+    return weight / rheobase(network.membrane)[network.membrane.group_of]
 
 
 def with_membrane(
@@ -65,8 +65,7 @@ def with_membrane(
     Args:
         network: as it was.
         membrane: of the same cells.
-        ratio: [n_cells] b' of every cell, NaN for its own; None leaves the background's weights as they
-            are.
+        ratio: [n_cells] b' of every cell; None leaves the background's weights as they are.
 
     Returns:
         The network, and for its record by edge population the median and the range of w'/w.
@@ -95,8 +94,7 @@ def with_membrane(
 
 
 def _background_factor(network: Network, membrane: GroupedValues, ratio: Array) -> Array:
-    """[n_cells] w_bkg'/w_bkg; 1 for cells without background or b', whose edges stay as they are."""
+    """[n_cells] w_bkg'/w_bkg; 1 for cells without background, whose edges stay as they are."""
     weight = background_weight(network)
-    wanted = np.exp(ratio) * rheobase(membrane)[membrane.group_of]
-    wanted = np.where(np.isnan(ratio), weight, wanted)
-    return np.divide(wanted, weight, out=np.ones_like(weight), where=weight > 0)
+    wanted = ratio * rheobase(membrane)[membrane.group_of]
+    return np.divide(wanted, weight, out=np.ones_like(weight), where=weight != 0)

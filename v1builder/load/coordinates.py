@@ -42,7 +42,7 @@ _OF_CURRENT: Final[dict[str, bool]] = {"asc_rate": True, "asc_charge": False, "a
 #: The coordinates that stand for a parameter of another name.
 _STANDS_FOR: Final = {"C_m": "tau_m", "asc_decay": "asc_rate", "asc_amps": "asc_charge"}
 
-#: log(background weight / rheobase): a coordinate of cells that receive a background, see `load.carrying`.
+#: Background weight / rheobase: a coordinate of cells that receive a background, see `load.carrying`.
 BACKGROUND: Final = "background"
 
 #: Smallest refractory period, ms, of an averaged or extrapolated cell; simulators refuse 0.
@@ -88,7 +88,7 @@ class Space:
     def logarithmic(self) -> NDArray[np.bool_]:
         """[p] True for the columns that are logarithms."""
         logs = [name for name, log in (_OF_CELL | _OF_CURRENT).items() if log]
-        return self.of((*logs, BACKGROUND))
+        return self.of(tuple(logs))
 
     def with_background(self) -> "Space":
         """The space with the background's column at the end."""

@@ -70,8 +70,6 @@ class Archetype(_AtLevel):
         """One row of parameters per group, with the covariance of a real cell."""
         rows = rows_of(network, self.level)
         deviation = rows.theta - rows.global_mean()
-        # A cell without background is as far from the others in it as the mean is.
-        deviation = np.where(np.isfinite(deviation), deviation, 0)
         spread = np.sqrt(rows.n_cells @ deviation**2 / rows.n_cells.sum())
         used = rows.space.dynamics & (spread > 0)
         scaled = deviation[:, used] / spread[used]

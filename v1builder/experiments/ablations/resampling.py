@@ -113,21 +113,17 @@ class GaussianMatched(_Random):
         self, points: Matrix, space: Space, generator: np.random.Generator
     ) -> tuple[Matrix, int]:
         """Gaussian points for one population, [n, p]; how many values were raised above 0."""
-        known = np.isfinite(points).all(axis=1)  # a cell without background keeps its parameters
-        drawn = points.copy()
         if self.space == "log":
-            drawn[known] = _gaussian_like(points[known], generator)
-            return drawn, 0
+            return _gaussian_like(points, generator), 0
         logs = space.logarithmic
-        linear = points[known]
+        linear = points.copy()
         linear[:, logs] = np.exp(linear[:, logs])
         new = _gaussian_like(linear, generator)
         least = np.where(logs, linear.min(axis=0, initial=np.inf) / 2, -np.inf)
         low = new < least
         new = np.where(low, least, new)
         new[:, logs] = np.log(new[:, logs])
-        drawn[known] = new
-        return drawn, int(low.sum())
+        return new, int(low.sum())
 
 
 def _permutation_within(groups: Groups, generator: np.random.Generator) -> NDArray[np.int64]:

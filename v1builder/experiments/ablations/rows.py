@@ -18,7 +18,7 @@ class Rows:
     """The distinct (row of parameters, background, group) among the cells: what ablations work on.
 
     Attributes:
-        theta: [n, p] point of each. The background's column is NaN where a cell has none.
+        theta: [n, p] point of each.
         space: meaning of the columns.
         groups: partition of the cells.
         group: [n] group of each.
@@ -37,22 +37,13 @@ class Rows:
 
     def group_means(self) -> Matrix:
         """[n_groups, p] mean of each group, weighted by numbers of cells."""
-        return _means(self.theta, self.n_cells, self.group, len(self.groups))
+        sums = np.zeros((len(self.groups), self.theta.shape[1]))
+        np.add.at(sums, self.group, self.theta * self.n_cells[:, None])
+        return sums / self.groups.sizes[:, None]
 
     def global_mean(self) -> Matrix:
         """[p] mean over all cells."""
-        return _means(self.theta, self.n_cells, np.zeros_like(self.group), 1)[0]
-
-
-def _means(
-    theta: Matrix, n_cells: NDArray[np.int64], group: NDArray[np.int64], n_groups: int
-) -> Matrix:
-    """[n_groups, p] means over cells; a cell without background has no say in the background's."""
-    known = np.isfinite(theta)
-    sums, counts = np.zeros((2, n_groups, theta.shape[1]))
-    np.add.at(sums, group, np.where(known, theta, 0) * n_cells[:, None])
-    np.add.at(counts, group, known * n_cells[:, None])
-    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+        return self.n_cells @ self.theta / self.n_cells.sum()
 
 
 def cell_points(network: Network) -> tuple[Matrix, Space]:
@@ -68,8 +59,7 @@ def rows_of(network: Network, level: str) -> Rows:
     ratio = background_ratio(network)
     ratios, ratio_of = np.zeros(1), np.zeros(network.n_cells, np.int64)
     if ratio is not None:
-        known = np.where(np.isfinite(ratio), ratio, np.nan)
-        ratios, ratio_of = np.unique(known, return_inverse=True)
+        ratios, ratio_of = np.unique(ratio, return_inverse=True)
     key = network.membrane.group_of.astype(np.int64)
     key = (key * len(ratios) + ratio_of) * len(groups) + groups.of_cell
     kinds, of_cell, n_cells = np.unique(key, return_inverse=True, return_counts=True)
@@ -115,11 +105,15 @@ def with_points(
         The network; the number of rows, cells brought back into the physical range, and factors of weights.
     """
     values, clipped = from_theta(theta, space)
-    counts = {name: int(mask[of_cell].sum()) for name, mask in clipped.items()}
-    details: Details = {"n_rows": len(labels), "clipped_cells": counts}
     ratio = None
     if space.of((BACKGROUND,)).any():
         ratio = theta[:, space.of((BACKGROUND,))][of_cell, 0]
+        # Extrapolation and Gaussian draws can ask for less background than none.
+        if (ratio < 0).any():
+            clipped[BACKGROUND] = theta[:, space.of((BACKGROUND,))][:, 0] < 0
+        ratio = np.maximum(ratio, 0)
+    counts = {name: int(mask[of_cell].sum()) for name, mask in clipped.items()}
+    details: Details = {"n_rows": len(labels), "clipped_cells": counts}
     ablated, carried = carry(network, GroupedValues(values, of_cell, labels), ratio, draw)
     return ablated, details | carried
 
