@@ -39,7 +39,7 @@ QUANTILES: Final[dict[str, float]] = {
     "q75": 0.75,
     "q95": 0.95,
 }
-#: Reference types with fewer units are reported, not scored.
+#: Reference types with fewer units are reported, not scored, and are no target on their own.
 MIN_UNITS: Final = 15
 
 _CLASS_IN_REFERENCE: Final = {
@@ -67,6 +67,42 @@ def reference_type(population: str) -> str:
         )
     layer = "".join(filter(str.isdigit, population[:3]))
     return f"{_LAYER_IN_REFERENCE[layer]} {_CLASS_IN_REFERENCE[CELL_CLASSES[population]]}"
+
+
+def recorded(reference: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Quantiles of one metric by cell type, types with few units pooled with their class in other layers.
+
+    Five quantiles of fewer than `MIN_UNITS` units are noise. Such a type gets those of all units of its class
+    (of "L4 SST" all SST), its own included: the mixture of the types' distributions weighted by their numbers
+    of units, each distribution being linear between its quantiles and held beyond them.
+
+    Args:
+        reference: cell_type ("layer class"), metric, n_units and `QUANTILES`.
+        metric: for example "mean_rate_Hz".
+
+    Returns:
+        Index cell_type; `QUANTILES`, n_units (after pooling), pooled (bool).
+    """
+    rows = reference.loc[reference["metric"] == metric].set_index("cell_type")
+    table = rows[[*QUANTILES, "n_units"]].astype(float).assign(pooled=rows["n_units"] < MIN_UNITS)
+    for name in table.index[table["pooled"]]:
+        of_class = str(name).split()[-1]
+        together = rows.loc[[str(other).split()[-1] == of_class for other in rows.index]]
+        table.loc[name, list(QUANTILES)] = _mixture(
+            together[list(QUANTILES)].to_numpy(np.float64), together["n_units"].to_numpy(np.float64)
+        )
+        table.loc[name, "n_units"] = together["n_units"].sum()
+    return table
+
+
+def _mixture(quantiles: NDArray[np.float64], n_units: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Quantiles [5] of a mixture of distributions given by theirs, [type, 5]."""
+    p = np.array(list(QUANTILES.values()))
+    fine = (np.arange(1000) + 0.5) / 1000
+    values = np.concatenate([np.interp(fine, p, q) for q in quantiles])
+    order = values.argsort(kind="stable")
+    share = np.repeat(n_units / n_units.sum() / len(fine), len(fine))[order]
+    return np.interp(p, share.cumsum() - share / 2, values[order])
 
 
 def ks_score(sample: NDArray[np.float64], quantiles: NDArray[np.float64]) -> float:
