@@ -13,7 +13,7 @@ quantiles are noise.
 """
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -24,49 +24,11 @@ from v1builder.load.network import NodePopulation
 from v1builder.schema.errors import (
     ConfigError,
     DataError,
-    NetworkError,
     Problem,
     raise_if_any,
     unknown_name,
 )
-from v1builder.schema.names import CELL_CLASSES
-
-#: Columns of the reference and the probabilities they stand for.
-QUANTILES: Final[dict[str, float]] = {
-    "q05": 0.05,
-    "q25": 0.25,
-    "median": 0.50,
-    "q75": 0.75,
-    "q95": 0.95,
-}
-#: Reference types with fewer units are reported, not scored, and are no target on their own.
-MIN_UNITS: Final = 15
-
-_CLASS_IN_REFERENCE: Final = {
-    "Exc": "Exc",
-    "Pvalb": "PV",
-    "Sst": "SST",
-    "Vip": "VIP",
-    "Htr3a": "Htr3a",
-}
-_LAYER_IN_REFERENCE: Final = {"1": "L1", "23": "L2/3", "4": "L4", "5": "L5", "6": "L6"}
-
-
-def reference_type(population: str) -> str:
-    """Name in the reference table of a V1 population, for example "i23Pvalb" -> "L2/3 PV".
-
-    Raises:
-        NetworkError: not one of the V1 populations.
-    """
-    if population not in CELL_CLASSES:
-        raise NetworkError.of(
-            "no recordings belong to this population",
-            "comparison with in vivo data",
-            population,
-            f"known populations: {', '.join(CELL_CLASSES)}",
-        )
-    layer = "".join(filter(str.isdigit, population[:3]))
-    return f"{_LAYER_IN_REFERENCE[layer]} {_CLASS_IN_REFERENCE[CELL_CLASSES[population]]}"
+from v1builder.schema.recordings import MIN_UNITS, QUANTILES, reference_type
 
 
 def recorded(reference: pd.DataFrame, metric: str) -> pd.DataFrame:

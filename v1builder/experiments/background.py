@@ -1,4 +1,4 @@
-"""The background tuned anew for cells that did not exist before: the builder's rule, applied to an ablated network.
+"""The background tuned anew for cells that did not exist before: the builder's rule for an ablated network.
 
 The builder tunes the background of every cell model until its cells, without recurrence and in front of a
 gray screen, fire at the rates of their population. Carrying the ratio of background to rheobase
@@ -20,11 +20,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from v1builder.experiments.ablations.synapses import recurrent_names
 from v1builder.load.carrying import background_edges
 from v1builder.load.groups import group_cells
 from v1builder.load.network import Network
 from v1builder.model import V1Network
+from v1builder.schema.names import BOUNDARY
 
 Array = NDArray[np.float64]
 
@@ -37,8 +37,8 @@ _BISECTIONS: Final = 12
 
 def without_recurrence(network: Network) -> Network:
     """The network whose cells hear only the LGN and the background."""
-    recurrent = recurrent_names(network)
-    edges = {name: edges for name, edges in network.edges.items() if name not in recurrent}
+    cortical = (network.simulated, BOUNDARY)
+    edges = {n: edges for n, edges in network.edges.items() if edges.source not in cortical}
     return dataclasses.replace(network, edges=edges)
 
 

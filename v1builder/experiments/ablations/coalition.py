@@ -24,7 +24,8 @@ class Coalition(Ablation):
 
     With m_p the mean of a population and m_s that of its sign, theta - m_p are the differences within,
     m_p - m_s those between populations. A coordinate becomes m_s plus those of the two that are kept for its
-    aspect. E_L, which is no aspect, stays. `coalition(none)` is mean(ei), all `PARTS` together the intact network.
+    aspect. E_L, which is no aspect, stays. `coalition(none)` is mean(ei), all `PARTS` together are the intact
+    network.
 
     Attributes:
         parts: some of `PARTS` joined by +, for example "tau_m.within + threshold.between", or "none".
