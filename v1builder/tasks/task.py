@@ -53,6 +53,8 @@ class Task(Protocol):
     evoked: slice
     #: What one should know of results of this task, for people.
     notes: tuple[str, ...]
+    #: What the input populations of the network do.
+    sources: Mapping[str, Source]
 
     def draw(self, n_trials: int, split: str, generator: torch.Generator) -> Trials:
         """Trials with as equal numbers of every class as possible, in random order."""
@@ -112,7 +114,7 @@ class GratingTask:
         # From rest the gray part of a trial would say nothing of spontaneous activity.
         self.spontaneous = slice(0, first if warm_up_steps else 0)
         self.evoked = slice(first, max(last, response.stop))
-        self._sources = sources
+        self.sources = sources
         self._warm_up_steps = warm_up_steps
         self._seen = {
             name: _Seen(source.lgn, presentation, stimuli)
@@ -155,7 +157,7 @@ class GratingTask:
             return None
         return {
             name: source.gray(n_trials, self._warm_up_steps, generator)
-            for name, source in self._sources.items()
+            for name, source in self.sources.items()
         }
 
     def lgn_rates(self, split: str, stimulus: int) -> Tensor:
@@ -173,7 +175,7 @@ class GratingTask:
     ) -> dict[str, Tensor]:
         """Spike counts of trials, each of a stimulus by its split and number, or gray."""
         found = {}
-        for name, source in self._sources.items():
+        for name, source in self.sources.items():
             if isinstance(source, FilterSource):
                 seen = [self._seen[name].shown(stimulus) for stimulus in shown]
                 found[name] = source.spikes(seen, self.n_steps, generator)

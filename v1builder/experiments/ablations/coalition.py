@@ -50,6 +50,11 @@ class Coalition(Ablation):
         known = tuple(part for part in PARTS if part in named)
         return (*known, *sorted(named - set(PARTS)))
 
+    @property
+    def keeps_charge(self) -> bool:
+        """Whether populations keep their own mean."""
+        return "asc_charge.between" in self.kept
+
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
         """The means of the signs plus the differences that are kept."""
         rows, signs = rows_of(network, "population"), rows_of(network, "ei")

@@ -21,6 +21,7 @@ from v1builder.load.network import Network
 from v1builder.schema.errors import ConfigError, unknown_name
 
 _DOSE_MAX: Final = 2.0
+_WITHIN_POPULATIONS: Final = ("cell", "cell_model", "population")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class _AtLevel(Ablation):
 
     def __post_init__(self) -> None:
         check_level(self.level, f"ablation {self.word}")
+
+    @property
+    def keeps_charge(self) -> bool:
+        """Whether populations keep their own mean: not where cells of several are averaged."""
+        return self.level in _WITHIN_POPULATIONS
 
 
 class Mean(_AtLevel):
@@ -65,6 +71,11 @@ class Archetype(_AtLevel):
     """
 
     word: ClassVar[str] = "archetype"
+
+    @property
+    def keeps_charge(self) -> bool:
+        """False: a real cell stands for the mean."""
+        return False
 
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
         """One row of parameters per group, with the covariance of a real cell."""
@@ -95,6 +106,11 @@ class WithinOnly(_AtLevel):
 
     word: ClassVar[str] = "within_only"
 
+    @property
+    def keeps_charge(self) -> bool:
+        """False: every group is shifted."""
+        return False
+
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
         """Shift every group onto the mean of all cells."""
         rows = rows_of(network, self.level)
@@ -120,6 +136,11 @@ class Dose(Ablation):
                 f"choose alpha from 0 to {_DOSE_MAX:g}",
             )
 
+    @property
+    def keeps_charge(self) -> bool:
+        """Whether populations keep their own mean: not where cells of several are averaged."""
+        return self.level in _WITHIN_POPULATIONS
+
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
         """Scale the differences from the group means."""
         rows = rows_of(network, self.level)
@@ -138,6 +159,11 @@ class _OfAspect(Ablation):
         if self.aspect not in ASPECTS:
             raise ConfigError([unknown_name("aspect", self.aspect, ASPECTS, where)])
         check_level(self.level, where)
+
+    @property
+    def keeps_charge(self) -> bool:
+        """Whether populations keep their own mean: not where cells of several are averaged."""
+        return self.level in _WITHIN_POPULATIONS
 
     def _average(
         self, network: Network, coordinates: tuple[str, ...], draw: Draw
@@ -174,6 +200,11 @@ class NoAsc(Ablation):
 
     word: ClassVar[str] = "no_asc"
 
+    @property
+    def keeps_charge(self) -> bool:
+        """False: there is none left."""
+        return False
+
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
         """Amplitudes 0; decay rates stay, without effect."""
         del draw
@@ -184,6 +215,11 @@ class AscMeanCurrent(Ablation):
     """q -> 0, and each cell receives the measured mean after-spike current of its population."""
 
     word: ClassVar[str] = "asc_mean_current"
+
+    @property
+    def keeps_charge(self) -> bool:
+        """False: there is none left."""
+        return False
 
     @property
     def needs_activity(self) -> bool:

@@ -53,6 +53,11 @@ class ShuffleAcross(_Exchange):
     word: ClassVar[str] = "shuffle_across"
     level: ClassVar[str] = "ei"
 
+    @property
+    def keeps_charge(self) -> bool:
+        """False: cells leave their populations."""
+        return False
+
 
 class ShuffleIndependent(_Random):
     """Permute each coordinate separately inside each population: marginals stay, covariance goes.
