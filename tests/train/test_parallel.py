@@ -68,6 +68,7 @@ def test_two_processes_find_the_gradient_of_the_joined_batch(experiment_file, tm
     there = torch.load(tmp_path / "gradient.pt", weights_only=True)
     here = batch_gradient(experiment_file, one_process())
     assert there.keys() == here.keys()
+    assert {"evoked", "spontaneous"} <= here.keys()  # what is remembered of the rates
     assert {"rate_loss", "voltage_loss", "network.edges.v1_to_v1.log_scale"} <= here.keys()
     for name, value in here.items():
         largest = value.abs().max()

@@ -209,7 +209,7 @@ class Experiment(Settings):
             )
         if len(self.seeds) < ENOUGH_SEEDS:
             notes.append(
-                f"{len(self.seeds)} seeds (fewer than {ENOUGH_SEEDS}): small differences between networks "
+                f"{len(self.seeds)} paired seeds (fewer than {ENOUGH_SEEDS}): small differences between networks "
                 "are not decided"
             )
         return tuple(notes)
