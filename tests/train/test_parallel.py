@@ -73,7 +73,9 @@ def test_two_processes_find_the_gradient_of_the_joined_batch(experiment_file, tm
     for name, value in here.items():
         largest = value.abs().max()
         assert largest > 0, name
-        assert (there[name] - value).abs().max() <= 1e-9 * largest, name
+        # The readout is in float32, whatever the network's dtype.
+        rounding = max(1e-9, 4 * torch.finfo(value.dtype).eps)
+        assert (there[name] - value).abs().max() <= rounding * largest, name
 
 
 @pytest.mark.slow
