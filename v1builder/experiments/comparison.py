@@ -30,12 +30,12 @@ from v1builder.experiments.matching import MatchResult, match_rates, rheobase, w
 from v1builder.experiments.summary import summarise
 from v1builder.load import Network
 from v1builder.load.groups import group_cells
+from v1builder.load.reference import read_in_vivo
 from v1builder.schema.errors import ConfigError, StorageError, unknown_name
 from v1builder.schema.files import atomic_file, write_json
 from v1builder.schema.provenance import provenance, software_versions
 from v1builder.train.checkpoint import load_checkpoint
 from v1builder.train.loop import Classifier, stream
-from v1builder.train.losses import read_reference
 from v1builder.train.run import (
     Subject,
     make_classifier,
@@ -104,14 +104,14 @@ def compare(
         results += _SeedRun(experiment, subject, out, show).run(ablations)
         subjects.append(_about(subject))
     results.sort(key=lambda result: experiment.compare.protocols.index(result["protocol"]))
-    reference = read_reference(experiment.network.path.format(seed=experiment.seeds[0]))
+    reference = read_in_vivo(experiment.network.path.format(seed=experiment.seeds[0]))
     comparison = {
         "experiment": experiment.model_dump(mode="json"),
         "seeds": list(experiment.seeds),
         "chance": subjects[0]["chance"],
         "network": subjects[0]["network"],
         "cells": results,
-        "rates": _rates_beside_recordings(results, reference),
+        "rates": _rates_beside_recordings(results, reference) if reference is not None else [],
         **summarise(results, margin=experiment.compare.margin),
         "sources": subjects[0]["sources"],
         "provenance": provenance("compare", networks={s["seed"]: s["hashes"] for s in subjects}),

@@ -1,13 +1,16 @@
 """Carrying: a cell that gets another membrane also gets the weights that the builder would have given it.
 
-Weights in pA are made for a cell: a recurrent or LGN weight is a PSP (mV) divided by the PSP per pA of the target, and
-the background's weight is tuned to its rheobase. Exchanged under weights that were made for another membrane
-cells fire several times as much or not at all, and an ablation would show that, not what it ablates. So
+Weights in pA are made for a cell: a recurrent or LGN weight is a PSP (mV) divided by the PSP per pA of the
+target, and the background's weight is tuned to its rheobase. Exchanged under weights that were made for
+another membrane cells fire several times as much or not at all, and an ablation would show that, not what
+it ablates. So
 
     w' = w A_old/A_new             every edge keeps its PSP; A as in `load.psp`
-    w_bkg' = exp(b') rheobase'     b = log(w_bkg/rheobase), a coordinate of the cell like any other
+    w_bkg' = b' rheobase'          b = w_bkg/rheobase, a coordinate of the cell like any other
 
-with rheobase = g (V_th - E_L) and w_bkg the mean weight of the background edges of a cell.
+with rheobase = g (V_th - E_L) and w_bkg the mean weight of the background edges of a cell. b is averaged
+linearly: cell models that fire enough from their other input were tuned to (almost) no background, and
+the logarithm of next to nothing would rule a mean.
 """
 
 import dataclasses
@@ -43,17 +46,15 @@ def background_weight(network: Network) -> Array:
 
 
 def background_ratio(network: Network) -> Array | None:
-    """b of every cell, [n_cells]; -inf where it has no (or an inhibitory) background.
+    """B of every cell, [n_cells]; -inf where it has no (or an inhibitory) background.
 
     Returns:
         None for a network without background.
     """
     weight = background_weight(network)
-    if not (weight > 0).any():
+    if not weight.any():
         return None
-    scale = rheobase(network.membrane)[network.membrane.group_of]
-    with np.errstate(divide="ignore"):
-        return np.log(np.maximum(weight, 0) / scale)
+    return weight / rheobase(network.membrane)[network.membrane.group_of]
 
 
 def with_membrane(
@@ -95,5 +96,5 @@ def with_membrane(
 def _background_factor(network: Network, membrane: GroupedValues, ratio: Array) -> Array:
     """[n_cells] w_bkg'/w_bkg; 1 for cells without background, whose edges stay as they are."""
     weight = background_weight(network)
-    wanted = np.exp(ratio) * rheobase(membrane)[membrane.group_of]
-    return np.divide(wanted, weight, out=np.ones_like(weight), where=weight > 0)
+    wanted = ratio * rheobase(membrane)[membrane.group_of]
+    return np.divide(wanted, weight, out=np.ones_like(weight), where=weight != 0)

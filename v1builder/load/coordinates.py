@@ -3,14 +3,15 @@
 theta = (log tau_m, log g, log(V_th - E_L), (V_reset - E_L)/(V_th - E_L), t_ref, log k, q, r, what moves the
          threshold, E_L)
 
-tau_m = C_m/g, so that time scale and conductance can be changed one at a time. k are the rates, q = a/k the charges
-(pA ms per spike) and r the reset fractions of the after-spike currents. Fast currents have large amplitudes a: with
-a and k averaged apart the mean cell would adapt several times too much, with q the charge of a mean cell is the
-mean charge. The reset is a part of the distance to threshold, so that a cell whose threshold is averaged still resets
-below it. What moves the threshold of GLIF levels 2, 4 and 5, and their reset, is linear, because cells without it
-have zeros. Positive, skewed quantities are averaged as logarithms, the others linearly
-(`schema.parameters`). E_L has no influence on the spikes (synapses inject currents, so a cell only knows
-voltages relative to E_L); it is carried along linearly and V_th and V_reset follow it.
+tau_m = C_m/g, so that time scale and conductance can be changed one at a time. k are the rates, q = a/k the
+charges (pA ms per spike) and r the reset fractions of the after-spike currents. Fast currents have large
+amplitudes a: with a and k averaged apart the mean cell would adapt several times too much, with q the
+charge of a mean cell is the mean charge. The reset is a part of the distance to threshold, so that a cell
+whose threshold is averaged still resets below it. What moves the threshold of GLIF levels 2, 4 and 5, and
+their reset, is linear, because cells without it have zeros. Positive, skewed quantities are averaged as
+logarithms, the others linearly (`schema.parameters`). E_L has no influence on the spikes (synapses inject
+currents, so a cell only knows voltages relative to E_L); it is carried along linearly and V_th and V_reset
+follow it.
 """
 
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ _OF_CURRENT: Final[dict[str, bool]] = {"asc_rate": True, "asc_charge": False, "a
 #: The coordinates that stand for a parameter of another name.
 _STANDS_FOR: Final = {"C_m": "tau_m", "asc_decay": "asc_rate", "asc_amps": "asc_charge"}
 
-#: log(background weight / rheobase): a coordinate of cells that receive a background, see `load.carrying`.
+#: Background weight / rheobase: a coordinate of cells that receive a background, see `load.carrying`.
 BACKGROUND: Final = "background"
 
 #: Smallest refractory period, ms, of an averaged or extrapolated cell; simulators refuse 0.
@@ -87,7 +88,7 @@ class Space:
     def logarithmic(self) -> NDArray[np.bool_]:
         """[p] True for the columns that are logarithms."""
         logs = [name for name, log in (_OF_CELL | _OF_CURRENT).items() if log]
-        return self.of((*logs, BACKGROUND))
+        return self.of(tuple(logs))
 
     def with_background(self) -> "Space":
         """The space with the background's column at the end."""
@@ -155,9 +156,9 @@ def _require_positive(column: Matrix, name: str, labels: tuple[str, ...]) -> Non
 def from_theta(theta: Matrix, space: Space) -> tuple[Values, dict[str, NDArray[np.bool_]]]:
     """GLIF parameters of points, and which rows had to be brought back into the physical range.
 
-    Extrapolation (dose above 1) and independent resampling can leave that range in the linear
-    coordinates: t_ref <= 0 becomes `T_REF_MIN`, a reset at or above the threshold is put `RESET_GAP_MIN` of V_th -
-    E_L below it where no spike raises the threshold, r is brought into [0, 1], and negative rates become 0.
+    Extrapolation (dose above 1) and independent resampling can leave that range in the linear coordinates:
+    t_ref <= 0 becomes `T_REF_MIN`, a reset at or above the threshold is put `RESET_GAP_MIN` of V_th - E_L
+    below it where no spike raises the threshold, r is brought into [0, 1], and negative rates become 0.
 
     Returns:
         values: [n] or [n, number of after-spike currents] by parameter.

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,6 @@ BIAS_CURRENT = "bias_current"
 E_L_WITHOUT_BIAS = "E_L_without_bias"
 
 _OVERRIDE = "dynamics_params/"
-
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from typing import Final
 V1: Final = "v1"
 LGN: Final = "lgn"
 BKG: Final = "bkg"
+#: Virtual V1 cells around a small column, which fire at recorded rates.
+BOUNDARY: Final = "boundary"
 
 GLIF_TEMPLATE: Final = "nest:glif_psc_double_alpha"
 

@@ -61,7 +61,9 @@ _TABLE: Final = (
     ),
     Parameter("asc_amps", "pA", "current", "any", "linear", "jump a = q k", "asc_charge", 0.0),
     Parameter("asc_decay", "1/ms", "current", "positive", "log", "rate k", "asc_rate", 1.0),
-    Parameter("asc_r", "1", "current", "fraction", "linear", "part left at a spike", "asc_charge", 1.0),
+    Parameter(
+        "asc_r", "1", "current", "fraction", "linear", "part left at a spike", "asc_charge", 1.0
+    ),
     Parameter(
         "th_spike_add", "mV", "cell", "any", "linear", "jump of the threshold", "threshold", 0.0
     ),
