@@ -96,7 +96,7 @@ def _models(network: Network, target: Array) -> NDArray[np.int64]:
     _, model_of = np.unique(key, return_inverse=True)
     rare = np.bincount(model_of, target)[model_of] < SPIKES_MIN
     key = np.where(rare, population * (rows + 1) + rows, key)
-    return np.unique(key, return_inverse=True)[1]
+    return np.unique(key, return_inverse=True)[1].astype(np.int64)
 
 
 @torch.no_grad()

@@ -158,20 +158,20 @@ def test(
 def train_network(
     experiment: Experiment,
     subject: Subject,
-    network: Network,
+    classifier: Classifier,
     out: Path,
     *,
+    tested: bool = True,
     resume: bool = False,
     made_by: dict[str, Any] | None = None,
     processes: Processes | None = None,
     progress: Progress | None = None,
-) -> tuple[Classifier, dict[str, Any]]:
-    """Train one network of a subject and test it.
+) -> dict[str, Any]:
+    """Train a classifier of a subject in place and test it.
 
     Returns:
-        The trained classifier and its scores: those of `score` and `learning`.
+        Its scores: those of `learning`, and where it is `tested` of `score`.
     """
-    classifier = make_classifier(experiment, subject, network)
     fit(
         classifier,
         subject.task,
@@ -184,10 +184,8 @@ def train_network(
         processes=processes,
         progress=progress,
     )
-    return classifier, {
-        **score(test(experiment, subject, classifier, processes)),
-        **learning(read_metrics(out), experiment.train),
-    }
+    scores = score(test(experiment, subject, classifier, processes)) if tested else {}
+    return {**scores, **learning(read_metrics(out), experiment.train)}
 
 
 def score(evaluation: Evaluation) -> dict[str, Any]:
@@ -262,10 +260,10 @@ def train(
     out = Path(out)
     processes = start(devices, nodes, accelerator)
     subject = prepare(experiment, experiment.seeds[0])
-    _, scores = train_network(
+    scores = train_network(
         experiment,
         subject,
-        subject.network,
+        make_classifier(experiment, subject, subject.network),
         out,
         resume=resume,
         made_by={

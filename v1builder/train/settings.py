@@ -139,23 +139,55 @@ class CompareSettings(Settings):
 
     Attributes:
         ablations: names as `experiments.parse_ablation` reads them; the first is the baseline.
+        protocols: "retrain" trains every ablated network from its initial weights; the others ablate the
+            trained intact network: "frozen" tests it as it is, "readout" trains the readout anew,
+            "finetune" trains everything on.
+        carry: "psp" gives cells with other membranes the weights that the builder would have given them;
+            "none" leaves weights in pA that were made for other cells, and breaks the operating point.
+        background: "calibrated" tunes the background of new cell models as the builder does
+            (`experiments.background`); "ratio" only keeps its ratio to rheobase.
+        calibration_seconds: of gray screen over which it is tuned.
         matching: "rate" gives every population one bias current until its mean rate is that of the
-            intact network; "raw" changes nothing.
-        protocols: "retrain" trains every ablated network from its initial weights; "frozen" tests the
-            trained intact network after the ablation, without training.
+            intact network; "raw" changes nothing more.
         rate_tolerance: largest relative difference of a matched rate.
-        matching_trials: trials over which rates are measured for matching.
+        matching_trials: trials of each condition in which networks are measured, for matching and for the
+            report of the operating point.
         matching_measurements: how often rates are measured at most.
-        margin: difference in accuracy below which two networks count as equivalent (TOST).
+        learning_rate_factors: of `train.learning_rate`; of several the best on validation is chosen for every
+            condition, as mean over the first `learning_rate_seeds` seeds.
+        learning_rate_seeds: see there.
+        primary: the outcome that is judged: "accuracy", or "d_prime" for tasks of two classes.
+        margin: difference in the primary outcome below which two networks count as equivalent (TOST).
+        shapley_orders: random orders of the parts of the cells' diversity whose Shapley values are wanted
+            (`experiments.shapley`); 0 for none. Each adds up to 16 conditions.
     """
 
     ablations: tuple[str, ...] = ("intact", "mean(population)", "mean(ei)", "no_asc")
+    protocols: tuple[Literal["retrain", "frozen", "readout", "finetune"], ...] = (
+        "retrain",
+        "frozen",
+    )
+    carry: Literal["psp", "none"] = "psp"
+    background: Literal["calibrated", "ratio"] = "calibrated"
+    calibration_seconds: float = Field(default=24.0, gt=0)
     matching: Literal["rate", "raw"] = "rate"
-    protocols: tuple[Literal["retrain", "frozen"], ...] = ("retrain", "frozen")
     rate_tolerance: float = Field(default=0.05, gt=0)
-    matching_trials: int = Field(default=16, gt=0)
+    matching_trials: int = Field(default=32, gt=0)
     matching_measurements: int = Field(default=15, gt=0)
-    margin: float = Field(default=0.05, gt=0)
+    learning_rate_factors: tuple[float, ...] = (1.0,)
+    learning_rate_seeds: int = Field(default=3, gt=0)
+    primary: Literal["accuracy", "d_prime"] = "accuracy"
+    margin: float = Field(default=0.015, gt=0)
+    shapley_orders: int = Field(default=0, ge=0)
+
+    @field_validator("learning_rate_factors")
+    @classmethod
+    def _positive(cls, factors: tuple[float, ...]) -> tuple[float, ...]:
+        if not factors or not all(0 < factor < math.inf for factor in factors):
+            raise ValueError("give at least one positive factor, such as [0.333, 1, 3]")
+        if len(set(factors)) != len(factors):
+            raise ValueError("a factor is named twice")
+        return factors
 
     @field_validator("ablations")
     @classmethod
@@ -211,6 +243,16 @@ class Experiment(Settings):
             notes.append(
                 f"{len(self.seeds)} seeds (fewer than {ENOUGH_SEEDS}): small differences between networks "
                 "are not decided"
+            )
+        if self.compare.carry == "none":
+            notes.append(
+                'carry = "none": cells are exchanged under weights in pA that were made for other cells, so '
+                "differences are those of the operating point"
+            )
+        if len(self.compare.learning_rate_factors) == 1:
+            notes.append(
+                "one learning rate for all conditions: a condition that would learn better at another is "
+                "judged too low (compare.learning_rate_factors = [0.333, 1, 3] chooses)"
             )
         return tuple(notes)
 
