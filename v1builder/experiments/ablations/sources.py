@@ -22,7 +22,7 @@ Indices = NDArray[np.int64]
 #: Times that sources are drawn again where an edge would be a second one of its pair or lead to its source.
 _DRAWS: Final = 200
 #: Times that all edges are paired and try to swap sources; after a few the graph is random.
-_SWAPS: Final = 20
+_SWAPS: Final = 10
 
 
 class DegreePreservingRewire(Wiring):

@@ -90,7 +90,7 @@ def _taker(network: Network, population: str, generator: np.random.Generator) ->
     """[cells] which cell takes the place of each: a permutation within sign, tile and bin of tuning."""
     nodes = network.nodes[population]
     sign = group_cells(nodes, "ei").of_cell
-    stratum = _within(tiles(nodes, sign), tuning_bins(nodes, sign))
+    stratum = _within(sign, _within(tiles(nodes, sign), tuning_bins(nodes, sign)))
     order = np.argsort(stratum, kind="stable")
     at_random = np.lexsort((generator.random(len(stratum)), stratum))
     taker = np.empty(len(order), np.int64)
