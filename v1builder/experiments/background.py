@@ -75,7 +75,8 @@ def calibrated(
     bare = without_recurrence(ablated)
 
     def fired(factor: Array) -> Array:
-        return np.bincount(model_of, _counts(with_factors(bare, factor[model_of]), gray, dt))
+        spikes = _counts(with_factors(bare, factor[model_of]), gray, dt)
+        return np.bincount(model_of, spikes).astype(np.float64)
 
     low, high = np.zeros(len(wanted)), np.full(len(wanted), FACTOR_MAX)
     reachable = (fired(low) <= wanted) & (fired(high) >= wanted)

@@ -310,7 +310,7 @@ def _json(value: Any) -> Any:
 def _rates_beside_recordings(
     results: list[dict[str, Any]], reference: pd.DataFrame | None
 ) -> list[dict[str, Any]]:
-    """Evoked rates of the intact networks, mean over seeds, and the quartiles in vivo of known populations."""
+    """Evoked rates of the intact networks, mean over seeds, and quartiles in vivo of known populations."""
     found = [result["population_rates_Hz"] for result in results if "population_rates_Hz" in result]
     frames = pd.concat([pd.DataFrame(one) for one in found])
     rates = frames.pivot_table(index="population", values=["untrained", "trained"], sort=False)

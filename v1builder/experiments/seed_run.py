@@ -4,7 +4,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from v1builder.experiments.ablations import Ablation, parse_ablation
-from v1builder.experiments.activity import Activity
-from v1builder.experiments.background import calibrated
+from v1builder.experiments.bench import Bench, Start
 from v1builder.experiments.condition import Condition
 from v1builder.experiments.matching import MatchResult, match_rates, with_bias
 from v1builder.experiments.operating_point import compared, group_mean, operating_point
-from v1builder.experiments.probes import Probes, gray_inputs, make_probes
 from v1builder.load import Network
 from v1builder.load.coordinates import rheobase
 from v1builder.load.groups import group_cells
@@ -54,20 +50,6 @@ _IRRELEVANT = {
 }
 
 
-@dataclass(frozen=True)
-class _Start:
-    """A network that conditions start from, and what was measured of it."""
-
-    network: Network
-    classifier: Classifier
-    rates: Array  # [n_cells, 2] Hz
-    activity: Callable[[], Activity]
-
-    @property
-    def point(self) -> dict[str, Any]:
-        return operating_point(self.network, self.rates).record()
-
-
 class SeedRun:
     """Makes, or finds, the results of the conditions of one seed."""
 
@@ -78,6 +60,16 @@ class SeedRun:
         self.out = out
         self.show = show
         self.groups = group_cells(subject.network.cells, "population")
+        self.bench = Bench(
+            subject.task,
+            subject.seed,
+            dt=experiment.model.dt,
+            n_trials=self.settings.matching_trials,
+            calibration_seconds=self.settings.calibration_seconds,
+            carry=self.settings.carry,
+            background=self.settings.background,
+            model=lambda network: make_classifier(experiment, subject, network).network,
+        )
 
     def result(self, protocol: str, ablation: Ablation, factor: float = 1.0) -> dict[str, Any]:
         """The result of a condition, stored or new. Whatever other inputs left in its folder is removed.
@@ -138,9 +130,8 @@ class SeedRun:
             return {**scores, **record}
         scores = self._train(condition, classifier, factor)
         trained = classifier.network.export(network)
-        rates = self.probes.rates(classifier.network)
-        intact = self._trained if condition.protocol != "retrain" else None
-        base = self._untrained.point if intact is None else intact.point
+        rates = self.bench.probes.rates(classifier.network)
+        base = (self._untrained if condition.protocol == "retrain" else self._trained).point
         record["operating_point"]["trained"] = compared(
             operating_point(trained, rates).record(), base
         )
@@ -164,7 +155,7 @@ class SeedRun:
             experiment = experiment.model_copy(update={"model": frozen})
         classifier = make_classifier(experiment, self.subject, network)
         if condition.protocol in ("frozen", "finetune"):
-            classifier.readout.load_state_dict(start.classifier.readout.state_dict())
+            classifier.readout.load_state_dict(self._trained_classifier.readout.state_dict())
         return network, classifier, record
 
     def _train(
@@ -184,38 +175,18 @@ class SeedRun:
         )
 
     @cached_property
-    def probes(self) -> Probes:
-        """Inputs in which the networks of this seed are measured."""
-        return make_probes(
-            self.subject.task,
-            self.settings.matching_trials,
-            self.subject.seed,
-            self.experiment.model.dt,
-        )
-
-    @cached_property
-    def _gray(self) -> Mapping[str, Tensor]:
-        return gray_inputs(
-            self.subject.task,
-            self.settings.calibration_seconds,
-            self.subject.seed,
-            self.experiment.model.dt,
-        )
-
-    def _start(self, network: Network, classifier: Classifier) -> _Start:
-        model = classifier.network
-        rates = self.probes.rates(model)
-        return _Start(network, classifier, rates, lambda: self.probes.activity(model))
-
-    @cached_property
-    def _untrained(self) -> _Start:
+    def _untrained(self) -> Start:
         """The intact network before training."""
-        network = self.subject.network
-        return self._start(network, make_classifier(self.experiment, self.subject, network))
+        return self.bench.start(self.subject.network)
 
     @cached_property
-    def _trained(self) -> _Start:
-        """The trained intact network, from its checkpoint."""
+    def _trained(self) -> Start:
+        """The trained intact network."""
+        return self.bench.start(self._trained_classifier.network.export(self.subject.network))
+
+    @cached_property
+    def _trained_classifier(self) -> Classifier:
+        """The trained intact network with its readout, from the checkpoint."""
         classifier = make_classifier(self.experiment, self.subject, self.subject.network)
         intact = Condition("retrain", parse_ablation("intact"), self.subject.seed)
         result = read_result(intact.folder(self.out))
@@ -229,55 +200,35 @@ class SeedRun:
                 f"delete {intact.folder(self.out) / _RESULT}, so that it is trained again",
             )
         classifier.load_state_dict(checkpoint["classifier"])
-        return self._start(classifier.network.export(self.subject.network), classifier)
+        return classifier
 
-    def _ablated(self, start: _Start, condition: Condition) -> tuple[Network, dict[str, Any]]:
+    def _ablated(self, start: Start, condition: Condition) -> tuple[Network, dict[str, Any]]:
         """The ablated network, its background tuned and its rates matched where the experiment says so.
 
         Returns:
             The network, and the record: ablation, calibration, matching, operating_point (before and after
             matching).
         """
-        ablation = condition.ablation
-        if ablation.name == "intact":
-            point = compared(start.point, start.point)
-            return start.network, {
-                "matching": None,
-                "operating_point": {"before": point, "after": point},
-            }
-        done = len(start.network.provenance.get("ablations", []))
-        network = ablation(
-            start.network,
-            seed=condition.seed,
-            activity=start.activity() if ablation.needs_activity else None,
-            carry=self.settings.carry,
-        )
-        record: dict[str, Any] = {"ablation_record": network.provenance["ablations"][done:]}
-        if self.settings.carry == "psp" and self.settings.background == "calibrated":
-            self.show(f"{condition.title}, background", 0, 1)
-            network, record["calibration"] = calibrated(
-                network, start.network, self._gray, dt=self.experiment.model.dt
-            )
-        classifier = make_classifier(self.experiment, self.subject, network)
-        rates = self.probes.rates(classifier.network)
-        points = {"before": compared(operating_point(network, rates).record(), start.point)}
-        points["after"] = points["before"]
-        record["matching"] = None
+        if condition.ablation.name == "intact":
+            points = {"before": start.point, "after": start.point}
+            return start.network, {"matching": None, "operating_point": points}
+        self.show(f"{condition.title}, ablation", 0, 1)
+        network, record = self.bench.ablated(start, condition.ablation)
+        point = self.bench.point(network, start)
+        record |= {"matching": None, "operating_point": {"before": point, "after": point}}
         if self.settings.matching == "rate":
-            found = self._match(condition, network, classifier, start)
+            found = self._match(condition, network, start)
             network = with_bias(network, found.bias)
-            rates = self.probes.rates(classifier.network, found.bias[self.groups.of_cell])
-            points["after"] = compared(operating_point(network, rates).record(), start.point)
+            record["operating_point"]["after"] = self.bench.point(network, start)
             record["matching"] = _matching_record(self.groups.labels, found)
-        return network, record | {"operating_point": points}
+        return network, record
 
-    def _match(
-        self, condition: Condition, network: Network, classifier: Classifier, start: _Start
-    ) -> MatchResult:
+    def _match(self, condition: Condition, network: Network, start: Start) -> MatchResult:
         """One bias current per population at which the rates are those of the start."""
+        model = make_classifier(self.experiment, self.subject, network).network
 
         def measured(bias: Array) -> Array:
-            rates = self.probes.rates(classifier.network, bias[self.groups.of_cell])
+            rates = self.bench.probes.rates(model, bias[self.groups.of_cell])
             return group_mean(self.groups, rates)
 
         self.show(f"{condition.title}, rate matching", 0, 1)
@@ -287,7 +238,7 @@ class SeedRun:
             group_mean(self.groups, start.rates),
             scale=0.1 * group_mean(self.groups, scale),
             tolerance=self.settings.rate_tolerance,
-            floor=self.probes.spike_floor(self.groups),
+            floor=self.bench.probes.spike_floor(self.groups),
             max_measurements=self.settings.matching_measurements,
         )
 
