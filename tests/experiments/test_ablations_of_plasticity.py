@@ -115,7 +115,10 @@ def test_a_passive_target_gets_the_same_charge_from_replayed_spikes(plastic, act
     excitatory = dataclasses.replace(of_one, weight=np.abs(of_one.weight))
     first = {key: array[:1] for key, array in plastic.membrane.values.items()}
     first["V_th"] = first["E_L"] + 1e9
-    ports = {key: np.broadcast_to(v[:1, :1], v.shape).copy() for key, v in plastic.receptors.values.items()}
+    ports = {
+        key: np.broadcast_to(v[:1, :1], v.shape).copy()
+        for key, v in plastic.receptors.values.items()
+    }
     network = dataclasses.replace(
         plastic,
         edges={"v1_to_v1": excitatory},
@@ -176,7 +179,9 @@ def test_frozen_synapses_keep_what_the_warm_up_made_of_each_source(plastic, acti
 def test_the_global_mean_is_over_all_recurrent_edges(plastic, activity):
     ablated = parse_ablation("stp_mean(global)")(plastic, activity=activity)
     tables = [plastic.edges[name].plasticity for name in RECURRENT]
-    each = {k: np.concatenate([t.values[k][t.group_of[t.group_of >= 0]] for t in tables]) for k in NAMES}
+    each = {
+        k: np.concatenate([t.values[k][t.group_of[t.group_of >= 0]] for t in tables]) for k in NAMES
+    }
     for name in RECURRENT:
         values = ablated.edges[name].plasticity.values
         assert np.allclose(values["U"], each["U"].mean())
@@ -212,7 +217,9 @@ def test_shuffled_triples_are_the_same_triples(plastic, activity):
 
     def triples(network, name):
         table = network.edges[name].plasticity
-        return dict(zip(table.labels, np.stack([table.values[k] for k in NAMES], 1).tolist(), strict=True))
+        return dict(
+            zip(table.labels, np.stack([table.values[k] for k in NAMES], 1).tolist(), strict=True)
+        )
 
     before, found = triples(plastic, "v1_to_v1"), set()
     for seed in range(6):
@@ -258,7 +265,9 @@ def test_written_as_sonata_where_types_are_coarser_than_the_result(
     network = with_plasticity(network, group_of=recurrent.edge_type_id % 2)
     unit = np.repeat(np.arange(network.n_cells), 3)
     windows = np.zeros(1, np.int64), np.full(1, 300)
-    trains = Trains(0 * unit, unit, unit + 70 * (np.arange(len(unit)) % 3), np.ones(len(unit)), *windows, 24)
+    trains = Trains(
+        0 * unit, unit, unit + 70 * (np.arange(len(unit)) % 3), np.ones(len(unit)), *windows, 24
+    )
     activity = Activity(np.full(24, 10.0), np.zeros(24), trains)
     ablated = parse_ablation(name)(network, seed=1, activity=activity)
     save_network(ablated, tmp_path / "ablated")

@@ -18,12 +18,10 @@ from v1builder.load.groups import group_cells
 from v1builder.load.network import EdgePopulation, GroupedValues, Network
 from v1builder.model.edges import delay_in_steps
 from v1builder.schema.errors import NetworkError
+from v1builder.schema.names import BOUNDARY
 
 Array = NDArray[np.float64]
 Values = dict[str, Array]
-
-#: Population of virtual cells around the simulated ones.
-BOUNDARY: Final = "boundary"
 
 #: ms, for which `delay_uniform` records how many different delays there were.
 _STEPS_MS: Final = (1.0, 0.5)
