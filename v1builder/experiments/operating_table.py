@@ -72,6 +72,14 @@ class Row:
         return max(mean.items(), key=lambda item: abs(np.log(item[1])), default=None)
 
 
+def title(networks: Sequence[Path | str], carry: str, background: str, n_trials: int) -> str:
+    """What a table was made of, for its heading."""
+    return (
+        f"Operating points of {len(networks)} networks ({', '.join(Path(n).name for n in networks)}): carry "
+        f"{carry}, background {background}, {n_trials} trials of each condition"
+    )
+
+
 def bench_of(
     network: Network,
     *,
