@@ -1,4 +1,4 @@
-"""A trained network, intact or a condition of a comparison, as a network that can be saved and run anywhere."""
+"""A trained network, intact or a condition of a comparison, as a network to be saved and run anywhere."""
 
 import json
 from pathlib import Path
