@@ -21,7 +21,10 @@ def build(
     progress: Progress | None = None,
     threads: int | None = None,
 ) -> Path:
-    """Build a V1 column with its LGN and background as a SONATA network, and validate it.
+    """Build a V1 column with its inputs as a SONATA network, and validate it.
+
+    The inputs are the LGN, the background and, where the recipe has one, the boundary: virtual cells
+    around the column.
 
     Args:
         out: folder to create.
@@ -37,7 +40,7 @@ def build(
         The folder.
 
     Raises:
-        ConfigError: the radius, seed or recipe is not valid.
+        ConfigError: the radius, seed or recipe is not valid, or they do not fit together.
         DataError: the store is missing or damaged.
         StorageError: `out` is in the way or the file system refused.
         NetworkError: the network that was built is not valid (a fault of the builder).

@@ -16,7 +16,8 @@ from v1builder.build import build_network
 from v1builder.schema.config import load_settings, parse_settings
 from v1builder.schema.errors import ConfigError, DataError, StorageError
 from v1builder.schema.files import hash_folder
-from v1builder.schema.names import RECEPTOR_UNITS, SYNAPSE_CLASSES
+from v1builder.schema.names import SYNAPSE_CLASSES
+from v1builder.schema.parameters import RECEPTOR_UNITS
 from v1builder.schema.recipe import BuildRecipe, LGNRecipe
 from v1builder.sonata import read_edges, read_nodes, read_types
 from v1builder.sonata.validate import validate
@@ -149,7 +150,7 @@ def test_libsonata_finds_the_edges_of_a_cell(built):
         "v1_to_v1"
     )
     edges = read_edges(built / "network/v1_v1_edges.h5")
-    for cell in (0, 700, 1500):
+    for cell in (0, 700, 1400):
         afferent = population.afferent_edges([cell]).flatten()
         np.testing.assert_array_equal(afferent, np.flatnonzero(edges.target_id == cell))
         efferent = population.efferent_edges([cell]).flatten()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from v1builder.load.network import EdgePopulation, GroupedValues, Network, NodePopulation
-from v1builder.schema.names import THRESHOLD_PARAMETERS
+from v1builder.schema.parameters import THRESHOLD_PARAMETERS
 
 #: population -> (ei, number of cells of each of its cell models)
 POPULATIONS = {
@@ -101,7 +101,9 @@ def make_edges(rng, source, n_targets, n_edges, sign_of_source, receptor_of_sour
     )
 
 
-def with_plasticity(network: Network, edges: str = "v1_to_v1", group_of=None) -> Network:
+def with_plasticity(
+    network: Network, edges: str = "v1_to_v1", group_of=None, seed: int = 0
+) -> Network:
     """The network with three synapse models on its recurrent edges, some of which stay static."""
     population = network.edges[edges]
     U = np.array([0.2, 0.14, 0.4])
@@ -113,7 +115,27 @@ def with_plasticity(network: Network, edges: str = "v1_to_v1", group_of=None) ->
         "x": np.ones(3),
     }
     if group_of is None:
-        group_of = np.random.default_rng(0).integers(-1, 3, len(population))
+        group_of = np.random.default_rng(seed).integers(-1, 3, len(population))
     table = GroupedValues(values, group_of.astype(np.int16), ("a", "b", "c"))
     plastic = dataclasses.replace(population, plasticity=table)
     return dataclasses.replace(network, edges=network.edges | {edges: plastic})
+
+
+def with_boundary(network: Network, seed: int = 1) -> Network:
+    """The network with 30 virtual cells of its populations around it, and edges from them."""
+    rng = np.random.default_rng(seed)
+    like = rng.integers(network.n_cells, size=30)
+    cells = network.cells
+    attributes = {name: values[like] for name, values in cells.attributes.items()}
+    attributes["model_type"] = np.full(30, "virtual")
+    boundary = NodePopulation(
+        "boundary", np.arange(30), cells.node_type_id[like], attributes, cells.types
+    )
+    excitatory = attributes["ei"] == "e"
+    sign, receptor = np.where(excitatory, 1, -1), np.where(excitatory, 0, 1)
+    edges = make_edges(rng, "boundary", network.n_cells, 200, sign, receptor)
+    return dataclasses.replace(
+        network,
+        nodes=network.nodes | {"boundary": boundary},
+        edges=network.edges | {"boundary_to_v1": edges},
+    )

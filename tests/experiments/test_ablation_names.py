@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from v1builder.experiments.ablations.theta import ASPECTS
 
 from v1builder.experiments.ablations import ABLATIONS, Composition, parse_ablation, usage
-from v1builder.experiments.ablations.theta import ASPECTS
 from v1builder.load.groups import LEVELS
 from v1builder.schema.errors import ConfigError, NetworkError
 

@@ -4,12 +4,12 @@ import json
 import numpy as np
 import pytest
 from handmade import make_network, with_plasticity
+from v1builder.experiments.ablations.theta import ASPECTS
 
 from v1builder.experiments.ablations import ABLATIONS, parse_ablation, usage
-from v1builder.experiments.ablations.theta import ASPECTS
 from v1builder.load.groups import LEVELS, group_cells
 from v1builder.schema.errors import NetworkError
-from v1builder.schema.names import THRESHOLD_PARAMETERS
+from v1builder.schema.parameters import THRESHOLD_PARAMETERS
 
 PARAMETERS = ("C_m", "g", "E_L", "V_th", "V_reset", "t_ref", "asc_amps", "asc_decay", "asc_r")
 
@@ -21,19 +21,33 @@ def per_cell(network):
 def features(network):
     """Independent of the implementation: one cell per row, in the space where means are taken."""
     v = per_cell(network)
+    distance = v["V_th"] - v["E_L"]
     return np.column_stack(
         [
-            np.log(v["C_m"]),
+            np.log(v["C_m"] / v["g"]),
             np.log(v["g"]),
-            np.log(v["V_th"] - v["E_L"]),
-            v["V_reset"] - v["E_L"],
+            np.log(distance),
+            (v["V_reset"] - v["E_L"]) / distance,
             v["t_ref"],
             np.log(v["asc_decay"]),
-            v["asc_amps"],
+            v["asc_amps"] / v["asc_decay"],
             v["asc_r"],
             v["E_L"],
         ]
     )
+
+
+#: Columns of `features` that an aspect averages.
+COLUMNS = {
+    "tau_m": [0],
+    "conductance": [1],
+    "threshold": [2],
+    "reset": [3],
+    "t_ref": [4],
+    "asc_rate": [5, 6],
+    "asc_charge": [7, 8, 9, 10],
+    "background": [],
+}
 
 
 def assert_same_cells(a, b):

@@ -1,7 +1,8 @@
+import pytest
 import torch
 from scipy import stats
 
-from v1builder.lgn import poisson_background, poisson_spikes
+from v1builder.lgn import poisson_spikes
 
 
 def generator(seed=0):
@@ -54,9 +55,27 @@ def test_same_seed_same_spikes():
 
 def test_an_empty_population_has_no_spikes():
     assert poisson_spikes(torch.zeros(10, 0), 1.0, generator()).shape == (10, 0)
+    assert poisson_spikes(torch.ones(4), 1.0, generator(), repeat=(0, 3)).shape == (0, 3, 4)
 
 
-def test_background_keeps_its_mean_rate():
-    counts = poisson_background((5000, 100), 250.0, 1.0, generator())
-    assert counts.shape == (5000, 100)
-    assert abs(counts.double().mean().item() - 0.25) < 4 * (0.25 / counts.numel()) ** 0.5
+@pytest.mark.parametrize("per_unit", [False, True])
+def test_repeated_rates_give_the_spikes_of_rates_spread_over_time(per_unit):
+    """The same draws: so noise of constant inputs is what it was when their rates were spread out."""
+    rates = torch.arange(100.0) if per_unit else torch.full((100,), 250.0)
+    spread = poisson_spikes(rates.expand(6, 50, 100), 1.0, generator(3))
+    assert torch.equal(poisson_spikes(rates, 1.0, generator(3), repeat=(6, 50)), spread)
+
+
+def test_repeated_rates_are_independent_poisson_counts_of_their_mean():
+    rates = torch.tensor([0.0, 3.0, 250.0])
+    counts = poisson_spikes(rates, 1.0, generator(), repeat=(20, 2000)).double()
+    assert counts.shape == (20, 2000, 3)
+    for unit, rate in enumerate([0.0, 0.003, 0.25]):
+        column = counts[:, :, unit]
+        assert abs(column.sum() - rate * 40_000) <= 4 * (rate * 40_000) ** 0.5
+        assert column.var() == pytest.approx(rate, rel=0.3)
+    # Trials and steps differ by chance alone: counts per trial scatter as Poisson counts do.
+    per_trial = counts[:, :, 2].sum(dim=1).numpy()
+    dispersion = ((per_trial - 500) ** 2 / 500).sum()
+    assert stats.chi2.sf(dispersion, 20) > 1e-3
+    assert stats.chi2.cdf(dispersion, 20) > 1e-3

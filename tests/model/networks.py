@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 
 from v1builder.load.network import EdgePopulation, GroupedValues, Network, NodePopulation
-from v1builder.schema.names import SYNAPSE_CLASSES, THRESHOLD_PARAMETERS
+from v1builder.schema.names import SYNAPSE_CLASSES
+from v1builder.schema.parameters import THRESHOLD_PARAMETERS
 
 POPULATIONS = ("e23Cux2", "i23Pvalb", "e4Rorb", "i4Sst")
 

@@ -17,7 +17,7 @@ from v1builder.model.edges import delay_in_steps
 from v1builder.model.parameters import FREE, POSITIVE, Bounds, GroupedParameter, group_mean
 from v1builder.model.ports import distinct_ports
 from v1builder.schema.errors import ConfigError, NetworkError
-from v1builder.schema.names import RECEPTOR_UNITS
+from v1builder.schema.parameters import RECEPTOR_UNITS
 
 F64 = torch.float64
 

@@ -106,7 +106,7 @@ def rheobase(values: Values, duration: float = 1000.0, dt: float = 1.0) -> NDArr
     """Largest constant current that does not make a resting cell fire; any larger one does.
 
     Args:
-        values: membrane parameters by name (`schema.names.GLIF_UNITS`), [n] or [n, a].
+        values: membrane parameters by name (`schema.parameters.GLIF_UNITS`), [n] or [n, a].
         duration: of the current, ms.
         dt: ms; it matters for level 5 only.
 

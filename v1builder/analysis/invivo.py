@@ -13,7 +13,7 @@ quantiles are noise.
 """
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -24,49 +24,47 @@ from v1builder.load.network import NodePopulation
 from v1builder.schema.errors import (
     ConfigError,
     DataError,
-    NetworkError,
     Problem,
     raise_if_any,
     unknown_name,
 )
-from v1builder.schema.names import CELL_CLASSES
-
-#: Columns of the reference and the probabilities they stand for.
-QUANTILES: Final[dict[str, float]] = {
-    "q05": 0.05,
-    "q25": 0.25,
-    "median": 0.50,
-    "q75": 0.75,
-    "q95": 0.95,
-}
-#: Reference types with fewer units are reported, not scored.
-MIN_UNITS: Final = 15
-
-_CLASS_IN_REFERENCE: Final = {
-    "Exc": "Exc",
-    "Pvalb": "PV",
-    "Sst": "SST",
-    "Vip": "VIP",
-    "Htr3a": "Htr3a",
-}
-_LAYER_IN_REFERENCE: Final = {"1": "L1", "23": "L2/3", "4": "L4", "5": "L5", "6": "L6"}
+from v1builder.schema.recordings import MIN_UNITS, QUANTILES, reference_type
 
 
-def reference_type(population: str) -> str:
-    """Name in the reference table of a V1 population, for example "i23Pvalb" -> "L2/3 PV".
+def recorded(reference: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Quantiles of one metric by cell type, types with few units pooled with their class in other layers.
 
-    Raises:
-        NetworkError: not one of the V1 populations.
+    Five quantiles of fewer than `MIN_UNITS` units are noise. Such a type gets those of all units of its class
+    (of "L4 SST" all SST), its own included: the mixture of the types' distributions weighted by their numbers
+    of units, each distribution being linear between its quantiles and held beyond them.
+
+    Args:
+        reference: cell_type ("layer class"), metric, n_units and `QUANTILES`.
+        metric: for example "mean_rate_Hz".
+
+    Returns:
+        Index cell_type; `QUANTILES`, n_units (after pooling), pooled (bool).
     """
-    if population not in CELL_CLASSES:
-        raise NetworkError.of(
-            "no recordings belong to this population",
-            "comparison with in vivo data",
-            population,
-            f"known populations: {', '.join(CELL_CLASSES)}",
+    rows = reference.loc[reference["metric"] == metric].set_index("cell_type")
+    table = rows[[*QUANTILES, "n_units"]].astype(float).assign(pooled=rows["n_units"] < MIN_UNITS)
+    for name in table.index[table["pooled"]]:
+        of_class = str(name).split()[-1]
+        together = rows.loc[[str(other).split()[-1] == of_class for other in rows.index]]
+        table.loc[name, list(QUANTILES)] = _mixture(
+            together[list(QUANTILES)].to_numpy(np.float64), together["n_units"].to_numpy(np.float64)
         )
-    layer = "".join(filter(str.isdigit, population[:3]))
-    return f"{_LAYER_IN_REFERENCE[layer]} {_CLASS_IN_REFERENCE[CELL_CLASSES[population]]}"
+        table.loc[name, "n_units"] = together["n_units"].sum()
+    return table
+
+
+def _mixture(quantiles: NDArray[np.float64], n_units: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Quantiles [5] of a mixture of distributions given by theirs, [type, 5]."""
+    p = np.array(list(QUANTILES.values()))
+    fine = (np.arange(1000) + 0.5) / 1000
+    values = np.concatenate([np.interp(fine, p, q) for q in quantiles])
+    order = values.argsort(kind="stable")
+    share = np.repeat(n_units / n_units.sum() / len(fine), len(fine))[order]
+    return np.interp(p, share.cumsum() - share / 2, values[order])
 
 
 def ks_score(sample: NDArray[np.float64], quantiles: NDArray[np.float64]) -> float:

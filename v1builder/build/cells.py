@@ -1,20 +1,29 @@
 """V1 cells: how many of each cell model, where they are, what they prefer, how large they are.
 
-Numbers. A population's published number (radius 700 um) is spread as evenly as possible over its
-cell models, the first ones taking the remainder; a column of radius R takes
-ceil((R / 700)^2 N_model) of each. With the 201 published cell models that gives the published
-66 652, 16 728, 4 239 and 1 141 cells for 400, 200, 100 and 50 um.
+Numbers. A column of radius R has the fraction (R / 700 um)^2 of all published cells, rounded (half
+up); populations share it by largest remainder (ties in the order of the table), and no population
+vanishes: one that would get no cell gets one. Inside a population the cell models share its cells
+as evenly as possible, the first ones taking the remainder, so that a small column has not every
+model. The published model divided first and rounded every cell model up, which is more cells the
+more models there are (i6Vip 7.5 times too many at 50 um):
+
+    R, um                            50     100      200      400      700
+    cells                         1 040   4 160   16 638   66 552  203 816
+    published                     1 141   4 239   16 728   66 652  203 816
 
 Positions are uniform over a disc (the central 1 um is left free) and over the depth of the layer:
 r = sqrt((R^2 - 1) U + 1), x = r cos(phi), z = r sin(phi), y = -depth. Within each cell model the
-tuning angles are evenly spaced on [0, 360) deg; positions are independent of them.
+tuning angles are evenly spaced over 360 deg, beginning at an angle drawn for the model (beginning
+all of them at 0 made 57 % of the inhibitory cells of a small column prefer exactly 0); positions are
+independent of them.
 
 `target_sizes` is the number of synapses a cell receives, lognormal by population (MICrONS). The
 rare value that rounds to 0 is set to 1, because weights are divided by it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
+from math import floor
 
 import numpy as np
 import pandas as pd
@@ -71,15 +80,44 @@ def check_radius(radius: float) -> None:
         )
 
 
+def population_counts(populations: pd.DataFrame, radius: float) -> NDArray[np.int64]:
+    """Number of cells of each population in a column, by largest remainder (module docstring).
+
+    Args:
+        populations: [p] rows with column n_cells_radius_700um. All of them, also those that a
+            network leaves out: who gets a remaining cell depends on the others.
+        radius: um.
+
+    Returns:
+        [p] numbers, at least 1.
+
+    Raises:
+        ConfigError: the radius is out of range.
+    """
+    check_radius(radius)
+    # Fractions, because sums of rounded quotas could make a tie or a total the wrong one.
+    scale = Fraction(radius) ** 2 / Fraction(RADIUS_MAX_UM) ** 2
+    quotas = [scale * int(n) for n in populations["n_cells_radius_700um"]]
+    counts = [floor(quota) for quota in quotas]
+    left = floor(sum(quotas) + Fraction(1, 2)) - sum(counts)
+    for row in sorted(range(len(quotas)), key=lambda row: counts[row] - quotas[row])[:left]:
+        counts[row] += 1
+    return np.maximum(np.array(counts, dtype=np.int64), 1)
+
+
 def cell_counts(
-    populations: pd.DataFrame, model_population: ArrayLike, radius: float
+    populations: pd.DataFrame,
+    model_population: ArrayLike,
+    radius: float,
+    published: pd.DataFrame | None = None,
 ) -> NDArray[np.int64]:
     """Number of cells of each cell model.
 
     Args:
-        populations: table with columns population and n_cells_radius_700um.
+        populations: of the network: columns population and n_cells_radius_700um.
         model_population: [m] population name of each cell model, in the order of the table.
         radius: um.
+        published: the whole table, where `populations` is a part of it.
 
     Returns:
         [m] numbers.
@@ -88,15 +126,13 @@ def cell_counts(
         ConfigError: the radius is out of range.
         DataError: a population has no cell model.
     """
-    check_radius(radius)
+    published = populations if published is None else published
+    of_population = dict(
+        zip(published["population"], population_counts(published, radius), strict=True)
+    )
     names = np.asarray(model_population, dtype=object)
-    scale = (
-        Fraction(radius) ** 2 / Fraction(RADIUS_MAX_UM) ** 2
-    )  # exact: ceil must not see rounding
     counts = np.zeros(len(names), dtype=np.int64)
-    for population, total in zip(
-        populations["population"], populations["n_cells_radius_700um"], strict=True
-    ):
+    for population in populations["population"]:
         rows = np.flatnonzero(names == population)
         if len(rows) == 0:
             raise DataError.of(
@@ -104,9 +140,8 @@ def cell_counts(
                 "table cell_models",
                 fix="add a cell model, or a rule from which populations it borrows",
             )
-        each, more = divmod(int(total), len(rows))
-        for place, row in enumerate(rows):
-            counts[row] = -((-scale * (each + (place < more))) // 1)  # ceil
+        each, more = divmod(int(of_population[population]), len(rows))
+        counts[rows] = each + (np.arange(len(rows)) < more)
     return counts
 
 
@@ -123,50 +158,93 @@ def place_cells(
     radius: float,
     seed: int,
     recipe: CellRecipe,
+    published: pd.DataFrame | None = None,
 ) -> Cells:
     """Make the cells of a column.
 
     Args:
-        populations: the populations table.
+        populations: the populations of the network.
         model_population: [m] population name of each cell model, grouped in the order of
             `populations`.
         radius: um.
         seed: of the network.
         recipe: choices about cells.
+        published: the whole populations table, where `populations` is a part of it.
 
     Raises:
         ConfigError: the radius is out of range.
         DataError: a population has no cell model.
     """
-    counts = cell_counts(populations, model_population, radius)
+    counts = cell_counts(populations, model_population, radius, published)
     if recipe.poisson_counts:
         counts = generator(seed, Purpose.COUNTS).poisson(counts)
     row_of = {name: row for row, name in enumerate(populations["population"])}
     population_of_model = np.array([row_of[name] for name in np.asarray(model_population)])
     type_index = np.repeat(np.arange(len(counts)), counts)
     population_index = population_of_model[type_index]
-    n = len(type_index)
-
-    rng = generator(seed, Purpose.POSITIONS)
-    phi = 2 * np.pi * rng.random(n)
-    r = np.sqrt((radius**2 - 1) * rng.random(n) + 1)
-    top = populations["depth_top_um"].to_numpy(dtype=np.float64)[population_index]
-    bottom = populations["depth_bottom_um"].to_numpy(dtype=np.float64)[population_index]
-    depth = top + (bottom - top) * rng.random(n)
-
+    x, y, z = positions(
+        generator(seed, Purpose.POSITIONS), populations, population_index, (1.0, radius)
+    )
     shape = populations["nsyn_lognorm_shape"].to_numpy(dtype=np.float64)[population_index]
     scale = populations["nsyn_lognorm_scale"].to_numpy(dtype=np.float64)[population_index]
-    normal = generator(seed, Purpose.TARGET_SIZES).standard_normal(n)
+    normal = generator(seed, Purpose.TARGET_SIZES).standard_normal(len(type_index))
     sizes = np.maximum(np.rint(scale * np.exp(shape * normal)), 1).astype(np.int64)
-
-    place_in_model = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
     return Cells(
         type_index=type_index,
         population_index=population_index,
-        x=r * np.cos(phi),
-        y=-depth,
-        z=r * np.sin(phi),
-        tuning_angle=360.0 * place_in_model / counts[type_index],
+        x=x,
+        y=y,
+        z=z,
+        tuning_angle=tuning_angles(generator(seed, Purpose.TUNING), counts),
         target_sizes=sizes,
         size_ratio=sizes / mean_size(populations)[population_index],
+    )
+
+
+def positions(
+    rng: np.random.Generator,
+    populations: pd.DataFrame,
+    population_index: NDArray[np.int64],
+    ring: tuple[float, float],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """x, y, z (um, [n] each): uniform over a ring of cortex and the depth of a cell's layer.
+
+    Args:
+        rng: draws them.
+        populations: columns depth_top_um and depth_bottom_um.
+        population_index: [n] row of `populations`.
+        ring: its inner and outer radius, um.
+    """
+    n = len(population_index)
+    inner, outer = ring
+    phi = 2 * np.pi * rng.random(n)
+    r = np.sqrt((outer**2 - inner**2) * rng.random(n) + inner**2)
+    top = populations["depth_top_um"].to_numpy(dtype=np.float64)[population_index]
+    bottom = populations["depth_bottom_um"].to_numpy(dtype=np.float64)[population_index]
+    depth = top + (bottom - top) * rng.random(n)
+    return r * np.cos(phi), -depth, r * np.sin(phi)
+
+
+def tuning_angles(rng: np.random.Generator, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Preferred directions in [0, 360) deg, evenly spaced in every group from a random one on.
+
+    Args:
+        rng: draws where each group begins.
+        counts: [k] sizes of the groups.
+
+    Returns:
+        [counts.sum()] deg, group after group.
+    """
+    place = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    begin = np.repeat(rng.random(len(counts)), counts)
+    return 360.0 * ((place / np.repeat(counts, counts) + begin) % 1.0)
+
+
+def join(one: Cells, other: Cells) -> Cells:
+    """The cells of both, `one` first."""
+    return Cells(
+        **{
+            field.name: np.concatenate((getattr(one, field.name), getattr(other, field.name)))
+            for field in fields(Cells)
+        }
     )

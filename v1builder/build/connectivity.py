@@ -22,7 +22,9 @@ then becomes an edge with probability p / q. This is exactly Bernoulli(p) for ev
 independently, without visiting the pairs.
 
 The cortex is a disc with an open edge, as in the published model: cells near the edge receive fewer
-synapses, and nothing is wrapped around.
+synapses, and nothing is wrapped around. A boundary population (`build.boundary`) moves that edge away
+from a small column; whether a target is displaced depends on its own place only, so it is the same
+with and without one, and as in a larger column.
 """
 
 from dataclasses import dataclass
@@ -70,7 +72,7 @@ class SourceBins(NamedTuple):
     """Sources by population and bin; only bins with cells are listed.
 
     Attributes:
-        cell: [n] node ids, sorted by (population, bin, id).
+        cell: [n] numbers of the sources, sorted by (population, bin, number).
         first: [k + 1] the cells of list entry k are cell[first[k]:first[k + 1]].
         bin_of: [k] row of the entry's bin in `center`.
         entries: [p + 1] the entries of population p are entries[p]:entries[p + 1].
@@ -162,20 +164,23 @@ def pair_rule(
     return PairRule(p_max, clipped, far + (near - clipped), sigma, excitatory)
 
 
-def bin_sources(cells: Cells, n_populations: int, width: float = _BIN_UM) -> SourceBins:
-    """Sort the cells into square bins of side `width` (um)."""
-    extent = float(max(np.abs(cells.x).max(), np.abs(cells.z).max(), width))
+def bin_sources(
+    cells: Cells, n_populations: int, width: float = _BIN_UM, first: int = 0
+) -> SourceBins:
+    """Sort the cells from number `first` on into square bins of side `width` (um)."""
+    x, z = cells.x[first:], cells.z[first:]
+    extent = float(max(np.abs(x).max(initial=width), np.abs(z).max(initial=width)))
     side = int(np.ceil(2 * extent / width)) + 1
-    column = np.floor((cells.x + extent) / width).astype(np.int64)
-    row = np.floor((cells.z + extent) / width).astype(np.int64)
+    column = np.floor((x + extent) / width).astype(np.int64)
+    row = np.floor((z + extent) / width).astype(np.int64)
     used, bin_index = np.unique(row * side + column, return_inverse=True)
-    key = cells.population_index * len(used) + bin_index
+    key = cells.population_index[first:] * len(used) + bin_index
     order = np.argsort(key, kind="stable")
-    entry, first = np.unique(key[order], return_index=True)
+    entry, start = np.unique(key[order], return_index=True)
     center = np.stack((used % side, used // side), axis=1) * width + width / 2 - extent
     return SourceBins(
-        cell=order.astype(np.int32),
-        first=np.append(first, len(order)).astype(np.int64),
+        cell=(first + order).astype(np.int32),
+        first=np.append(start, len(order)).astype(np.int64),
         bin_of=(entry % len(used)).astype(np.int64),
         entries=np.searchsorted(entry // len(used), np.arange(n_populations + 1)),
         center=center.astype(np.float64),
@@ -187,11 +192,12 @@ class RecurrentSampler:
     """Draws the recurrent edges of any block of targets.
 
     Args:
-        cells: the cells of the column.
+        cells: the cells of the column, and those around it (`build.boundary`) after them.
         rule: by pair of populations.
         recipe: displacement and core radius.
         key: of the random streams, from `random.stream_key`.
         width: side of a bin, um; it changes which random numbers are used, not their law.
+        first_source: cells before this one send no edges.
     """
 
     def __init__(
@@ -201,6 +207,7 @@ class RecurrentSampler:
         recipe: RecurrentRecipe,
         key: np.uint64,
         width: float = _BIN_UM,
+        first_source: int = 0,
     ):
         inside = np.hypot(cells.x, cells.z) <= _DISPLACED_CORES * recipe.core_radius_um
         self._cells = CellArrays(
@@ -214,7 +221,7 @@ class RecurrentSampler:
         self._rule = RuleArrays(
             rule.p_max, rule.orientation_near, rule.orientation_far, rule.sigma, rule.excitatory
         )
-        self._bins = bin_sources(cells, len(rule.excitatory), width)
+        self._bins = bin_sources(cells, len(rule.excitatory), width, first_source)
         self._key = key
 
     def sample(self, first: int, last: int) -> Edges:

@@ -15,12 +15,8 @@ from numpy.typing import NDArray
 from v1builder import sonata
 from v1builder.build.weights import Receptors
 from v1builder.schema.errors import DataError, Problem, raise_if_any
-from v1builder.schema.names import (
-    GLIF_TEMPLATE,
-    GLIF_UNITS,
-    PSC_ALPHA,
-    SYNAPSE_CLASSES,
-)
+from v1builder.schema.names import GLIF_TEMPLATE, PSC_ALPHA, SYNAPSE_CLASSES
+from v1builder.schema.parameters import GLIF_UNITS
 from v1builder.sonata.point_neuron import CellModel, cell_model_parameters
 
 #: Borrowed models are numbered from here: above every specimen, and within 32 bits, because other

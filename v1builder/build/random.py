@@ -29,6 +29,10 @@ class Purpose(IntEnum):
     LGN_UNITS = 4
     LGN_EDGES = 5
     BACKGROUND = 6
+    TUNING = 7
+    BOUNDARY_CELLS = 8
+    BOUNDARY_EDGES = 9
+    BOUNDARY_RATES = 10
 
 
 def generator(seed: int, purpose: Purpose) -> np.random.Generator:

@@ -35,82 +35,12 @@ from v1builder.build.cells import Cells, mean_size
 from v1builder.build.connectivity import Edges, PairRule
 from v1builder.schema.errors import DataError, Problem, raise_if_any
 from v1builder.schema.names import SYNAPSE_CLASSES
+from v1builder.schema.psp import unit_psp_peak
 
 _SHAPE_MIN = 0.001
 _QUANTILE_LIMITS = (0.001, 0.999)
 _JITTER_MIXED_DEG = 5.0
 _JITTER_INHIBITORY_DEG = 10.0
-#: Points of the first search for the peak, over this many times the sum of all time constants.
-_SEARCH_POINTS, _SEARCH_SPAN = 200, 3.0
-_BISECTIONS = 60
-
-
-def alpha_psp(t: ArrayLike, tau: ArrayLike, C_m: ArrayLike, g: ArrayLike) -> NDArray[np.float64]:
-    """PSP of the current (t/tau) e^(1 - t/tau) pA in a passive membrane at rest.
-
-    The solution of C_m dV/dt = -g V + I: with b = g/C_m - 1/tau,
-    V(t) = e/(C_m tau) [ t e^(-t/tau)/b - (e^(-t/tau) - e^(-t g/C_m))/b^2 ].
-
-    Args:
-        t: ms.
-        tau: ms.
-        C_m: pF.
-        g: nS.
-
-    Returns:
-        mV, of the broadcast shape.
-    """
-    t, tau, C_m, g = (np.asarray(value, dtype=np.float64) for value in (t, tau, C_m, g))
-    b = g / C_m - 1 / tau
-    x = b * t
-    # (x - 1 + e^-x)/x^2 loses digits near x = 0; its series does not.
-    small = np.abs(x) < 1e-2
-    safe = np.where(small, 1.0, x)
-    series = np.exp(-t / tau) * (0.5 - x / 6 + x**2 / 24 - x**3 / 120)
-    closed = ((safe - 1) * np.exp(-t / tau) + np.exp(-t * g / C_m)) / safe**2
-    return np.e / (C_m * tau) * t**2 * np.where(small, series, closed)
-
-
-def unit_psp_peak(
-    tau_fast: ArrayLike, tau_slow: ArrayLike, amp_slow: ArrayLike, C_m: ArrayLike, g: ArrayLike
-) -> NDArray[np.float64]:
-    """A: peak PSP of a weight of 1 pA.
-
-    The peak is where I = g V; it is bracketed on a grid and then found by bisection.
-
-    Args:
-        tau_fast: ms.
-        tau_slow: ms.
-        amp_slow: relative amplitude of the slow component.
-        C_m: pF.
-        g: nS.
-
-    Returns:
-        mV/pA, of the broadcast shape.
-    """
-    parts = np.broadcast_arrays(tau_fast, tau_slow, amp_slow, C_m, g)
-    fast, slow, amp, capacity, leak = (np.asarray(p, dtype=np.float64).ravel() for p in parts)
-
-    def psp(t: NDArray[np.float64]) -> NDArray[np.float64]:
-        return alpha_psp(t, fast, capacity, leak) + amp * alpha_psp(t, slow, capacity, leak)
-
-    def drive(t: NDArray[np.float64]) -> NDArray[np.float64]:
-        current = t / fast * np.exp(1 - t / fast) + amp * t / slow * np.exp(1 - t / slow)
-        return current - leak * psp(t)
-
-    span = _SEARCH_SPAN * (fast + slow + capacity / leak)
-    step = span / _SEARCH_POINTS
-    best, at = np.zeros_like(fast), np.zeros_like(fast)
-    for k in range(1, _SEARCH_POINTS + 1):
-        value = psp(k * step)
-        at = np.where(value > best, k * step, at)
-        best = np.maximum(best, value)
-    low, high = at - step, at + step
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        rising = drive(middle) > 0
-        low, high = np.where(rising, middle, low), np.where(rising, high, middle)
-    return psp((low + high) / 2).reshape(parts[0].shape)
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,9 @@ from v1builder.calibrate.spontaneous import (
     poisson_trains,
     segment_steps,
 )
-from v1builder.lgn import LGN
+from v1builder.inputs import input_sources
 from v1builder.load import Network
 from v1builder.model import V1Network
-from v1builder.schema.names import BKG
-from v1builder.schema.names import LGN as LGN_POPULATION
 from v1builder.tasks import GratingTuning, Trials, make_task
 
 Array = NDArray[np.float64]
@@ -92,16 +90,10 @@ def operating_point(
     trains = poisson_trains(rates, N_TRIALS, n_steps, dt, int(streams[0]), segment)
     spontaneous = count_spikes(model, trains, warm_up).sum(axis=0) / GRAY_SECONDS
     report("gray screen, recurrent", 1, 1)
-    if LGN_POPULATION not in rates or BKG not in rates:
+    sources = input_sources(network, dt=dt)
+    if not any(source.sees for source in sources.values()):
         return OperatingPoint(spontaneous, np.empty(0), None)
-    settings = GratingTuning(background_rate=float(rates[BKG].mean()))
-    used = np.unique(
-        np.concatenate(
-            [e.source_index for e in network.edges.values() if e.source == LGN_POPULATION]
-        )
-    )
-    filters = LGN(network.nodes[LGN_POPULATION], dt=dt, active=used.astype(np.int64))
-    task = make_task(settings, filters, dt=dt, n_background=len(rates[BKG]))
+    task = make_task(GratingTuning(), sources, dt=dt)
     generator = torch.Generator().manual_seed(int(streams[1]))
     n = task.n_classes
     each = Trials("test", torch.arange(n), torch.arange(n))

@@ -24,12 +24,12 @@ from v1builder.calibrate.spontaneous import N_TRIALS, WARM_UP_MS, gray_rates
 from v1builder.calibrate.targets import TARGETS, cell_models, read_targets
 from v1builder.calibrate.tuning import tune
 from v1builder.load import Network, load_network
+from v1builder.load.reference import read_in_vivo
 from v1builder.report.operating_point import write_calibration_page
 from v1builder.schema.errors import ConfigError, NetworkError, Problem, raise_if_any
 from v1builder.schema.files import atomic_folder, sha256_of, write_json, write_text
 from v1builder.schema.names import CELL_CLASSES
 from v1builder.schema.provenance import provenance
-from v1builder.train.losses import REFERENCE
 
 Progress = Callable[[str, int, int], None]
 
@@ -128,12 +128,10 @@ def calibrate(
             "cell_models": _with_source(models, network),
             "populations": _populations(tuned, models, alone, point, rates),
         }
-        recordings = net / REFERENCE
+        recordings = read_in_vivo(net)
         known = set(tables["populations"]["population"]) <= set(CELL_CLASSES)
-        if recordings.is_file() and known:
-            tables["in_vivo"] = compare_with_recordings(
-                point.measured(), tuned.cells, pd.read_csv(recordings)
-            )
+        if recordings is not None and known:
+            tables["in_vivo"] = compare_with_recordings(point.measured(), tuned.cells, recordings)
         _write(folder, settings, tables, _origin(net, target_file))
     return out
 

@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from v1builder.lgn import LGN
+from v1builder.inputs import input_sources
+from v1builder.lgn import poisson_spikes
 from v1builder.load import Network, NodePopulation
 from v1builder.model import V1Network
 from v1builder.model.edges import Edges
 from v1builder.schema.errors import NetworkError
 from v1builder.schema.names import BKG
-from v1builder.schema.names import LGN as LGN_POPULATION
 
 Array = NDArray[np.float64]
 
@@ -36,31 +36,11 @@ _SEGMENT_STEPS = 250
 def gray_rates(network: Network, dt: float) -> dict[str, Array]:
     """Rates of the units of every input while the screen is gray, [n_units] Hz.
 
-    The background's are the column `rate_Hz` of its nodes; the LGN's are what its filters give.
-
     Raises:
-        NetworkError: an input is neither LGN nor background, or the background has no `rate_Hz`.
+        NetworkError: the nodes of an input do not say how they fire, see `inputs.input_sources`.
     """
-    rates = {}
-    for name in dict.fromkeys(edges.source for edges in network.edges.values()):
-        if name == network.simulated:
-            continue
-        nodes = network.nodes[name]
-        if name == LGN_POPULATION:
-            # Nothing else changes on a gray screen, so one step says it all.
-            filters = LGN(nodes, dt=dt, dtype=torch.float64)
-            gray = torch.zeros(1, *filters.raster.shape, dtype=torch.float64)
-            rates[name] = filters.rates(gray)[0].numpy()
-        elif "rate_Hz" in nodes.attributes:
-            rates[name] = nodes.attributes["rate_Hz"].astype(np.float64)
-        else:
-            raise NetworkError.of(
-                "the rate of an input on a gray screen is not known",
-                f"node population {name}",
-                ", ".join(sorted(nodes.attributes)),
-                "add the column rate_Hz to its node types table",
-            )
-    return rates
+    sources = input_sources(network, dt=dt, dtype=torch.float64)
+    return {name: source.gray_rates().numpy() for name, source in sources.items()}
 
 
 def without_recurrence(network: Network) -> Network:
@@ -134,9 +114,6 @@ def poisson_trains(
 ) -> Iterator[dict[str, Tensor]]:
     """Spike counts of units that each fire at a constant rate, in consecutive segments.
 
-    The number of spikes of a segment is drawn first; each then falls on a unit in proportion to its
-    rate and on any trial and step alike, which is exact and costs one draw per spike.
-
     Args:
         rates: [n_units] Hz by name.
         n_trials: independent trials.
@@ -149,23 +126,12 @@ def poisson_trains(
         [n_trials, steps, n_units] uint8 by name.
     """
     generator = torch.Generator().manual_seed(seed)
-    cumulative = {name: torch.from_numpy(values).cumsum(0) for name, values in rates.items()}
     for start in range(0, n_steps, segment):
-        steps = min(segment, n_steps - start)
-        trains = {}
-        for name, total in cumulative.items():
-            n_units = len(total)
-            counts = torch.zeros(n_trials * steps * n_units, dtype=torch.uint8)
-            if n_units and total[-1] > 0:
-                mean = total[-1] * (n_trials * steps * dt / 1000)
-                n = int(torch.poisson(mean, generator=generator))
-                drawn = torch.rand(n, dtype=torch.float64, generator=generator) * total[-1]
-                unit = torch.searchsorted(total, drawn, right=True).clamp_(max=n_units - 1)
-                place = torch.randint(n_trials * steps, (n,), generator=generator)
-                ones = torch.ones(n, dtype=torch.uint8)
-                counts.scatter_add_(0, place * n_units + unit, ones)
-            trains[name] = counts.view(n_trials, steps, n_units)
-        yield trains
+        repeat = n_trials, min(segment, n_steps - start)
+        yield {
+            name: poisson_spikes(torch.from_numpy(values), dt, generator, repeat)
+            for name, values in rates.items()
+        }
 
 
 class IndependentCells:

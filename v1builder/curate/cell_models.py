@@ -11,7 +11,7 @@ import pandas as pd
 from v1builder.curate.selection import select_cell_models
 from v1builder.curate.store import Store
 from v1builder.schema.errors import ConfigError, DataError, Problem, raise_if_any, unknown_name
-from v1builder.schema.names import GLIF_UNITS, THRESHOLD_PARAMETERS
+from v1builder.schema.parameters import GLIF_UNITS, THRESHOLD_PARAMETERS
 from v1builder.schema.recipe import SelectionRule
 
 _PARAMETERS = ("C_m", "g", "E_L", "V_th", "V_reset", "t_ref")

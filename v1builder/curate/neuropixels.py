@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from v1builder.schema.errors import DataError
+from v1builder.schema.recordings import QUANTILES
 
 #: Least and greatest values of units that count; the defaults of the data set's own tools.
 _QUALITY = {
@@ -29,7 +30,6 @@ _METRICS = {
     "drifting_grating_rate_Hz": "firing_rate_dg",
     "session_rate_Hz": "firing_rate",
 }
-_QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
 
 
 def area_reference(raw: Path) -> pd.DataFrame:
@@ -113,9 +113,9 @@ def _quantiles(units: pd.DataFrame, by: list[str]) -> pd.DataFrame:
         for metric, column in _METRICS.items():
             values = group[column].dropna().to_numpy(dtype=float)
             if len(values):
-                quantiles = {name: float(np.quantile(values, q)) for name, q in _QUANTILES.items()}
+                quantiles = {name: float(np.quantile(values, q)) for name, q in QUANTILES.items()}
                 rows.append(names | {"metric": metric, "n_units": len(values)} | quantiles)
-    return pd.DataFrame(rows, columns=[*by, "metric", "n_units", *_QUANTILES])
+    return pd.DataFrame(rows, columns=[*by, "metric", "n_units", *QUANTILES])
 
 
 def _metric_columns() -> list[str]:

@@ -5,10 +5,38 @@ probe trials are recorded after a warm-up, and mean after-spike currents and eff
 are what these spikes give.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from v1builder.experiments.trains import AfterSpike, Dynamics, Trains, release
+from v1builder.load.network import EdgePopulation
+from v1builder.model import V1Network, glif
+from v1builder.model.edges import Edges
+from v1builder.schema.errors import ConfigError, NetworkError
+
+Inputs = Mapping[str, Tensor]
+_MS_PER_S: Final = 1000.0
+#: Spikes [trial, step, unit] of the cells in memory at once; more trials are run one part after the other.
+_AT_ONCE: Final = 1 << 28
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Inputs of trials in which a network is measured.
+
+    Attributes:
+        warm_up: spikes [trial, step, unit] by input, run before the trial; None for a start from rest.
+        trial: the same of the trials themselves: the time that counts.
+    """
+
+    warm_up: Inputs | None
+    trial: Inputs
 
 
 @dataclass(frozen=True)
@@ -17,13 +45,184 @@ class Activity:
 
     Attributes:
         rates: [n_cells] Hz, over the trials without their warm-up.
-        asc_current: [n_cells] pA, mean after-spike current over the same time.
+        asc_current: [n_cells] pA, mean after-spike current over the same time (see
+            `trains.AfterSpike.mean_current`).
+        trains: spikes of the cells, with those of the warm-up; None when only the rest is known.
+        inputs: spikes of those inputs whose synapses have short-term plasticity.
+        dt: ms.
     """
 
     rates: NDArray[np.float64]
     asc_current: NDArray[np.float64]
+    trains: Trains | None = None
+    inputs: Mapping[str, Trains] = field(default_factory=dict)
+    dt: float = 1.0
 
     @property
     def n_cells(self) -> int:
         """Number of simulated cells."""
         return len(self.rates)
+
+    def trains_of(self, edges: EdgePopulation) -> Trains:
+        """Spikes of the sources of `edges`.
+
+        Raises:
+            ConfigError: they were not recorded.
+        """
+        recurrent = edges.source == edges.target
+        trains = self.trains if recurrent else self.inputs.get(edges.source)
+        if trains is None:
+            raise ConfigError.of(
+                f"the activity has no spikes of population {edges.source}",
+                f"efficacy of the synapses {edges.name}",
+                ", ".join(self.inputs) or "none of inputs",
+                "use what `measure_activity` says of a network in which these synapses are plastic",
+            )
+        return trains
+
+    def efficacy(
+        self, edges: EdgePopulation, values: Mapping[str, NDArray[np.float64]] | None = None
+    ) -> NDArray[np.float64]:
+        """Mean release over release from rest of every synapse model, as the recorded spikes make it.
+
+        Every spike in the window counts as the weights of the synapses that it reaches.
+
+        Args:
+            edges: plastic edges; the rows of `edges.plasticity` are the synapse models.
+            values: U, tau_rec and tau_fac, [models]; those of the edges unless given.
+
+        Returns:
+            [models], NaN for those whose sources never spike in a window, or that no edge has.
+
+        Raises:
+            NetworkError: the edges have no short-term plasticity.
+            ConfigError: the spikes of the sources were not recorded.
+        """
+        if edges.plasticity is None:
+            raise NetworkError.of(
+                "efficacy is that of short-term plasticity, and the synapses have none",
+                f"edges {edges.name}",
+                "static synapses",
+                'build the network with the recipe [synapses] dynamics = "stp"',
+            )
+        values = edges.plasticity.values if values is None else values
+        trains = self.trains_of(edges)
+        found = np.full(len(edges.plasticity.labels), np.nan)
+        for row, weight in source_weights(edges, trains.n_units).items():
+            own = trains.selected(weight[trains.unit] > 0)
+            share = own.number * weight[own.unit] * own.in_window
+            if share.any():
+                dynamics = Dynamics(*(float(values[name][row]) for name in Dynamics._fields))
+                found[row] = share @ release(own, dynamics, self.dt) / share.sum()
+        return found
+
+
+def source_weights(edges: EdgePopulation, n_sources: int) -> dict[int, NDArray[np.float64]]:
+    """By synapse model that edges have: [n_sources] sum of the absolute weights of each source, pA."""
+    assert edges.plasticity is not None
+    row = edges.plasticity.group_of
+    order = np.argsort(row, kind="stable")
+    order = order[np.searchsorted(row[order], 0) :]
+    models, starts = np.unique(row[order], return_index=True)
+    return {
+        int(model): np.bincount(
+            edges.source_index[own], np.abs(edges.weight[own]), n_sources
+        ).astype(np.float64)
+        for model, own in zip(models, np.split(order, starts[1:]), strict=True)
+    }
+
+
+def measure_activity(model: V1Network, probes: Sequence[Probe]) -> Activity:
+    """Run trials without gradient, from rest, and keep their spikes.
+
+    Args:
+        model: of spiking neurons.
+        probes: trials, all counted alike: for a mean over conditions give as many of each.
+
+    Raises:
+        ConfigError: the neurons do not spike, or there is no trial.
+    """
+    if model.smooth is not None:
+        raise ConfigError.of(
+            "activity is measured in spikes, and GLIFR neurons have none",
+            "measure_activity",
+            "neuron glifr",
+            'give a module of the same network with neuron = "glif"',
+        )
+    edges = cast(Iterator[Edges], iter(model.edges.values()))
+    plastic = {e.source for e in edges if e.n_sites and e.source is not None}
+    parts = [part for probe in probes for part in _run(model, probe, sorted(plastic))]
+    if not parts:
+        raise ConfigError.of("nothing to measure", "measure_activity", "no trials", "give trials")
+    cells = _joined([part.pop("") for part in parts])
+    seconds = (cells.n_steps - cells.first_step).sum() * model.dt / _MS_PER_S
+    return Activity(
+        cells.count / seconds,
+        after_spike(model).mean_current(cells),
+        cells,
+        {name: _joined([part[name] for part in parts]) for name in sorted(plastic)},
+        model.dt,
+    )
+
+
+def after_spike(model: V1Network) -> AfterSpike:
+    """The after-spike currents of a module's cells."""
+    with torch.no_grad():
+        p = glif.propagators(model.cells(), model.dt)
+    mean, decay, amps, kept = (
+        tensor.double().cpu().numpy()
+        for tensor in (p.asc_mean, p.asc_decay, p.asc_amps, p.asc_refractory)
+    )
+    return AfterSpike(mean, decay, amps, kept, p.t_ref_steps.cpu().numpy().astype(np.int64))
+
+
+def _run(model: V1Network, probe: Probe, plastic: Sequence[str]) -> Iterator[dict[str, Trains]]:
+    """The trains of the cells, by the name "", and of the `plastic` inputs; some trials at a time."""
+    n_trials, n_steps = _size(probe.trial)
+    warm_up = probe.warm_up or {}
+    n_before = _size(warm_up)[1]
+    at_once = max(1, _AT_ONCE // ((n_before + n_steps) * model.n_cells))
+    for start in range(0, n_trials, at_once):
+        here = slice(start, start + at_once)
+        trial = {name: spikes[here] for name, spikes in probe.trial.items()}
+        before = {name: spikes[here] for name, spikes in warm_up.items()}
+        with torch.no_grad():
+            warm = model(before) if before else None
+            rollout = model(trial, state=None if warm is None else warm.state)
+        spikes = {"": [rollout.spikes] if warm is None else [warm.spikes, rollout.spikes]}
+        for name in plastic:
+            spikes[name] = [before[name], trial[name]] if before else [trial[name]]
+        yield {name: _trains(parts, n_before) for name, parts in spikes.items()}
+
+
+def _size(inputs: Inputs) -> tuple[int, int]:
+    """Number of trials and of steps; 0 without inputs."""
+    return next(((spikes.shape[0], spikes.shape[1]) for spikes in inputs.values()), (0, 0))
+
+
+def _trains(parts: Sequence[Tensor], first_step: int) -> Trains:
+    """Trains of spikes [trial, step, unit] in consecutive parts."""
+    n_trials, _, n_units = parts[0].shape
+    n_steps = sum(part.shape[1] for part in parts)
+    spikes = torch.cat([part.to(parts[0].dtype) for part in parts], dim=1).transpose(1, 2)
+    at = spikes.nonzero(as_tuple=True)
+    trial, unit, step = (index.cpu().numpy() for index in at)
+    return Trains(
+        trial,
+        unit,
+        step,
+        spikes[at].double().cpu().numpy(),
+        np.full(n_trials, first_step),
+        np.full(n_trials, n_steps),
+        n_units,
+    )
+
+
+def _joined(parts: Sequence[Trains]) -> Trains:
+    """Trains of different trials as one."""
+    n_trials = [len(part.n_steps) for part in parts]
+    offsets = np.cumsum(n_trials) - n_trials
+    trial = [part.trial + offset for part, offset in zip(parts, offsets, strict=True)]
+    names = ("unit", "step", "number", "first_step", "n_steps")
+    rest = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return Trains(trial=np.concatenate(trial), **rest, n_units=parts[0].n_units)

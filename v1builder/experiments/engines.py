@@ -22,13 +22,12 @@ Job = Callable[[], None]
 Progress = Callable[[str, int, int], None]
 
 
-def run_on_ray(first: Sequence[Job], then: Sequence[Sequence[Job]], progress: Progress) -> None:
-    """Run all jobs; those of then[k] when first[k] is done.
+def run_on_ray(stages: Sequence[Sequence[Job]], progress: Progress) -> None:
+    """Run all jobs, those of a stage at once, stage after stage.
 
     Args:
-        first: jobs that depend on nothing.
-        then: jobs that need the result of the job of the same position in `first`.
-        progress: called with ("cells on Ray", done, total).
+        stages: jobs; each stage needs what those before it made.
+        progress: called with ("conditions on Ray", done, total).
 
     Raises:
         ConfigError: Ray is not installed.
@@ -43,34 +42,33 @@ def run_on_ray(first: Sequence[Job], then: Sequence[Sequence[Job]], progress: Pr
     if started_here:
         ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
     try:
-        _run(ray, first, then, progress)
+        _run(ray, stages, progress)
     finally:
         if started_here:
             ray.shutdown()
 
 
-def _run(ray: Any, first: Sequence[Job], then: Sequence[Sequence[Job]], progress: Progress) -> None:
+def _run(ray: Any, stages: Sequence[Sequence[Job]], progress: Progress) -> None:
     start = ray.remote(max_retries=_RETRIES, num_cpus=1)(_do)
-    begun = [start.remote(job) for job in first]
-    waiting = [*begun]
-    for needed, jobs in zip(begun, then, strict=True):
-        waiting += [start.remote(job, needed) for job in jobs]
-    total = len(waiting)
-    while waiting:
-        progress("cells on Ray", total - len(waiting), total)
-        done, waiting = ray.wait(waiting, timeout=1.0)
-        try:
-            ray.get(done)
-        except ray.exceptions.RayTaskError as error:
-            for left in waiting:
-                ray.cancel(left, force=True)
-            if isinstance(error.cause, V1BuilderError):
-                raise error.cause from None
-            raise
-    progress("cells on Ray", total, total)
+    total, finished = sum(len(stage) for stage in stages), 0
+    for stage in stages:
+        waiting = [start.remote(job) for job in stage]
+        while waiting:
+            progress("conditions on Ray", finished, total)
+            done, waiting = ray.wait(waiting, timeout=1.0)
+            finished += len(done)
+            try:
+                ray.get(done)
+            except ray.exceptions.RayTaskError as error:
+                for left in waiting:
+                    ray.cancel(left, force=True)
+                if isinstance(error.cause, V1BuilderError):
+                    raise error.cause from None
+                raise
+    progress("conditions on Ray", total, total)
 
 
-def _do(job: Job, _needed: None = None) -> None:
+def _do(job: Job) -> None:
     """What a worker does: one job on one core."""
     torch.set_num_threads(1)
     job()

@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from v1builder.load.groups import Groups, group_cells
+from v1builder.load.groups import group_cells
 from v1builder.load.network import Network
 from v1builder.schema.errors import ConfigError, Problem, raise_if_any
 
@@ -211,16 +211,8 @@ def _check(
     raise_if_any(problems, ConfigError)
 
 
-def rheobase(network: Network) -> tuple[Groups, Array]:
-    """The populations and their mean rheobase g (V_th - E_L), [n_pop] pA; `scale` is 0.1 of it."""
-    groups = group_cells(network.cells, "population")
-    g, V_th, E_L = (network.membrane.per_cell(name) for name in ("g", "V_th", "E_L"))
-    total = np.bincount(groups.of_cell, weights=g * (V_th - E_L), minlength=len(groups))
-    return groups, total / groups.sizes
-
-
 def with_bias(network: Network, bias: Array) -> Network:
-    """The network with `bias` ([n_pop] pA, order of `rheobase`'s populations) added to every cell.
+    """The network with `bias` ([n_pop] pA, populations in alphabetical order) added to every cell.
 
     What was added is appended to `provenance["bias_currents_pA"]`.
     """

@@ -2,12 +2,7 @@
 
 from v1builder.lgn.classes import LGN_CLASSES
 from v1builder.lgn.movie import FactoredMovie
-from v1builder.lgn.poisson import (
-    add_events,
-    poisson_background,
-    poisson_events,
-    poisson_spikes,
-)
+from v1builder.lgn.poisson import add_events, poisson_events, poisson_spikes
 from v1builder.lgn.response import LGN
 from v1builder.lgn.spatial import Raster
 
@@ -17,7 +12,6 @@ __all__ = [
     "FactoredMovie",
     "Raster",
     "add_events",
-    "poisson_background",
     "poisson_events",
     "poisson_spikes",
 ]

@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from v1builder.load.network import GroupedValues, NodePopulation
 from v1builder.schema.errors import NetworkError
-from v1builder.schema.names import GLIF_UNITS, RECEPTOR_UNITS
+from v1builder.schema.parameters import ASC_FILL, GLIF_UNITS, PORT_FILL, RECEPTOR_UNITS
 from v1builder.sonata.circuit import Circuit
 from v1builder.sonata.components import read_json
 from v1builder.sonata.integrate_fire import SHAPE_OF, is_iaf
@@ -26,10 +26,6 @@ BIAS_CURRENT = "bias_current"
 E_L_WITHOUT_BIAS = "E_L_without_bias"
 
 _OVERRIDE = "dynamics_params/"
-
-_ASC_FILL: Final = {"asc_amps": 0.0, "asc_decay": 1.0, "asc_r": 1.0}
-#: A port that nothing ever reaches.
-PORT_FILL: Final = {"tau_syn_fast": 1.0, "tau_syn_slow": 1.0, "amp_slow": 0.0, "psc_shape": 0.0}
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,7 @@ def read_cells(cells: NodePopulation, circuit: Circuit) -> CellParameters:
     models = _read_models(cells, first, folder)
     bias = _take_bias(cells, first, models, circuit)
     membrane = _group(
-        [_padded(model.membrane, _ASC_FILL, models) for model in models],
+        [_padded(model.membrane, ASC_FILL, models) for model in models],
         GLIF_UNITS,
         _labels(cells, first, MEMBRANE_LABELS),
     )

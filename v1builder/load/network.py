@@ -83,7 +83,7 @@ class EdgePopulation:
         delay: [e] ms.
         receptor: [e] receptor index from 0 (file: receptor_type from 1).
         types: the types table, indexed by edge_type_id.
-        plasticity: short-term plasticity (`schema.names.PLASTICITY_UNITS`), one row per synapse
+        plasticity: short-term plasticity (`schema.parameters.PLASTICITY_UNITS`), one row per synapse
             model; `group_of` [e] is -1 where an edge is static. None when all edges are.
     """
 
@@ -132,9 +132,9 @@ class Network:
         nodes: node populations by name.
         edges: edge populations by name.
         simulated: name of the node population that is simulated.
-        membrane: GLIF parameters (`schema.names.GLIF_UNITS`) of the simulated cells. Rows are the
+        membrane: GLIF parameters (`schema.parameters.GLIF_UNITS`) of the simulated cells. Rows are the
             cell models.
-        receptors: receptor parameters (`schema.names.RECEPTOR_UNITS`), [n_groups, n_receptors].
+        receptors: receptor parameters (`schema.parameters.RECEPTOR_UNITS`), [n_groups, n_receptors].
             Kept apart from `membrane`, so that exchanging membranes between cells leaves the
             kinetics of the synapses onto them alone.
         bias_current: [n_cells] pA, constant current into each simulated cell (0 as built; rate

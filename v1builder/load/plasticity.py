@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from v1builder.load.network import EdgePopulation, GroupedValues
 from v1builder.schema.errors import NetworkError, raise_if_any
-from v1builder.schema.names import PLASTICITY_UNITS
+from v1builder.schema.parameters import PLASTICITY_UNITS
 from v1builder.sonata.join import SYNAPSE_PARAMETER, type_rows
 from v1builder.sonata.synapse_models import (
     STATIC,

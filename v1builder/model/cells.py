@@ -6,7 +6,6 @@ be trained.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -14,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from v1builder.load.groups import group_cells
+from v1builder.load.coordinates import group_means
+from v1builder.load.groups import LEVELS, Groups, group_cells
 from v1builder.load.network import Network
 from v1builder.model.glif import GlifParameters, ThresholdParameters
 from v1builder.model.parameters import (
@@ -25,47 +25,33 @@ from v1builder.model.parameters import (
     group_mean,
 )
 from v1builder.schema.errors import NetworkError, Problem, raise_if_any
-from v1builder.schema.names import (
+from v1builder.schema.names import PSC_ALPHA
+from v1builder.schema.parameters import (
     GLIF_UNITS,
-    PSC_ALPHA,
+    PARAMETERS,
     RECEPTOR_UNITS,
     THRESHOLD_PARAMETERS,
+    Parameter,
 )
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """Range of a parameter, and whether cells are averaged as logarithms."""
+def _bounds(parameter: Parameter) -> Bounds:
+    if parameter.name == "asc_r":
+        # 1 in every published GLIF model: the middle of this interval, so that it can move both ways. As
+        # asc_r - 1 it is the r_j of GLIFR, which is trained in (-1, 1): see `model.glifr`.
+        return Bounds("interval", 0, 2)
+    return FREE if parameter.range == "any" else POSITIVE
 
-    bounds: Bounds
-    log_mean: bool
-    zero_allowed: bool = False
 
-
-# asc_r is 1 in every published GLIF model: the middle of its interval, so that it can move both ways.
-# As asc_r - 1 it is the r_j of GLIFR, which is trained in (-1, 1): see `model.glifr`.
-KINDS: Final[dict[str, _Kind]] = {
-    "C_m": _Kind(POSITIVE, log_mean=True),
-    "g": _Kind(POSITIVE, log_mean=True),
-    "V_th": _Kind(POSITIVE, log_mean=True),
-    "V_reset": _Kind(FREE, log_mean=False),
-    "t_ref": _Kind(POSITIVE, log_mean=False, zero_allowed=True),
-    "asc_amps": _Kind(FREE, log_mean=False),
-    "asc_decay": _Kind(POSITIVE, log_mean=True),
-    "asc_r": _Kind(Bounds("interval", 0, 2), log_mean=False),
-    "tau_syn_fast": _Kind(POSITIVE, log_mean=True),
-    "tau_syn_slow": _Kind(POSITIVE, log_mean=True),
-    "amp_slow": _Kind(POSITIVE, log_mean=False, zero_allowed=True),
-    # Linear means, because a cell without the mechanism has 0.
-    "th_spike_add": _Kind(FREE, log_mean=False),
-    "th_spike_decay": _Kind(POSITIVE, log_mean=False, zero_allowed=True),
-    "voltage_reset_fraction": _Kind(FREE, log_mean=False),
-    "th_voltage_index": _Kind(FREE, log_mean=False),
-    "th_voltage_decay": _Kind(POSITIVE, log_mean=False, zero_allowed=True),
+#: Ranges of the parameters of cells and their ports, within which they are trained.
+BOUNDS: Final[dict[str, Bounds]] = {
+    name: _bounds(PARAMETERS[name])
+    for name in (*GLIF_UNITS, *RECEPTOR_UNITS)
+    if name not in ("E_L", "psc_shape")
 }
 
-CELL_PARAMETERS: Final[tuple[str, ...]] = tuple(KINDS)
-TRAINABLE_CELL_PARAMETERS: Final = tuple(name for name in KINDS if name != "t_ref")
+CELL_PARAMETERS: Final[tuple[str, ...]] = tuple(BOUNDS)
+TRAINABLE_CELL_PARAMETERS: Final = tuple(n for n in BOUNDS if PARAMETERS[n].trainable)
 
 
 def relative_rows(network: Network, name: str) -> NDArray[np.float64]:
@@ -91,11 +77,12 @@ def check_cells(network: Network) -> None:
         if name not in table_of(network, name).values
     ]
     raise_if_any(problems, NetworkError)
-    for name, kind in KINDS.items():
+    for name, bounds in BOUNDS.items():
         rows, labels = relative_rows(network, name), table_of(network, name).labels
+        zero_allowed = PARAMETERS[name].range == "not negative"
         shown = f"{name} - E_L" if name in ("V_th", "V_reset") else name
         for row, label in zip(rows, labels, strict=True):
-            fault = kind.bounds.problem(np.atleast_1d(row), kind.zero_allowed)
+            fault = bounds.problem(np.atleast_1d(row), zero_allowed)
             if fault:
                 problems.append(Problem(f"{shown} {fault}", f"cell model {label}", str(row)))
     too_high = relative_rows(network, "V_reset") >= relative_rows(network, "V_th")
@@ -113,6 +100,19 @@ def check_cells(network: Network) -> None:
         for row in np.flatnonzero(too_high)
     ]
     raise_if_any(problems, NetworkError)
+
+
+def _averaged(network: Network, level: str) -> tuple[Groups, dict[str, NDArray[np.float64]]]:
+    """The groups of a level and, by parameter, the values of their mean cells, [n_groups, ...]."""
+    groups = group_cells(network.cells, level)
+    means = group_means(network.membrane, groups)
+    for name in ("V_th", "V_reset"):
+        means[name] = means[name] - means["E_L"]
+    for name, rows in network.receptors.values.items():
+        per_cell = rows[network.receptors.group_of]
+        log = PARAMETERS[name].mean == "log"
+        means[name] = group_mean(per_cell, groups.of_cell, len(groups), log)
+    return groups, means
 
 
 class Cells(nn.Module):
@@ -160,22 +160,24 @@ class Cells(nn.Module):
             group_by: grouping by parameter name; "cell_model" where it says nothing.
             trainable: names of the parameters that are learned.
             dtype: of the values.
-            bounds: ranges by parameter name where they are narrower than those of `KINDS`.
+            bounds: ranges by parameter name where they are narrower than those of `BOUNDS`.
         """
         super().__init__()
-        for name, kind in KINDS.items():
+        averaged = {
+            grouping: _averaged(network, grouping)
+            for grouping in sorted({*group_by.values()} & {*LEVELS} - {"cell_model"})
+        }
+        for name, kind in BOUNDS.items():
             table, values = table_of(network, name), relative_rows(network, name)
             grouping = group_by.get(name, "cell_model")
             group_of, labels = table.group_of, table.labels
             if grouping != "cell_model":
-                groups = group_cells(network.cells, grouping)
-                group_of, labels = groups.of_cell, groups.labels
-                per_cell = values[table.group_of]
-                values = group_mean(per_cell, group_of, len(labels), kind.log_mean)
+                groups, means = averaged[grouping]
+                group_of, labels, values = groups.of_cell, groups.labels, means[name]
             parameter = GroupedParameter(
                 values,
                 group_of,
-                (bounds or {}).get(name, kind.bounds),
+                (bounds or {}).get(name, kind),
                 trainable=name in trainable,
                 dtype=dtype,
                 grouping=grouping,
@@ -202,7 +204,7 @@ class Cells(nn.Module):
                 **{name: getattr(self, name)() for name in THRESHOLD_PARAMETERS}
             )
         return GlifParameters(
-            **{name: getattr(self, name)() for name in KINDS if name not in THRESHOLD_PARAMETERS},
+            **{name: getattr(self, name)() for name in BOUNDS if name not in THRESHOLD_PARAMETERS},
             threshold=threshold,
             psc_shape=self.psc_shape,
         )

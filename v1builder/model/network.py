@@ -20,11 +20,14 @@ from v1builder.model.ports import merge_ports
 from v1builder.model.rollout import Plasticity, Propagators, Rollout, SmoothSpike, State
 from v1builder.model.surrogate import Surrogate
 from v1builder.schema.errors import ConfigError, Problem, raise_if_any, unknown_name
-from v1builder.schema.names import RECEPTOR_UNITS
+from v1builder.schema.parameters import RECEPTOR_UNITS
 
 DTYPES = (torch.float32, torch.float64)
 NeuronName = Literal["glif", "glifr"]
 NEURONS: Final[tuple[NeuronName, ...]] = get_args(NeuronName)
+
+#: Spikes [batch, step, cell] of a block of a warm-up, 64 MiB in float32.
+_SETTLING_SPIKES: Final = 1 << 24
 
 
 class V1Network(nn.Module):
@@ -217,6 +220,28 @@ class V1Network(nn.Module):
         state = state if state is not None else self.initial_state(batch)
         segment = self._segment(inputs, batch, n_steps, record_voltage)
         return self._run(inputs, n_steps, current, state, record_voltage, segment)
+
+    @torch.no_grad()
+    def settled(self, inputs: Mapping[str, Tensor]) -> State:
+        """The state that `inputs` lead to from rest: where a trial after a warm-up starts.
+
+        All of the state is carried: voltages, currents, after-spike currents, thresholds, short-term
+        plasticity, and spikes that have not arrived yet. Nothing of the way there is kept, so no gradient
+        reaches it and its spikes need no more memory than a few steps of them.
+
+        Args:
+            inputs: as of `forward`, all of the same length.
+
+        Raises:
+            ConfigError: as `forward`.
+        """
+        batch, n_steps = self._check_inputs(dict(inputs), None, None, None)
+        block = max(1, _SETTLING_SPIKES // max(1, batch * self.n_cells))
+        state = self.initial_state(batch)
+        for start in range(0, n_steps, block):
+            part = {name: spikes[:, start : start + block] for name, spikes in inputs.items()}
+            state = self(part, state=state).state
+        return state
 
     def run(
         self, inputs: Mapping[str, Tensor], n_steps: int, state: State, record_voltage: bool

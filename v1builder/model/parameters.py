@@ -2,8 +2,8 @@
 
 `GroupedParameter` holds one value per group and spreads it over the cells. Which cells share a
 group is a choice (`load.groups.LEVELS`), and so is whether the values are trained. Grouping averages: cells
-that did differ and now share a group get their mean, geometric or linear (see `cells.KINDS`), every
-cell counting once. "cell_model" is the table of the network itself and changes nothing.
+that did differ and now share a group become their mean cell (`load.coordinates`), every cell counting
+once. "cell_model" is the table of the network itself and changes nothing.
 
 What is trained is not the value but an unbounded coordinate of it, so that no step of an optimiser
 can leave the range in which the value means something:

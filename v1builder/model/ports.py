@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from v1builder.load.integers import Integers
 from v1builder.load.network import EdgePopulation, GroupedValues, Network
-from v1builder.schema.names import RECEPTOR_UNITS
+from v1builder.schema.parameters import RECEPTOR_UNITS
 
 
 def distinct_ports(receptors: GroupedValues) -> tuple[GroupedValues, NDArray[np.int64]]:

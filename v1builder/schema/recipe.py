@@ -83,8 +83,8 @@ class CellRecipe(Settings):
     """V1 cells.
 
     Attributes:
-        poisson_counts: draw the number of cells of each cell model from Poisson(published number)
-            instead of using the published number itself.
+        poisson_counts: draw the number of cells of each cell model (and of each population of the
+            boundary) from a Poisson distribution around the number that it would otherwise have.
     """
 
     poisson_counts: bool = False
@@ -165,6 +165,23 @@ class BackgroundRecipe(Settings):
     delay_ms: Positive = 1.0
 
 
+class BoundaryRecipe(Settings):
+    """Virtual cells around a small column: the recurrent input that it would have in a larger one.
+
+    They are of the column's populations, in the numbers, places and connections that a column of
+    `radius_um` has; weights, delays, kinetics and short-term plasticity are those of `recurrent` and
+    `synapses`.
+
+    Attributes:
+        radius_um: outer radius of the ring that they fill, above the column's and at most 700; None
+            for an open edge.
+        rate: metric of the recordings that they fire at, on a gray screen or over gratings.
+    """
+
+    radius_um: Positive | None = None
+    rate: Literal["spontaneous_rate_Hz", "mean_rate_Hz"] = "spontaneous_rate_Hz"
+
+
 class BuildRecipe(Settings):
     """Every choice in building a network, apart from its radius and seed.
 
@@ -179,3 +196,4 @@ class BuildRecipe(Settings):
     synapses: SynapseRecipe = SynapseRecipe()
     lgn: LGNRecipe = LGNRecipe()
     background: BackgroundRecipe = BackgroundRecipe()
+    boundary: BoundaryRecipe = BoundaryRecipe()

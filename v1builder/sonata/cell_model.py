@@ -15,9 +15,9 @@ class CellModel:
     """Parameters of one cell model.
 
     Attributes:
-        membrane: by name of `schema.names.GLIF_UNITS`: a number, or [a] one value per after-spike
+        membrane: by name of `schema.parameters.GLIF_UNITS`: a number, or [a] one value per after-spike
             current. V_th is such that the cell spikes where V > V_th.
-        receptors: by name of `schema.names.RECEPTOR_UNITS`: [r] one value per port.
+        receptors: by name of `schema.parameters.RECEPTOR_UNITS`: [r] one value per port.
         V_m: mV, voltage at time 0; E_L when None.
         bias_current: pA, constant current (NEST's I_e).
         template: SONATA `model_template` it was read from, or is to be written as if it can be.

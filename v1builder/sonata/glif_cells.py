@@ -32,7 +32,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v1builder.schema.errors import NetworkError, Problem
-from v1builder.schema.names import GLIF_TEMPLATE, PSC_ALPHA, THRESHOLD_PARAMETERS
+from v1builder.schema.names import GLIF_TEMPLATE, PSC_ALPHA
+from v1builder.schema.parameters import PARAMETERS, THRESHOLD_PARAMETERS
 from v1builder.sonata.cell_model import (
     CellModel,
     missing_problem,
@@ -74,7 +75,15 @@ _ALWAYS: Final = ("C_m", "g", "E_L", "V_th", "t_ref")
 _SCALARS: Final = (*_ALWAYS, "V_reset", *_DEFAULTS)
 _ASC: Final = ("asc_amps", "asc_decay", "asc_r")
 _PORTS: Final = ("tau_syn_fast", "tau_syn", "tau_syn_slow", "amp_slow")
-_POSITIVE: Final = ("C_m", "g", "tau_syn_fast", "tau_syn_slow", "tau_syn", "asc_decay")
+_POSITIVE: Final = (
+    "tau_syn",
+    # A file's V_th is not relative to E_L.
+    *(
+        p.name
+        for p in PARAMETERS.values()
+        if p.range == "positive" and p.name not in ("V_th", "tau_rec")
+    ),
+)
 _RATES: Final = {"th_spike_add": "th_spike_decay", "th_voltage_index": "th_voltage_decay"}
 
 

@@ -17,7 +17,8 @@ from typing import Any, Final
 import numpy as np
 
 from v1builder.schema.errors import Problem, unknown_name
-from v1builder.schema.names import PSC_ALPHA, PSC_DELTA, PSC_EXPONENTIAL, THRESHOLD_PARAMETERS
+from v1builder.schema.names import PSC_ALPHA, PSC_DELTA, PSC_EXPONENTIAL
+from v1builder.schema.parameters import THRESHOLD_PARAMETERS
 from v1builder.sonata.cell_model import CellModel, parameter_problems, reset_problem
 
 SHAPE_OF: Final = {

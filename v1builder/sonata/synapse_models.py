@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from v1builder.schema.errors import Problem
-from v1builder.schema.names import PLASTICITY_UNITS
+from v1builder.schema.parameters import PLASTICITY_UNITS
 from v1builder.sonata.join import SYNAPSE_PARAMETER, is_absent, numbers
 
 STATIC: Final = "static_synapse"

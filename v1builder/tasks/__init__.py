@@ -8,7 +8,7 @@ from v1builder.tasks.gratings import (
     TaskSettings,
     make_task,
 )
-from v1builder.tasks.readout import Readout
+from v1builder.tasks.readout import LAYER_5_EXCITATORY, Readout
 from v1builder.tasks.stimuli import (
     Grating,
     Presentation,
@@ -19,6 +19,7 @@ from v1builder.tasks.stimuli import (
 from v1builder.tasks.task import SPLITS, GratingTask, Task, Trials
 
 __all__ = [
+    "LAYER_5_EXCITATORY",
     "SPLITS",
     "TASK_NAMES",
     "DirectionClassification",

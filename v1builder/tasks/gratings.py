@@ -5,16 +5,17 @@ name = "orientation_discrimination"
 max_delta = 10.0
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
 import torch
 from pydantic import BeforeValidator, Field, model_validator
 
-from v1builder.lgn import LGN
+from v1builder.inputs import Source
 from v1builder.schema.config import Settings
 from v1builder.schema.errors import ConfigError, unknown_name
 from v1builder.tasks.stimuli import Grating, Presentation
-from v1builder.tasks.task import SPLITS, Background, GratingTask, Split, StimulusSet
+from v1builder.tasks.task import SPLITS, GratingTask, Split, StimulusSet
 
 #: Held-out stimuli lie between those of training: shifted by this part of the grid's step.
 _SHIFT: dict[Split, float] = {"train": 0.0, "validation": 1 / 3, "test": 2 / 3}
@@ -23,13 +24,18 @@ _SHIFT: dict[Split, float] = {"train": 0.0, "validation": 1 / 3, "test": 2 / 3}
 class _GratingSettings(Settings):
     """What every task on gratings has. Times in ms from the start of the trial.
 
+    How inputs fire is not a setting: their nodes say it, see `v1builder.inputs`.
+
     Attributes:
         spatial_frequency: cycles/degree.
         contrast: 0 to 1.
         n_phases: phases of a grating, evenly spaced.
         gray_before_ms, on_ms, gray_after_ms: what is shown.
         response_ms: start and end of the window in which the answer is read.
-        background_rate: Hz, of each background unit.
+        warm_up_ms: gray before the trial, from rest, of which nothing is learned or answered. After-spike
+            currents (up to 333 ms in the published models) and short-term plasticity need it to come to
+            what they do spontaneously; 0 starts every trial at rest. 500 ms add some 40 % to a training step
+            of trials of 200 ms, and double a test.
     """
 
     spatial_frequency: float = Field(default=0.05, gt=0)
@@ -39,7 +45,17 @@ class _GratingSettings(Settings):
     on_ms: float = Field(default=100.0, gt=0)
     gray_after_ms: float = Field(default=450.0, ge=0)
     response_ms: tuple[float, float] = (150.0, 200.0)
-    background_rate: float = Field(default=250.0, ge=0)
+    warm_up_ms: float = Field(default=500.0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rates_are_the_nodes(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "background_rate" in values:
+            raise ValueError(
+                "remove 'background_rate': the background's nodes say how fast its units fire, in the "
+                "column rate_Hz of their node types (recipe: background.rate_Hz)"
+            )
+        return values
 
     @model_validator(mode="after")
     def _response_within_trial(self) -> "_GratingSettings":
@@ -197,32 +213,39 @@ TaskSettings = Annotated[GratingSettings, Field(discriminator="name"), BeforeVal
 
 
 def make_task(
-    settings: GratingSettings, lgn: LGN, *, dt: float, n_background: int = 100
+    settings: GratingSettings, sources: Mapping[str, Source], *, dt: float
 ) -> GratingTask:
-    """The task of these settings on an LGN.
+    """The task of these settings for a network.
 
     Args:
         settings: of the task.
-        lgn: gives the rates.
-        dt: ms, time step of the network; the LGN must have the same.
-        n_background: number of background units.
+        sources: of the network's inputs, see `inputs.input_sources`. Gratings are seen by those that
+            see; without any the task still runs, and its `notes` say so.
+        dt: ms, time step of the network; the sources must have the same.
 
     Raises:
-        ConfigError: the LGN has another dt, or the response window is shorter than a step.
+        ConfigError: there are no sources, one has another dt, or the response window is shorter than a step.
     """
-    if dt != lgn.dt:
+    where = f"task {settings.name}"
+    if not sources:
         raise ConfigError.of(
-            "LGN and network have different time steps",
-            f"task {settings.name}",
-            f"{lgn.dt} and {dt} ms",
-            "make the LGN with the network's dt",
-        )
+            "no spikes reach the network: it has no inputs", where, "0 input populations",
+            "give it an edge population from virtual nodes",
+        )  # fmt: skip
+    for name, source in sources.items():
+        if source.dt != dt:
+            raise ConfigError.of(
+                "input and network have different time steps",
+                f"{where}, input '{name}'",
+                f"{source.dt} and {dt} ms",
+                "make the input with the network's dt",
+            )
     parts = (settings.gray_before_ms, settings.on_ms, settings.gray_after_ms)
     response = slice(*(round(time / dt) for time in settings.response_ms))
     if response.stop <= response.start:
         raise ConfigError.of(
             "the response window is shorter than one time step",
-            f"task {settings.name}, key response_ms",
+            f"{where}, key response_ms",
             settings.response_ms,
             "make the window longer, or dt smaller",
         )
@@ -233,8 +256,9 @@ def make_task(
     return GratingTask(
         name=settings.name,
         stimuli=sets,
-        lgn=lgn,
+        sources=sources,
         presentation=Presentation(*(round(time / dt) for time in parts)),
         response=response,
-        background=Background(n_background, settings.background_rate),
+        dt=dt,
+        warm_up_steps=round(settings.warm_up_ms / dt),
     )

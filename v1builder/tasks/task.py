@@ -1,23 +1,19 @@
 """A task: what is shown, what is to be answered, and when the answer is read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self, cast, get_args
 
 import torch
 from torch import Tensor
 
-from v1builder.lgn import LGN, add_events, poisson_background, poisson_events
+from v1builder.inputs import FilterSource, Source
+from v1builder.lgn import LGN
 from v1builder.schema.errors import ConfigError, unknown_name
-from v1builder.schema.names import BKG
-from v1builder.schema.names import LGN as LGN_POPULATION
 from v1builder.tasks.stimuli import Grating, Presentation
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-#: Steps whose rates are evaluated at a time: those of a whole trial would leave the cache, which
-#: costs five times as much.
-_BLOCK_STEPS = 32
 
 
 @dataclass(frozen=True)
@@ -51,6 +47,14 @@ class Task(Protocol):
     response: slice
     #: Start and end of what is shown, ms.
     stimulus_ms: tuple[float, float]
+    #: Steps in which the network does what it does on a gray screen; empty where there are none.
+    spontaneous: slice
+    #: Steps in which it answers to what is shown.
+    evoked: slice
+    #: What one should know of results of this task, for people.
+    notes: tuple[str, ...]
+    #: What the input populations of the network do.
+    sources: Mapping[str, Source]
 
     def draw(self, n_trials: int, split: str, generator: torch.Generator) -> Trials:
         """Trials with as equal numbers of every class as possible, in random order."""
@@ -62,6 +66,10 @@ class Task(Protocol):
 
     def blank(self, n_trials: int, generator: torch.Generator) -> dict[str, Tensor]:
         """The inputs of trials in which the screen stays gray."""
+        ...
+
+    def warm_up(self, n_trials: int, generator: torch.Generator) -> dict[str, Tensor] | None:
+        """The inputs of the gray screen that precedes every trial; None when nothing does."""
         ...
 
 
@@ -78,31 +86,23 @@ class StimulusSet:
     target: Tensor
 
 
-@dataclass(frozen=True)
-class Background:
-    """Poisson units that fire at a constant rate (Hz) whatever is shown."""
-
-    n_units: int = 100
-    rate: float = 250.0
-
-
 class GratingTask:
     """Classify gratings that all appear at the same time for the same duration.
 
-    An LGN rate is a sum over a stimulus' one or two frames of what the unit's receptive field sees of
-    the frame times what its temporal kernel makes of the frame's time course. The first is kept for
-    every stimulus and the second for every temporal frequency, so a trial costs one multiplication
-    per frame and no trial's rates are stored. Only the spikes are random.
+    Before every trial the screen is gray for a warm-up, in which the network comes from rest to what it does
+    spontaneously; nothing is learned from it. Inputs that do not see fire on whatever is shown.
     """
 
     def __init__(
         self,
         name: str,
         stimuli: Mapping[Split, StimulusSet],
-        lgn: LGN,
+        sources: Mapping[str, Source],
         presentation: Presentation,
         response: slice,
-        background: Background,
+        *,
+        dt: float,
+        warm_up_steps: int = 0,
     ):
         self.name = name
         self.stimuli = stimuli
@@ -110,12 +110,18 @@ class GratingTask:
         self.n_steps = presentation.n_steps
         self.response = response
         first, last = presentation.before, presentation.before + presentation.on
-        self.stimulus_ms = (first * lgn.dt, last * lgn.dt)
-        self._lgn = lgn
-        self._presentation = presentation
-        self._background = background
-        self._drives: dict[str, list[Tensor]] = {}
-        self._responses: dict[float, Tensor] = {}
+        self.stimulus_ms = (first * dt, last * dt)
+        # From rest the gray part of a trial would say nothing of spontaneous activity.
+        self.spontaneous = slice(0, first if warm_up_steps else 0)
+        self.evoked = slice(first, max(last, response.stop))
+        self.sources = sources
+        self._warm_up_steps = warm_up_steps
+        self._seen = {
+            name: _Seen(source.lgn, presentation, stimuli)
+            for name, source in sources.items()
+            if isinstance(source, FilterSource)
+        }
+        self.notes = _notes(name, sources)
 
     def draw(self, n_trials: int, split: str, generator: torch.Generator) -> Trials:
         """Trials with as equal numbers of every class as possible, in random order.
@@ -123,7 +129,7 @@ class GratingTask:
         Raises:
             ConfigError: unknown split.
         """
-        stimuli = self._stimuli(split)
+        stimuli = self.stimuli[self._split(split)]
         # Which classes get the odd trials is random too.
         order = torch.randperm(self.n_classes, generator=generator)
         target = order[torch.arange(n_trials) % self.n_classes]
@@ -137,33 +143,76 @@ class GratingTask:
         return Trials(split, stimulus, target)
 
     def inputs(self, trials: Trials, generator: torch.Generator) -> dict[str, Tensor]:
-        """Spike counts [trial, step, unit], uint8, of LGN and background."""
-        drives, gratings = self._drive(trials.split), self._stimuli(trials.split).gratings
-        shown = [(drives[i], self._response(gratings[i])) for i in trials.stimulus.tolist()]
-        return self._spikes(shown, generator)
+        """Spike counts [trial, step, unit], uint8, of every input."""
+        split = self._split(trials.split)
+        return self._spikes([(split, int(i)) for i in trials.stimulus], generator)
 
     def blank(self, n_trials: int, generator: torch.Generator) -> dict[str, Tensor]:
         """The inputs of trials in which the screen stays gray."""
-        drive, grating = self._drive("train")[0], self.stimuli["train"].gratings[0]
-        shown = (torch.zeros_like(drive), self._response(grating))
-        return self._spikes([shown] * n_trials, generator)
+        return self._spikes([None] * n_trials, generator)
+
+    def warm_up(self, n_trials: int, generator: torch.Generator) -> dict[str, Tensor] | None:
+        """The inputs of the gray screen that precedes every trial; None when nothing does."""
+        if not self._warm_up_steps:
+            return None
+        return {
+            name: source.gray(n_trials, self._warm_up_steps, generator)
+            for name, source in self.sources.items()
+        }
 
     def lgn_rates(self, split: str, stimulus: int) -> Tensor:
         """Rates in Hz of the LGN's active units for one stimulus, [step, active]."""
-        grating = self._stimuli(split).gratings[stimulus]
-        return self._lgn.rates_of(self._drive(split)[stimulus], self._response(grating))
+        (seen,) = self._seen.values()
+        return seen.lgn.rates_of(*seen.shown((self._split(split), stimulus)))
 
-    def _stimuli(self, split: str) -> StimulusSet:
+    def _split(self, split: str) -> Split:
         if split not in SPLITS:
             raise ConfigError([unknown_name("split", split, SPLITS, f"task {self.name}")])
-        return self.stimuli[cast(Split, split)]
+        return cast(Split, split)
 
-    def _drive(self, split: str) -> list[Tensor]:
+    def _spikes(
+        self, shown: Sequence[tuple[Split, int] | None], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Spike counts of trials, each of a stimulus by its split and number, or gray."""
+        found = {}
+        for name, source in self.sources.items():
+            if isinstance(source, FilterSource):
+                seen = [self._seen[name].shown(stimulus) for stimulus in shown]
+                found[name] = source.spikes(seen, self.n_steps, generator)
+            else:
+                found[name] = source.gray(len(shown), self.n_steps, generator)
+        return found
+
+
+class _Seen:
+    """What the filters of one LGN make of the stimuli of a task.
+
+    An LGN rate is a sum over a stimulus' one or two frames of what the unit's receptive field sees of
+    the frame times what its temporal kernel makes of the frame's time course. The first is kept for
+    every stimulus and the second for every temporal frequency, so a trial costs one multiplication
+    per frame and no trial's rates are stored. Only the spikes are random.
+    """
+
+    def __init__(self, lgn: LGN, presentation: Presentation, stimuli: Mapping[Split, StimulusSet]):
+        self.lgn = lgn
+        self._presentation = presentation
+        self._stimuli = stimuli
+        self._drives: dict[Split, list[Tensor]] = {}
+        self._responses: dict[float, Tensor] = {}
+
+    def shown(self, stimulus: tuple[Split, int] | None) -> tuple[Tensor, Tensor]:
+        """Drive [frame, subunit] and response [frame, step, subunit] of a stimulus, or of gray."""
+        split, number = stimulus or ("train", 0)
+        drive = self._drive(split)[number]
+        response = self._response(self._stimuli[split].gratings[number])
+        return (drive, response) if stimulus else (torch.zeros_like(drive), response)
+
+    def _drive(self, split: Split) -> list[Tensor]:
         """What the receptive fields see of each stimulus of a split, [frame, subunit] each."""
         if split not in self._drives:
-            gratings = self._stimuli(split).gratings
-            stills = [grating.frames(self._lgn.raster) for grating in gratings]
-            drive = self._lgn.frame_drive(torch.cat(stills))
+            gratings = self._stimuli[split].gratings
+            stills = [grating.frames(self.lgn.raster) for grating in gratings]
+            drive = self.lgn.frame_drive(torch.cat(stills))
             self._drives[split] = list(drive.split([len(still) for still in stills]))
         return self._drives[split]
 
@@ -171,26 +220,15 @@ class GratingTask:
         """What the temporal kernels make of a grating's course, [frame, step, subunit]."""
         key = grating.temporal_frequency
         if key not in self._responses:
-            course = grating.course(self._presentation.on, self._lgn.dt)
-            self._responses[key] = self._lgn.course_response(self._presentation.embed(course))
+            course = grating.course(self._presentation.on, self.lgn.dt)
+            self._responses[key] = self.lgn.course_response(self._presentation.embed(course))
         return self._responses[key]
 
-    def _spikes(
-        self, shown: list[tuple[Tensor, Tensor]], generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """Spike counts of trials, each given by its drive and response."""
-        lgn, background = self._lgn, self._background
-        counts = torch.zeros(
-            len(shown), self.n_steps, lgn.n_units, dtype=torch.uint8, device=lgn.device
-        )
-        for trial, (drive, response) in zip(counts, shown, strict=True):
-            blocks = zip(
-                trial.split(_BLOCK_STEPS), response.split(_BLOCK_STEPS, dim=1), strict=True
-            )
-            for block, part in blocks:
-                bins = poisson_events(lgn.rates_of(drive, part), lgn.dt, generator)
-                step, unit = bins // len(lgn.active), lgn.active[bins % len(lgn.active)]
-                add_events(block, step * lgn.n_units + unit)
-        shape = len(shown), self.n_steps, background.n_units
-        noise = poisson_background(shape, background.rate, lgn.dt, generator)
-        return {LGN_POPULATION: counts, BKG: noise}
+
+def _notes(name: str, sources: Mapping[str, Source]) -> tuple[str, ...]:
+    if any(source.sees for source in sources.values()):
+        return ()
+    kinds = "; ".join(f"'{population}' is {source.kind}" for population, source in sources.items())
+    return (
+        f"no input sees the stimuli of task {name} ({kinds}): no answer can be better than chance",
+    )

@@ -1,7 +1,7 @@
 """Training: a loop that a person reads in one go, and the experiment file that describes it."""
 
 from v1builder.train.loop import Classifier, Evaluation, evaluate, fit, stream
-from v1builder.train.run import Subject, prepare, train
+from v1builder.train.run import Subject, check, prepare, train
 from v1builder.train.settings import Experiment, load_experiment
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Evaluation",
     "Experiment",
     "Subject",
+    "check",
     "evaluate",
     "fit",
     "load_experiment",

@@ -5,20 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
 import torch
 
-from v1builder.lgn import LGN
+from v1builder.analysis.detection import confusion, d_prime
+from v1builder.inputs import input_sources
 from v1builder.load import Network, load_network
+from v1builder.load.reference import IN_VIVO, read_in_vivo
 from v1builder.model import V1Network
+from v1builder.schema.errors import DataError
 from v1builder.schema.files import hash_folder, write_json
-from v1builder.schema.names import LGN as LGN_POPULATION
 from v1builder.schema.provenance import provenance
 from v1builder.tasks import Readout, Task, make_task
 from v1builder.train.checkpoint import read_metrics
 from v1builder.train.loop import Classifier, Evaluation, Progress, evaluate, fit
-from v1builder.train.losses import RateTargets, rate_targets, read_reference
 from v1builder.train.parallel import Accelerator, Processes, start
+from v1builder.train.rates import RateTargets, rate_targets
 from v1builder.train.settings import Experiment, TrainSettings
 
 
@@ -29,32 +31,86 @@ class Subject:
     Attributes:
         seed: names network (where the path holds {seed}), readout pools, trials and noise.
         network: as built.
-        task: on the network's LGN.
-        targets: in vivo rates, or None when rates are not regularised.
+        task: on the network's inputs.
+        reference: what was recorded in living mice (`load.reference.read_in_vivo`), or None where the
+            network has none.
+        targets: recorded rates, or None when rates are not regularised.
         hashes: SHA-256 of every file of the network.
+        notes: what one should know of results with this network, for people.
     """
 
     seed: int
     network: Network
     task: Task
+    reference: pd.DataFrame | None
     targets: RateTargets | None
     hashes: dict[str, str]
+    notes: tuple[str, ...]
 
 
 def prepare(experiment: Experiment, seed: int) -> Subject:
-    """Load the network and the task of one seed."""
-    folder = experiment.network.path.format(seed=seed)
-    network = load_network(folder)
-    model = experiment.model
-    # In a small column half of the LGN's units project nowhere and need not be evaluated.
-    projecting = [e.source_index for e in network.edges.values() if e.source == LGN_POPULATION]
-    active = np.unique(np.concatenate(projecting)).astype(np.int64)
-    lgn = LGN(network.nodes[LGN_POPULATION], dt=model.dt, active=active)
-    targets = (
-        rate_targets(network, read_reference(folder)) if experiment.train.rate_weight > 0 else None
-    )
-    return Subject(
-        seed, network, make_task(experiment.task, lgn, dt=model.dt), targets, hash_folder(folder)
+    """Read all that the training and the comparison of one seed need, before the hours they take.
+
+    Raises:
+        NetworkError: the network is not valid, or its nodes lack what the task or the readout ask for.
+        DataError: rates are to be regularised and the network has no recordings, or none of a population.
+        ConfigError: the readout asks for populations or for more cells than there are.
+    """
+    path = Path(experiment.network.path.format(seed=seed))
+    network = load_network(path)
+    home = path.parent if path.is_file() else path
+    dt = experiment.model.dt
+    task = make_task(experiment.task, input_sources(network, dt=dt), dt=dt)
+    _readout(experiment, seed, task, network)
+    reference = read_in_vivo(home)
+    targets, notes = None, list(task.notes)
+    if experiment.train.rate_weight > 0:
+        if reference is None:
+            raise DataError.of(
+                "firing rates are to be drawn to recorded ones, and the network has no recordings",
+                home / IN_VIVO,
+                f"train.rate_weight = {experiment.train.rate_weight:g}",
+                "set train.rate_weight = 0, or put the file there",
+            )
+        targets = rate_targets(network, reference, home / IN_VIVO)
+        if targets.pooled:
+            notes.append(
+                "rates are drawn to those of all units of a class where its layer has too few: "
+                + ", ".join(targets.pooled)
+            )
+        if task.spontaneous.stop == task.spontaneous.start:
+            notes.append(
+                "no trial has a gray screen after a warm-up, so spontaneous rates are not drawn to recorded "
+                "ones (task.gray_before_ms and task.warm_up_ms give one)"
+            )
+    return Subject(seed, network, task, reference, targets, hash_folder(home), tuple(notes))
+
+
+def check(experiment: Experiment) -> tuple[str, ...]:
+    """Prepare every seed of a comparison once, so that what is missing is missed now.
+
+    Returns:
+        The notes of the experiment and of all its networks, none twice.
+
+    Raises:
+        V1BuilderError: as `prepare`, of the first seed that cannot be prepared.
+    """
+    # One network for all seeds need not be read for each; only its pools differ, not their size.
+    seeds = {experiment.network.path.format(seed=seed): seed for seed in reversed(experiment.seeds)}
+    notes = [note for seed in seeds.values() for note in prepare(experiment, seed).notes]
+    return tuple(dict.fromkeys([*experiment.notes(), *notes]))
+
+
+def _readout(experiment: Experiment, seed: int, task: Task, network: Network) -> Readout:
+    settings = experiment.readout
+    return Readout(
+        network,
+        n_classes=task.n_classes,
+        response=task.response,
+        pool_size=settings.pool_size,
+        radius_um=None if settings.radius_um == "all" else settings.radius_um,
+        populations=settings.populations,
+        seed=seed,
     )
 
 
@@ -76,14 +132,7 @@ def make_classifier(experiment: Experiment, subject: Subject, network: Network) 
         sigma_V=settings.sigma_V,
         tau=settings.tau,
     )
-    readout = Readout(
-        network,
-        n_classes=subject.task.n_classes,
-        response=subject.task.response,
-        pool_size=experiment.readout.pool_size,
-        radius_um=experiment.readout.radius_um,
-        seed=subject.seed,
-    )
+    readout = _readout(experiment, subject.seed, subject.task, network)
     return Classifier(model, readout)
 
 
@@ -109,21 +158,20 @@ def test(
 def train_network(
     experiment: Experiment,
     subject: Subject,
-    network: Network,
+    classifier: Classifier,
     out: Path,
     *,
+    tested: bool = True,
     resume: bool = False,
     made_by: dict[str, Any] | None = None,
     processes: Processes | None = None,
     progress: Progress | None = None,
-) -> tuple[Classifier, dict[str, Any]]:
-    """Train one network of a subject and test it.
+) -> dict[str, Any]:
+    """Train a classifier of a subject in place and test it.
 
     Returns:
-        The trained classifier and its scores: accuracy, n_trials, n_correct, loss, rate_Hz,
-        spikes_per_trial, learning_curve, area_under_curve, steps_to_criterion (None: not reached).
+        Its scores: those of `learning`, and where it is `tested` of `score`.
     """
-    classifier = make_classifier(experiment, subject, network)
     fit(
         classifier,
         subject.task,
@@ -136,18 +184,28 @@ def train_network(
         processes=processes,
         progress=progress,
     )
-    return classifier, {
-        **score(test(experiment, subject, classifier, processes)),
-        **learning(read_metrics(out), experiment.train),
-    }
+    scores = score(test(experiment, subject, classifier, processes)) if tested else {}
+    return {**scores, **learning(read_metrics(out), experiment.train)}
 
 
 def score(evaluation: Evaluation) -> dict[str, Any]:
-    """The numbers of a test, as data."""
+    """The numbers of a test, as data.
+
+    Returns:
+        accuracy, n_trials, n_correct, d_prime (None for more than two classes), confusion (trials by right
+        answer and answer), loss, rate_Hz, spikes_per_trial.
+    """
+    target, choice, n_classes = (
+        evaluation.target.numpy(),
+        evaluation.choice.numpy(),
+        evaluation.n_classes,
+    )
     return {
         "accuracy": evaluation.accuracy,
-        "n_trials": len(evaluation.correct),
+        "n_trials": len(target),
         "n_correct": int(evaluation.correct.sum()),
+        "d_prime": d_prime(target, choice) if n_classes == 2 else None,
+        "confusion": confusion(target, choice, n_classes).tolist(),
         "loss": evaluation.loss,
         "rate_Hz": evaluation.rate.mean().item(),
         "spikes_per_trial": evaluation.spikes_per_trial,
@@ -202,19 +260,23 @@ def train(
     out = Path(out)
     processes = start(devices, nodes, accelerator)
     subject = prepare(experiment, experiment.seeds[0])
-    _, scores = train_network(
+    scores = train_network(
         experiment,
         subject,
-        subject.network,
+        make_classifier(experiment, subject, subject.network),
         out,
         resume=resume,
-        made_by={"network": subject.hashes},
+        made_by={
+            "network": subject.hashes,
+            "experiment": experiment.model_dump_json(include={"task", "model", "readout"}),
+        },
         processes=processes,
         progress=progress,
     )
     result = {
         **scores,
         "seed": subject.seed,
+        "notes": [*experiment.notes(), *subject.notes],
         "provenance": provenance(
             "train", experiment=experiment.model_dump(mode="json"), network=subject.hashes
         ),

@@ -19,15 +19,21 @@ steps = 100
 ablations = ["intact", "mean(population)"]
 """
 
+import math
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
 from v1builder.model.surrogate import Surrogate, SurrogateKind
 from v1builder.schema.config import Settings, load_settings
 from v1builder.schema.errors import ConfigError
-from v1builder.tasks import TaskSettings
+from v1builder.tasks import LAYER_5_EXCITATORY, TaskSettings
+
+#: Below these an experiment says what it cannot decide, see `Experiment.notes`.
+ENOUGH_VALIDATION_TRIALS: Final = 512
+ENOUGH_TEST_TRIALS: Final = 2048
+ENOUGH_SEEDS: Final = 20
 
 
 class NetworkSettings(Settings):
@@ -78,10 +84,18 @@ class ModelSettings(Settings):
 
 
 class ReadoutSettings(Settings):
-    """Pools of layer 5 excitatory cells whose spike counts are the answer, see `tasks.Readout`."""
+    """Pools of cells whose spike counts are the answer, see `tasks.Readout`.
 
+    Attributes:
+        populations: pop_name of the cells the pools are drawn from; patterns such as "e5*" too.
+        pool_size: cells per pool.
+        radius_um: largest distance from the column's axis; "all" draws from everywhere, and asks for no
+            positions.
+    """
+
+    populations: tuple[str, ...] = Field(default=LAYER_5_EXCITATORY, min_length=1)
     pool_size: int = Field(default=30, gt=0)
-    radius_um: float = Field(default=55.0, gt=0)
+    radius_um: Annotated[float, Field(gt=0)] | Literal["all"] = 55.0
 
 
 class TrainSettings(Settings):
@@ -96,7 +110,12 @@ class TrainSettings(Settings):
         rate_weight: of the distance of firing rates from the in vivo distribution.
         voltage_weight: of voltages outside [-1, 1] in units of V_th - E_L.
         validate_every: steps between validations on held-out stimuli.
-        validation_trials, test_trials: number of held-out trials.
+        validation_trials: held-out trials of every validation. In a small network each costs about three
+            quarters of a training trial, so 512 of them every 10 steps of 16 trials cost twice the training
+            itself: validate less often in long runs. With fewer a learning curve is noisy: at 80 % correct
+            its points have a standard error of 1.8 points with 512 trials and of 5 with 64.
+        test_trials: trials of the test after training, once. At 80 % correct the difference of two networks
+            has a standard error of 1.25 points by trials alone with 2 048, and of 3.5 with 256.
         checkpoint_every: steps between checkpoints.
         criterion: validation accuracy that counts as learned (for steps to criterion).
     """
@@ -109,8 +128,8 @@ class TrainSettings(Settings):
     rate_weight: float = Field(default=0.1, ge=0)
     voltage_weight: float = Field(default=0.1, ge=0)
     validate_every: int = Field(default=10, gt=0)
-    validation_trials: int = Field(default=64, gt=0)
-    test_trials: int = Field(default=256, gt=0)
+    validation_trials: int = Field(default=ENOUGH_VALIDATION_TRIALS, gt=0)
+    test_trials: int = Field(default=ENOUGH_TEST_TRIALS, gt=0)
     checkpoint_every: int = Field(default=25, gt=0)
     criterion: float = Field(default=0.8, gt=0, le=1)
 
@@ -120,23 +139,55 @@ class CompareSettings(Settings):
 
     Attributes:
         ablations: names as `experiments.parse_ablation` reads them; the first is the baseline.
+        protocols: "retrain" trains every ablated network from its initial weights; the others ablate the
+            trained intact network: "frozen" tests it as it is, "readout" trains the readout anew,
+            "finetune" trains everything on.
+        carry: "psp" gives cells with other membranes the weights that the builder would have given them;
+            "none" leaves weights in pA that were made for other cells, and breaks the operating point.
+        background: "calibrated" tunes the background of new cell models as the builder does
+            (`experiments.background`); "ratio" only keeps its ratio to rheobase.
+        calibration_seconds: of gray screen over which it is tuned.
         matching: "rate" gives every population one bias current until its mean rate is that of the
-            intact network; "raw" changes nothing.
-        protocols: "retrain" trains every ablated network from its initial weights; "frozen" tests the
-            trained intact network after the ablation, without training.
+            intact network; "raw" changes nothing more.
         rate_tolerance: largest relative difference of a matched rate.
-        matching_trials: trials over which rates are measured for matching.
+        matching_trials: trials of each condition in which networks are measured, for matching and for the
+            report of the operating point.
         matching_measurements: how often rates are measured at most.
-        margin: difference in accuracy below which two networks count as equivalent (TOST).
+        learning_rate_factors: of `train.learning_rate`; of several the best on validation is chosen for every
+            condition, as mean over the first `learning_rate_seeds` seeds.
+        learning_rate_seeds: see there.
+        primary: the outcome that is judged: "accuracy", or "d_prime" for tasks of two classes.
+        margin: difference in the primary outcome below which two networks count as equivalent (TOST).
+        shapley_orders: random orders of the parts of the cells' diversity whose Shapley values are wanted
+            (`experiments.shapley`); 0 for none. Each adds up to 16 conditions.
     """
 
     ablations: tuple[str, ...] = ("intact", "mean(population)", "mean(ei)", "no_asc")
+    protocols: tuple[Literal["retrain", "frozen", "readout", "finetune"], ...] = (
+        "retrain",
+        "frozen",
+    )
+    carry: Literal["psp", "none"] = "psp"
+    background: Literal["calibrated", "ratio"] = "calibrated"
+    calibration_seconds: float = Field(default=24.0, gt=0)
     matching: Literal["rate", "raw"] = "rate"
-    protocols: tuple[Literal["retrain", "frozen"], ...] = ("retrain", "frozen")
     rate_tolerance: float = Field(default=0.05, gt=0)
-    matching_trials: int = Field(default=16, gt=0)
+    matching_trials: int = Field(default=32, gt=0)
     matching_measurements: int = Field(default=15, gt=0)
-    margin: float = Field(default=0.05, gt=0)
+    learning_rate_factors: tuple[float, ...] = (1.0,)
+    learning_rate_seeds: int = Field(default=3, gt=0)
+    primary: Literal["accuracy", "d_prime"] = "accuracy"
+    margin: float = Field(default=0.015, gt=0)
+    shapley_orders: int = Field(default=0, ge=0)
+
+    @field_validator("learning_rate_factors")
+    @classmethod
+    def _positive(cls, factors: tuple[float, ...]) -> tuple[float, ...]:
+        if not factors or not all(0 < factor < math.inf for factor in factors):
+            raise ValueError("give at least one positive factor, such as [0.333, 1, 3]")
+        if len(set(factors)) != len(factors):
+            raise ValueError("a factor is named twice")
+        return factors
 
     @field_validator("ablations")
     @classmethod
@@ -168,6 +219,42 @@ class Experiment(Settings):
         if not seeds or len(set(seeds)) != len(seeds):
             raise ValueError("give at least one seed, and none twice")
         return seeds
+
+    def notes(self) -> tuple[str, ...]:
+        """What an experiment of this size cannot decide, for people. Empty when it is large enough.
+
+        Numbers are standard errors at 80 % correct: of a difference of two proportions, and of one.
+        """
+        notes = []
+        test, validation = self.train.test_trials, self.train.validation_trials
+        if test < ENOUGH_TEST_TRIALS:
+            error = 100 * math.sqrt(2 * 0.8 * 0.2 / test)
+            notes.append(
+                f"{test} test trials (fewer than {ENOUGH_TEST_TRIALS}): by trials alone a difference "
+                f"between two networks has a standard error of {error:.1f} points"
+            )
+        if validation < ENOUGH_VALIDATION_TRIALS:
+            error = 100 * math.sqrt(0.8 * 0.2 / validation)
+            notes.append(
+                f"{validation} validation trials (fewer than {ENOUGH_VALIDATION_TRIALS}): every point of a "
+                f"learning curve, and so steps to criterion, has a standard error of {error:.1f} points"
+            )
+        if len(self.seeds) < ENOUGH_SEEDS:
+            notes.append(
+                f"{len(self.seeds)} paired seeds (fewer than {ENOUGH_SEEDS}): small differences between "
+                "networks are not decided"
+            )
+        if self.compare.carry == "none":
+            notes.append(
+                'carry = "none": cells are exchanged under weights in pA that were made for other cells, so '
+                "differences are those of the operating point"
+            )
+        if len(self.compare.learning_rate_factors) == 1:
+            notes.append(
+                "one learning rate for all conditions: a condition that would learn better at another is "
+                "judged too low (compare.learning_rate_factors = [0.333, 1, 3] chooses)"
+            )
+        return tuple(notes)
 
 
 def load_experiment(path: Path | str) -> Experiment:

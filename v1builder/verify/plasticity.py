@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from v1builder import pipeline
 from v1builder.load.network import GroupedValues, Network
-from v1builder.schema.names import GLIF_UNITS, PLASTICITY_UNITS, PSC_DELTA
+from v1builder.schema.names import PSC_DELTA
+from v1builder.schema.parameters import GLIF_UNITS, PLASTICITY_UNITS
 from v1builder.schema.recipe import BuildRecipe, SynapseRecipe
 from v1builder.verify.agreement import Measured, case
 from v1builder.verify.comparison import run_ours, same_spikes

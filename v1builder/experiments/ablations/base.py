@@ -68,6 +68,11 @@ class Ablation(ABC):
         return False
 
     @property
+    def keeps_charge(self) -> bool:
+        """Whether the mean charge of after-spike currents of a population is to stay as it is."""
+        return True
+
+    @property
     def name(self) -> str:
         """Canonical text: `parse_ablation(a.name) == a`."""
         fields = dataclasses.fields(self)
@@ -145,6 +150,11 @@ class Composition(Ablation):
     def needs_activity(self) -> bool:
         """True when any step needs it."""
         return any(step.needs_activity for step in self.steps)
+
+    @property
+    def keeps_charge(self) -> bool:
+        """True when all steps keep it."""
+        return all(step.keeps_charge for step in self.steps)
 
     @property
     def is_random(self) -> bool:

@@ -1,10 +1,9 @@
 """Ablations of cells: what makes cells differ is averaged, scaled, exchanged or resampled.
 
-Notation: theta as in `theta`, m the mean of a group weighted by its numbers of cells. Cells that
-share a row of parameters before share one afterwards where that is possible, so a mean over
-populations leaves one row per population. Receptors, weights and everything else stay as they are;
-in particular the background weights, which the builder tunes per cell model. Matching rates
-afterwards (`experiments.matching`) absorbs the shift of the operating point.
+Notation: theta as in `load.coordinates` with the background as one more coordinate, m the mean of a group
+weighted by its numbers of cells. Cells that share a row of parameters before share one afterwards where
+that is possible, so a mean over populations leaves one row per population. Kinetics of receptors, delays
+and wiring stay; weights are carried to the new membranes (`load.carrying`).
 """
 
 import dataclasses
@@ -15,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v1builder.experiments.ablations.base import Ablation, Details, Draw
-from v1builder.experiments.ablations.rows import rows_of, with_membrane
-from v1builder.experiments.ablations.theta import ASPECTS, Matrix
+from v1builder.experiments.ablations.rows import rows_of, with_points
+from v1builder.load.coordinates import ASPECTS, Matrix
 from v1builder.load.groups import check_level, group_cells
 from v1builder.load.network import Network
 from v1builder.schema.errors import ConfigError, unknown_name
 
 _DOSE_MAX: Final = 2.0
+_WITHIN_POPULATIONS: Final = ("cell", "cell_model", "population")
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class _AtLevel(Ablation):
     def __post_init__(self) -> None:
         check_level(self.level, f"ablation {self.word}")
 
+    @property
+    def keeps_charge(self) -> bool:
+        """Whether populations keep their own mean: not where cells of several are averaged."""
+        return self.level in _WITHIN_POPULATIONS
+
 
 class Mean(_AtLevel):
     """theta -> m: every cell becomes the mean of its group; differences between groups stay."""
@@ -51,10 +56,11 @@ class Mean(_AtLevel):
 
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
         """One row of parameters per group."""
-        del draw
         rows = rows_of(network, self.level)
         groups = rows.groups
-        return with_membrane(network, rows.group_means(), rows.space, groups.of_cell, groups.labels)
+        return with_points(
+            network, rows.group_means(), rows.space, groups.of_cell, groups.labels, draw
+        )
 
 
 class Archetype(_AtLevel):
@@ -66,19 +72,24 @@ class Archetype(_AtLevel):
 
     word: ClassVar[str] = "archetype"
 
+    @property
+    def keeps_charge(self) -> bool:
+        """False: a real cell stands for the mean."""
+        return False
+
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
         """One row of parameters per group, with the covariance of a real cell."""
-        del draw
         rows = rows_of(network, self.level)
-        spread = np.sqrt(rows.n_cells @ (rows.theta - rows.global_mean()) ** 2 / rows.n_cells.sum())
+        deviation = rows.theta - rows.global_mean()
+        spread = np.sqrt(rows.n_cells @ deviation**2 / rows.n_cells.sum())
         used = rows.space.dynamics & (spread > 0)
-        scaled = rows.theta[:, used] / spread[used]
+        scaled = deviation[:, used] / spread[used]
         medoids = np.empty(len(rows.groups), np.int64)
         for group in range(len(rows.groups)):
             members = np.flatnonzero(rows.group == group)
             medoids[group] = members[_medoid(scaled[members], rows.n_cells[members])]
-        ablated, details = with_membrane(
-            network, rows.theta[medoids], rows.space, rows.groups.of_cell, rows.groups.labels
+        ablated, details = with_points(
+            network, rows.theta[medoids], rows.space, rows.groups.of_cell, rows.groups.labels, draw
         )
         chosen = zip(rows.groups.labels, medoids, strict=True)
         return ablated, details | {"archetypes": {name: rows.labels[row] for name, row in chosen}}
@@ -95,12 +106,16 @@ class WithinOnly(_AtLevel):
 
     word: ClassVar[str] = "within_only"
 
+    @property
+    def keeps_charge(self) -> bool:
+        """False: every group is shifted."""
+        return False
+
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
         """Shift every group onto the mean of all cells."""
-        del draw
         rows = rows_of(network, self.level)
         theta = rows.theta - rows.group_means()[rows.group] + rows.global_mean()
-        return with_membrane(network, theta, rows.space, rows.of_cell, rows.labels)
+        return with_points(network, theta, rows.space, rows.of_cell, rows.labels, draw)
 
 
 @dataclass(frozen=True)
@@ -121,13 +136,17 @@ class Dose(Ablation):
                 f"choose alpha from 0 to {_DOSE_MAX:g}",
             )
 
+    @property
+    def keeps_charge(self) -> bool:
+        """Whether populations keep their own mean: not where cells of several are averaged."""
+        return self.level in _WITHIN_POPULATIONS
+
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
         """Scale the differences from the group means."""
-        del draw
         rows = rows_of(network, self.level)
         means = rows.group_means()[rows.group]
         theta = self.alpha * rows.theta + (1 - self.alpha) * means
-        return with_membrane(network, theta, rows.space, rows.of_cell, rows.labels)
+        return with_points(network, theta, rows.space, rows.of_cell, rows.labels, draw)
 
 
 @dataclass(frozen=True)
@@ -141,11 +160,18 @@ class _OfAspect(Ablation):
             raise ConfigError([unknown_name("aspect", self.aspect, ASPECTS, where)])
         check_level(self.level, where)
 
-    def _average(self, network: Network, parameters: tuple[str, ...]) -> tuple[Network, Details]:
+    @property
+    def keeps_charge(self) -> bool:
+        """Whether populations keep their own mean: not where cells of several are averaged."""
+        return self.level in _WITHIN_POPULATIONS
+
+    def _average(
+        self, network: Network, coordinates: tuple[str, ...], draw: Draw
+    ) -> tuple[Network, Details]:
         rows = rows_of(network, self.level)
         means = rows.group_means()[rows.group]
-        theta = np.where(rows.space.of(parameters), means, rows.theta)
-        return with_membrane(network, theta, rows.space, rows.of_cell, rows.labels)
+        theta = np.where(rows.space.of(coordinates), means, rows.theta)
+        return with_points(network, theta, rows.space, rows.of_cell, rows.labels, draw)
 
 
 class Only(_OfAspect):
@@ -155,8 +181,7 @@ class Only(_OfAspect):
 
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
         """Average the aspect."""
-        del draw
-        return self._average(network, ASPECTS[self.aspect])
+        return self._average(network, ASPECTS[self.aspect], draw)
 
 
 class AllBut(_OfAspect):
@@ -166,15 +191,19 @@ class AllBut(_OfAspect):
 
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
         """Average the other aspects."""
-        del draw
         others = (names for aspect, names in ASPECTS.items() if aspect != self.aspect)
-        return self._average(network, tuple(name for names in others for name in names))
+        return self._average(network, tuple(name for names in others for name in names), draw)
 
 
 class NoAsc(Ablation):
-    """a -> 0: no cell has after-spike currents."""
+    """q -> 0: no cell has after-spike currents."""
 
     word: ClassVar[str] = "no_asc"
+
+    @property
+    def keeps_charge(self) -> bool:
+        """False: there is none left."""
+        return False
 
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
         """Amplitudes 0; decay rates stay, without effect."""
@@ -186,6 +215,11 @@ class AscMeanCurrent(Ablation):
     """q -> 0, and each cell receives the measured mean after-spike current of its population."""
 
     word: ClassVar[str] = "asc_mean_current"
+
+    @property
+    def keeps_charge(self) -> bool:
+        """False: there is none left."""
+        return False
 
     @property
     def needs_activity(self) -> bool:

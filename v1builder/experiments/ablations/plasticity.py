@@ -1,47 +1,37 @@
 """Ablations of short-term plasticity of recurrent synapses.
 
-The efficacy of a synapse at a steady presynaptic rate r, relative to a synapse at rest, is u* x*/U with
+The efficacy of a synapse is its mean release over the release from rest, u x / U, over the spikes of the
+trial. A network with plasticity removed or exchanged is another network at its working point unless that
+efficacy is kept, so all but `no_stp` keep it: the weights of every synapse model are multiplied by the
+ratio of its efficacies in the spike trains that its sources had in the network that is ablated, warm-up
+included (`Activity.efficacy`). Formulas for a steady rate do not do: at 10 Hz a facilitating synapse has an
+efficacy of 2.65 by the formula, but 1.46 over the first 200 ms.
 
-    u* = U (1 + tau_fac r) / (1 + U tau_fac r),    x* = 1 / (1 + u* tau_rec r)
-
-(the stationary mean of the model's updates). A network with plasticity removed or exchanged is another
-network at its working point unless that efficacy is kept, so all but `no_stp` keep it: the weight of every
-edge is multiplied by the ratio of efficacies at the rate that its source has in the network that is
-ablated.
+A synapse model whose sources never spiked in the trials is taken to be at rest, efficacy 1, which is the
+limit for rare spikes; the record lists it under "unmeasured".
 """
 
 import dataclasses
-from typing import ClassVar
+from collections.abc import Iterator
+from typing import ClassVar, Final
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from v1builder.experiments.ablations.base import Ablation, Details, Draw
-from v1builder.experiments.ablations.synapses import recurrent, with_edges
+from v1builder.experiments.ablations.synapses import pairs, recurrent, with_edges
+from v1builder.experiments.activity import Activity, source_weights
+from v1builder.experiments.trains import Dynamics, onset_release
 from v1builder.load.network import EdgePopulation, GroupedValues, Network
-from v1builder.schema.errors import NetworkError
+from v1builder.schema.errors import ConfigError, NetworkError, unknown_name
+from v1builder.sonata.join import type_rows
 
-_MS_PER_S = 1000.0
-_PARAMETERS = ("U", "tau_rec", "tau_fac")
+Array = NDArray[np.float64]
+Values = dict[str, Array]
 
-
-def efficacy(
-    U: NDArray[np.float64],
-    tau_rec: NDArray[np.float64],
-    tau_fac: NDArray[np.float64],
-    rate: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Mean release at a steady rate over the release from rest.
-
-    Args:
-        U: release from rest.
-        tau_rec: ms.
-        tau_fac: ms.
-        rate: of the source, Hz.
-    """
-    r = rate / _MS_PER_S
-    u = U * (1 + tau_fac * r) / (1 + U * tau_fac * r)
-    return u / (1 + u * tau_rec * r) / U
+PARAMETERS: Final = Dynamics._fields
+POOLINGS: Final = ("global", "class_pair")
 
 
 def _plastic(network: Network) -> dict[str, tuple[EdgePopulation, GroupedValues]]:
@@ -61,22 +51,26 @@ def _plastic(network: Network) -> dict[str, tuple[EdgePopulation, GroupedValues]
     return found
 
 
-def _efficacy_of_edges(
-    edges: EdgePopulation, table: GroupedValues, rates: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """[e] efficacy of every edge at its source's rate; 1 where it is static."""
-    plastic = table.group_of >= 0
-    row = table.group_of[plastic]
-    U, tau_rec, tau_fac = (table.values[name][row] for name in _PARAMETERS)
-    result = np.ones(len(edges))
-    result[plastic] = efficacy(U, tau_rec, tau_fac, rates[edges.source_index[plastic]])
-    return result
+def _spread(table: GroupedValues, of_model: Array) -> Array:
+    """[e] what belongs to the synapse model of every edge; 1 where it is static."""
+    return np.append(of_model, 1.0)[table.group_of]
 
 
-def _at_rest(table: GroupedValues, values: dict[str, NDArray[np.float64]]) -> GroupedValues:
-    """The table with other parameters, starting at rest."""
-    u, x = values["U"].copy(), np.ones_like(values["U"])
-    return dataclasses.replace(table, values={**values, "u": u, "x": x})
+def _efficacy(
+    activity: Activity, edges: EdgePopulation, values: Values | None = None
+) -> tuple[Array, Details]:
+    """[models] efficacy, 1 where nothing was measured, and the record of both."""
+    table = edges.plasticity
+    assert table is not None
+    found = activity.efficacy(edges, values)
+    used = np.bincount(table.group_of[table.group_of >= 0], minlength=len(found)) > 0
+    measured = np.isfinite(found)
+    names = np.array(table.labels)
+    record = dict(zip(names[measured].tolist(), found[measured].tolist(), strict=True))
+    return np.where(measured, found, 1.0), {
+        "efficacy": record,
+        "unmeasured": names[used & ~measured].tolist(),
+    }
 
 
 class NoSTP(Ablation):
@@ -94,89 +88,189 @@ class NoSTP(Ablation):
         return with_edges(network, changed), {}
 
 
-class NoSTPMatched(Ablation):
-    """Static synapses with the weight they have on average at their source's rate.
+class _Measured(Ablation):
+    """An ablation that keeps the efficacy of every synapse model."""
+
+    @property
+    def needs_activity(self) -> bool:
+        """True: the efficacy is measured."""
+        return True
+
+
+class NoSTPMatched(_Measured):
+    """Static synapses with the weight that they have on average over the trial.
 
     What is left out is only that efficacy changes in time; the main control of `no_stp`.
     """
 
     word: ClassVar[str] = "no_stp_matched"
 
-    @property
-    def needs_rates(self) -> bool:
-        """True: the mean efficacy depends on the sources' rates."""
-        return True
+    def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
+        """Recurrent edges without plasticity; records the efficacies."""
+        changed, details = {}, {}
+        for name, (edges, table) in _plastic(network).items():
+            efficacy, details[name] = _efficacy(draw.measured, edges)
+            weight = edges.weight * _spread(table, efficacy)
+            changed[name] = dataclasses.replace(edges, weight=weight, plasticity=None)
+        return with_edges(network, changed), details
+
+
+class STPFreeze(_Measured):
+    """Synapses whose state is held as it is at the onset of the trial, after the warm-up.
+
+    A static synapse of every source gets what its next spike would release then (mean over trials), so that
+    sources which the warm-up depressed or facilitated differently keep that difference. All weights of a
+    synapse model are then multiplied by one factor that keeps its efficacy over the trial.
+    """
+
+    word: ClassVar[str] = "stp_freeze"
 
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
-        """Recurrent edges without plasticity; records the mean efficacy."""
-        assert draw.rates is not None
-        changed, means = {}, {}
+        """Recurrent edges without plasticity; records the efficacies."""
+        activity = draw.measured
+        changed, details = {}, {}
         for name, (edges, table) in _plastic(network).items():
-            factor = _efficacy_of_edges(edges, table, draw.rates)
+            trains = activity.trains_of(edges)
+            efficacy, details[name] = _efficacy(activity, edges)
+            factor = np.ones(len(edges))
+            for row, weight in source_weights(edges, trains.n_units).items():
+                dynamics = Dynamics(*(float(table.values[key][row]) for key in PARAMETERS))
+                held = onset_release(trains, dynamics, activity.dt)
+                share = weight * trains.count
+                mean = share @ held / share.sum() if share.any() else 1.0
+                own = table.group_of == row
+                factor[own] = held[edges.source_index[own]] * efficacy[row] / mean
             weight = edges.weight * factor
             changed[name] = dataclasses.replace(edges, weight=weight, plasticity=None)
-            means[name] = float(factor.mean())
-        return with_edges(network, changed), {"mean_efficacy": means}
+        return with_edges(network, changed), details
 
 
-class _Exchanged(Ablation):
-    """Other parameters for every synapse model; the mean efficacy of every edge stays."""
+class _Exchanged(_Measured):
+    """Other parameters for every synapse model; its efficacy stays."""
 
-    @property
-    def needs_rates(self) -> bool:
-        """True: the mean efficacy depends on the sources' rates."""
-        return True
-
-    def new_values(
-        self, edges: EdgePopulation, table: GroupedValues, draw: Draw
-    ) -> dict[str, NDArray[np.float64]]:
-        """Parameters by name, [models]."""
+    def exchange(
+        self, network: Network, plastic: dict[str, tuple[EdgePopulation, GroupedValues]], draw: Draw
+    ) -> Iterator[tuple[str, EdgePopulation, Values]]:
+        """By edge population: the edges, whose table may have more rows than before, and new parameters."""
         raise NotImplementedError
 
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
         """Recurrent edges with other plasticity and rescaled weights; records the new parameters."""
-        assert draw.rates is not None
         changed, details = {}, {}
-        for name, (edges, table) in _plastic(network).items():
-            other = _at_rest(table, self.new_values(edges, table, draw))
-            ratio = _efficacy_of_edges(edges, table, draw.rates) / _efficacy_of_edges(
-                edges, other, draw.rates
-            )
+        for name, edges, new in self.exchange(network, _plastic(network), draw):
+            table = edges.plasticity
+            assert table is not None
+            before, details[name] = _efficacy(draw.measured, edges)
+            after, _ = _efficacy(draw.measured, edges, new)
+            at_rest = {**new, "u": new["U"].copy(), "x": np.ones_like(new["U"])}
             changed[name] = dataclasses.replace(
-                edges, weight=edges.weight * ratio, plasticity=other
+                edges,
+                weight=edges.weight * _spread(table, before / after),
+                plasticity=dataclasses.replace(table, values={**table.values, **at_rest}),
             )
-            details[name] = {
-                label: {key: float(other.values[key][row]) for key in _PARAMETERS}
+            details[name]["parameters"] = {
+                label: {key: float(new[key][row]) for key in PARAMETERS}
                 for row, label in enumerate(table.labels)
             }
-        return with_edges(network, changed), {"parameters": details}
+        return with_edges(network, changed), details
 
 
+@dataclasses.dataclass(frozen=True)
 class STPMean(_Exchanged):
-    """One (U, tau_rec, tau_fac) for all synapses: their means, every edge counting once.
+    """One (U, tau_rec, tau_fac) for the synapses of a pool: their means, every edge counting once.
 
-    tau_rec is averaged as a logarithm; U, and tau_fac, which may be 0, linearly.
+    Pools are "global", all recurrent synapses, or "class_pair", those of one (class of source, class of
+    target). tau_rec is averaged as a logarithm; U, and tau_fac, which may be 0, linearly. A network whose
+    synapse models are already one per pair of classes is hardly changed by the second.
     """
 
     word: ClassVar[str] = "stp_mean"
 
-    def new_values(
-        self, edges: EdgePopulation, table: GroupedValues, draw: Draw
-    ) -> dict[str, NDArray[np.float64]]:
-        """The same values for every synapse model."""
-        del edges, draw
-        plastic = table.group_of[table.group_of >= 0]
-        share = np.bincount(plastic, minlength=len(table.labels)) / len(plastic)
-        means = {
-            "U": share @ table.values["U"],
-            "tau_rec": np.exp(share @ np.log(table.values["tau_rec"])),
-            "tau_fac": share @ table.values["tau_fac"],
-        }
-        return {name: np.full(len(share), float(value)) for name, value in means.items()}
+    pooling: str
+
+    def __post_init__(self):
+        """Raise ConfigError, naming the nearest pooling, unless it is known."""
+        if self.pooling not in POOLINGS:
+            where = f"ablation {self.name}"
+            raise ConfigError([unknown_name("pooling", self.pooling, POOLINGS, where)])
+
+    def exchange(
+        self, network: Network, plastic: dict[str, tuple[EdgePopulation, GroupedValues]], draw: Draw
+    ) -> Iterator[tuple[str, EdgePopulation, Values]]:
+        """The means of the pools, for every synapse model and pool."""
+        del draw
+        level = "global" if self.pooling == "global" else "class"
+        pool_of = {name: pair for name, pair in pairs(network, level).items() if name in plastic}
+        n_pools = 1 + max(int(pair.max(initial=0)) for pair in pool_of.values())
+        count, sums = np.zeros(n_pools), {key: np.zeros(n_pools) for key in PARAMETERS}
+        for name, (_, table) in plastic.items():
+            own = table.group_of >= 0
+            pool, row = pool_of[name][own], table.group_of[own]
+            count += np.bincount(pool, minlength=n_pools)
+            for key in PARAMETERS:
+                values = np.log(table.values[key]) if key == "tau_rec" else table.values[key]
+                sums[key] += np.bincount(pool, values[row], n_pools)
+        mean = {key: total / np.maximum(count, 1) for key, total in sums.items()}
+        mean["tau_rec"] = np.exp(mean["tau_rec"])
+        for name, (edges, _) in plastic.items():
+            finer, pool = _by_pool(edges, pool_of[name])
+            yield name, finer, {key: values[pool] for key, values in mean.items()}
+
+
+def _by_pool(
+    edges: EdgePopulation, pool: NDArray[np.int64]
+) -> tuple[EdgePopulation, NDArray[np.int64]]:
+    """Edges whose synapse models are one for each model and pool that occur together.
+
+    Returns:
+        The edges, and [models] the pool of each.
+    """
+    table = edges.plasticity
+    assert table is not None
+    own = np.flatnonzero(table.group_of >= 0)
+    n = int(pool.max(initial=0)) + 1
+    keys, found = np.unique(
+        table.group_of[own].astype(np.int64) * n + pool[own], return_inverse=True
+    )
+    model, pool_of = np.divmod(keys, n)
+    first = np.flatnonzero(np.diff(model, prepend=-1))
+    number = np.arange(len(model)) - np.repeat(first, np.diff(first, append=len(model)))
+    labels = [table.labels[m] + (f"_{k}" if k else "") for m, k in zip(model, number, strict=True)]
+    group_of = np.full(len(edges), -1, np.int64)
+    group_of[own] = found
+    values = {key: column[model] for key, column in table.values.items()}
+    finer = GroupedValues(values, group_of, tuple(labels))
+    return with_types_of_models(dataclasses.replace(edges, plasticity=finer)), pool_of
+
+
+def with_types_of_models(edges: EdgePopulation) -> EdgePopulation:
+    """Edges of one type that differ in their synapse model get types of their own, as files need it.
+
+    The first model keeps the type's id, the others get new ids above all old ones.
+    """
+    assert edges.plasticity is not None
+    row = edges.plasticity.group_of
+    n = len(edges.plasticity.labels) + 1
+    type_row = type_rows(edges.edge_type_id, edges.types)
+    keys, kind = np.unique(type_row * n + row + 1, return_inverse=True)
+    type_of_kind = keys // n
+    again = np.diff(type_of_kind, prepend=-1) == 0
+    if not again.any():
+        return edges
+    ids = edges.types.index.to_numpy(np.int64)
+    id_of_kind = ids[type_of_kind]
+    id_of_kind[again] = ids.max() + 1 + np.arange(np.count_nonzero(again))
+    rows = np.concatenate([np.arange(len(ids)), type_of_kind[again]])
+    index = np.concatenate([ids, id_of_kind[again]])
+    types = edges.types.iloc[rows].set_axis(pd.Index(index, name=edges.types.index.name))
+    return dataclasses.replace(edges, edge_type_id=id_of_kind[kind], types=types)
 
 
 class STPShuffle(_Exchanged):
-    """The triples (U, tau_rec, tau_fac) permuted among the synapse models that the network uses."""
+    """The triples (U, tau_rec, tau_fac) permuted among the synapse models that recurrent edges have.
+
+    A synapse model that several edge populations share gets the same triple in all of them.
+    """
 
     word: ClassVar[str] = "stp_shuffle"
 
@@ -185,12 +279,23 @@ class STPShuffle(_Exchanged):
         """True: the seed decides which synapse model gets which triple."""
         return True
 
-    def new_values(
-        self, edges: EdgePopulation, table: GroupedValues, draw: Draw
-    ) -> dict[str, NDArray[np.float64]]:
+    def exchange(
+        self, network: Network, plastic: dict[str, tuple[EdgePopulation, GroupedValues]], draw: Draw
+    ) -> Iterator[tuple[str, EdgePopulation, Values]]:
         """The triples of other synapse models."""
-        del edges
-        used = np.unique(table.group_of[table.group_of >= 0])
-        order = np.arange(len(table.labels))
-        order[used] = draw.generator(self.name).permutation(used)
-        return {name: table.values[name][order] for name in _PARAMETERS}
+        del network
+        triples: dict[str, tuple[float, ...]] = {}
+        for _, table in plastic.values():
+            for row in np.unique(table.group_of[table.group_of >= 0]):
+                triple = tuple(float(table.values[key][row]) for key in PARAMETERS)
+                triples.setdefault(table.labels[row], triple)
+        labels = sorted(triples)
+        order = draw.generator(self.name).permutation(len(labels))
+        given = {label: triples[labels[k]] for label, k in zip(labels, order, strict=True)}
+        for name, (edges, table) in plastic.items():
+            values = {key: table.values[key].copy() for key in PARAMETERS}
+            for row, label in enumerate(table.labels):
+                if label in given:
+                    for key, value in zip(PARAMETERS, given[label], strict=True):
+                        values[key][row] = value
+            yield name, edges, values

@@ -1,16 +1,19 @@
 """Ablations that hand cells the parameters of other cells or of cells drawn anew; all random."""
 
 import dataclasses
+from dataclasses import dataclass
 from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from v1builder.experiments.ablations.base import Ablation, Details, Draw
-from v1builder.experiments.ablations.rows import with_membrane
-from v1builder.experiments.ablations.theta import Matrix, to_theta
+from v1builder.experiments.ablations.rows import carry, cell_points, with_points
+from v1builder.load.carrying import background_ratio
+from v1builder.load.coordinates import Matrix, Space
 from v1builder.load.groups import Groups, group_cells
 from v1builder.load.network import Network
+from v1builder.schema.errors import ConfigError, unknown_name
 
 #: Directions with less than this fraction of the standardised variance count as having none.
 _NO_VARIANCE: Final = 1e-10
@@ -29,12 +32,12 @@ class _Exchange(_Random):
     level: ClassVar[str]
 
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
-        """Permute which cell has which row of parameters; the rows themselves stay."""
+        """Permute which cell has which row of parameters and background; the rows themselves stay."""
         groups = group_cells(network.cells, self.level)
         order = _permutation_within(groups, draw.generator(self.name))
-        membrane = network.membrane
+        membrane, ratio = network.membrane, background_ratio(network)
         membrane = dataclasses.replace(membrane, group_of=membrane.group_of[order])
-        return dataclasses.replace(network, membrane=membrane), {}
+        return carry(network, membrane, None if ratio is None else ratio[order], draw)
 
 
 class ShuffleWithin(_Exchange):
@@ -50,29 +53,39 @@ class ShuffleAcross(_Exchange):
     word: ClassVar[str] = "shuffle_across"
     level: ClassVar[str] = "ei"
 
+    @property
+    def keeps_charge(self) -> bool:
+        """False: cells leave their populations."""
+        return False
+
 
 class ShuffleIndependent(_Random):
-    """Permute each parameter separately inside each population: marginals stay, covariance goes.
+    """Permute each coordinate separately inside each population: marginals stay, covariance goes.
 
-    Each column of theta moves on its own, also the two after-spike currents.
+    Each column of theta moves on its own, also the two after-spike currents and the background.
     """
 
     word: ClassVar[str] = "shuffle_independent"
 
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
         """One row of parameters per cell."""
-        theta, space = to_theta(network.membrane)
-        cells = theta[network.membrane.group_of]
+        cells, space = cell_points(network)
         groups = group_cells(network.cells, "population")
         generator = draw.generator(self.name)
         for column in range(cells.shape[1]):
             cells[:, column] = cells[_permutation_within(groups, generator), column]
         single = group_cells(network.cells, "cell")
-        return with_membrane(network, cells, space, single.of_cell, single.labels)
+        return with_points(network, cells, space, single.of_cell, single.labels, draw)
 
 
+@dataclass(frozen=True)
 class GaussianMatched(_Random):
-    """Draw every cell anew with its population's mean and covariance of theta, but no skew.
+    """Draw every cell anew with its population's mean and covariance, but no other structure.
+
+    In the space "log" that is the mean and covariance of theta: positive quantities come out lognormal, as
+    skewed as a lognormal is. In "linear" it is those of the quantities themselves (tau_m in ms, g in nS ...):
+    nothing is skewed. A Gaussian reaches zero; there such a quantity is brought back to half the
+    smallest value that the population has.
 
     The draws are centred and whitened before they are scaled, so mean and covariance over the cells
     of each population are matched exactly, not only in expectation (except where a value had to be
@@ -80,18 +93,42 @@ class GaussianMatched(_Random):
     """
 
     word: ClassVar[str] = "gaussian_matched"
+    space: str
+
+    def __post_init__(self) -> None:
+        if self.space not in ("log", "linear"):
+            where = f"ablation {self.word}"
+            raise ConfigError([unknown_name("space", self.space, ("log", "linear"), where)])
 
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
         """One row of parameters per cell."""
-        theta, space = to_theta(network.membrane)
-        cells = theta[network.membrane.group_of]
+        cells, space = cell_points(network)
         groups = group_cells(network.cells, "population")
         generator = draw.generator(self.name)
+        raised = 0
         for group in range(len(groups)):
             members = np.flatnonzero(groups.of_cell == group)
-            cells[members] = _gaussian_like(cells[members], generator)
+            cells[members], n = self._drawn(cells[members], space, generator)
+            raised += n
         single = group_cells(network.cells, "cell")
-        return with_membrane(network, cells, space, single.of_cell, single.labels)
+        ablated, details = with_points(network, cells, space, single.of_cell, single.labels, draw)
+        return ablated, details | ({"raised_values": raised} if self.space == "linear" else {})
+
+    def _drawn(
+        self, points: Matrix, space: Space, generator: np.random.Generator
+    ) -> tuple[Matrix, int]:
+        """Gaussian points for one population, [n, p]; how many values were raised above 0."""
+        if self.space == "log":
+            return _gaussian_like(points, generator), 0
+        logs = space.logarithmic
+        linear = points.copy()
+        linear[:, logs] = np.exp(linear[:, logs])
+        new = _gaussian_like(linear, generator)
+        least = np.where(logs, linear.min(axis=0, initial=np.inf) / 2, -np.inf)
+        low = new < least
+        new = np.where(low, least, new)
+        new[:, logs] = np.log(new[:, logs])
+        return new, int(low.sum())
 
 
 def _permutation_within(groups: Groups, generator: np.random.Generator) -> NDArray[np.int64]:

@@ -1,0 +1,119 @@
+"""Where networks are ablated and measured: the same trials before and after, for all networks of a seed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from v1builder.experiments.ablations import Ablation
+from v1builder.experiments.activity import Activity
+from v1builder.experiments.background import calibrated
+from v1builder.experiments.operating_point import compared, operating_point
+from v1builder.experiments.probes import Probes, gray_inputs, make_probes
+from v1builder.load import Network
+from v1builder.model import V1Network
+from v1builder.tasks import Task
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network that ablations start from, and what was measured of it.
+
+    Attributes:
+        network: intact, built or trained.
+        rates: [n_cells, 2] Hz, spontaneous and evoked.
+        activity: measures what some ablations need to know.
+        point: record of its operating point.
+    """
+
+    network: Network
+    rates: Array
+    activity: Callable[[], Activity]
+    point: dict[str, Any]
+
+
+class Bench:
+    """Ablates and measures.
+
+    Attributes:
+        probes: trials in which networks are measured.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        seed: int,
+        *,
+        dt: float,
+        n_trials: int,
+        calibration_seconds: float,
+        carry: str = "psp",
+        background: str = "calibrated",
+        model: Callable[[Network], V1Network] | None = None,
+    ):
+        """Set up a bench.
+
+        Args:
+            task: its trials are the evoked condition, gray ones the spontaneous.
+            seed: of the trials and of random ablations.
+            dt: ms.
+            n_trials: of each condition.
+            calibration_seconds: of gray screen over which a background is tuned.
+            carry: see `Ablation`.
+            background: "calibrated" tunes the background of new cell models, "ratio" does not.
+            model: makes the module that is measured; `V1Network` of the given dt unless said.
+        """
+        self._task = task
+        self._seed = seed
+        self._dt = dt
+        self._n_trials = n_trials
+        self._calibration_seconds = calibration_seconds
+        self._carry = carry
+        self._calibrates = background == "calibrated" and carry == "psp"
+        self._model = model or (lambda network: V1Network(network, dt=dt, trainable=[]))
+
+    @cached_property
+    def probes(self) -> Probes:
+        """Trials in which networks are measured."""
+        return make_probes(self._task, self._n_trials, self._seed, self._dt)
+
+    @cached_property
+    def _gray(self) -> Mapping[str, Tensor]:
+        return gray_inputs(self._task, self._calibration_seconds, self._seed, self._dt)
+
+    def start(self, network: Network) -> Start:
+        """Measure a network that ablations are to start from."""
+        model = self._model(network)
+        rates = self.probes.rates(model)
+        point = operating_point(network, rates).record()
+        return Start(network, rates, lambda: self.probes.activity(model), compared(point, point))
+
+    def ablated(self, start: Start, ablation: Ablation) -> tuple[Network, dict[str, Any]]:
+        """The ablated network, its background tuned where that is wanted.
+
+        Returns:
+            The network, and a record: what the ablation and the tuning did (ablation_record, calibration).
+        """
+        done = len(start.network.provenance.get("ablations", []))
+        network = ablation(
+            start.network,
+            seed=self._seed,
+            activity=start.activity() if ablation.needs_activity else None,
+            carry=self._carry,
+        )
+        record: dict[str, Any] = {"ablation_record": network.provenance["ablations"][done:]}
+        if self._calibrates:
+            network, tuned = calibrated(network, start.network, self._gray, dt=self._dt)
+            record["calibration"] = tuned
+        return network, record
+
+    def point(self, network: Network, start: Start) -> dict[str, Any]:
+        """Record of the operating point of an ablated network, beside that of its start."""
+        rates = self.probes.rates(self._model(network))
+        return compared(operating_point(network, rates).record(), start.point)

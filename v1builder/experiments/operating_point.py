@@ -1,0 +1,202 @@
+"""The operating point: what a network does before anything is asked of it, and whether two may be compared.
+
+An ablation that silences half of the cells says nothing about what it ablates. So for every condition,
+before and after rate matching and after training, this is measured next to the intact network, and a
+condition outside of the bars is marked invalid: nothing is concluded from it.
+
+Bars, for a condition over all seeds, after matching: every population of at least 20 cells fires within 10
+% or .1 Hz of intact; the share of silent cells is within 3 points; the variation of rates inside
+populations within 15 %; the bias currents of matching are below 5 % of rheobase; and, unless the ablation
+is one of after-spike currents, their mean charge is within 1 %.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v1builder.load.coordinates import rheobase
+from v1builder.load.groups import Groups, group_cells
+from v1builder.load.network import Network
+
+Array = NDArray[np.float64]
+
+CELLS_MIN: Final = 20
+RATE_RELATIVE: Final = 0.10
+RATE_HZ: Final = 0.1
+SILENT_POINTS: Final = 0.03
+CV_RELATIVE: Final = 0.15
+BIAS_OF_RHEOBASE: Final = 0.05
+CHARGE_RELATIVE: Final = 0.01
+EFFICACY_RELATIVE: Final = 0.02
+_TOP: Final = 0.1
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What a network does in the probes.
+
+    Attributes:
+        spontaneous_Hz: mean rate of all cells on a gray screen. evoked_Hz: mean rate in trials of the task.
+        population_Hz: by population, mean of both. silent_share: cells without a spike in all probes.
+        rate_cv: standard deviation over mean of the rates of the cells of a population; mean over
+        populations
+            of at least 20 cells that fire, weighted by their numbers. None without any.
+        top10_share: spikes of the tenth of the cells that fires most.
+        bias_over_rheobase: by population, the current of rate matching over the mean rheobase.
+        asc_charge: by population, mean charge of a spike's after-spike currents, pA ms.
+    """
+
+    spontaneous_Hz: float  # noqa: N815
+    evoked_Hz: float  # noqa: N815
+    population_Hz: dict[str, float]  # noqa: N815
+    silent_share: float
+    rate_cv: float | None
+    top10_share: float | None
+    bias_over_rheobase: dict[str, float]
+    asc_charge: dict[str, float]
+
+    def record(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+def operating_point(network: Network, rates: Array) -> OperatingPoint:
+    """The operating point of a network.
+
+    Args:
+        network: what was measured; its provenance says which currents rate matching added.
+        rates: [n_cells, 2] Hz, spontaneous and evoked (`Probes.rates`).
+    """
+    groups = group_cells(network.cells, "population")
+    both = rates.mean(axis=1)
+    total = both.sum()
+    n_top = max(1, round(_TOP * len(both)))
+    return OperatingPoint(
+        spontaneous_Hz=float(rates[:, 0].mean()),
+        evoked_Hz=float(rates[:, 1].mean()),
+        population_Hz=_by_name(groups, group_mean(groups, both)),
+        silent_share=float((both == 0).mean()),
+        rate_cv=_rate_cv(groups, both),
+        top10_share=float(np.sort(both)[-n_top:].sum() / total) if total > 0 else None,
+        bias_over_rheobase=_by_name(groups, _bias(network, groups)),
+        asc_charge=_by_name(groups, group_mean(groups, _charge(network))),
+    )
+
+
+def group_mean(groups: Groups, values: Array) -> Array:
+    """[n_groups, ...] mean over the cells of each group of `values`, [n_cells, ...]."""
+    total = np.zeros((len(groups), *values.shape[1:]))
+    np.add.at(total, groups.of_cell, values)
+    return total / groups.sizes.reshape(-1, *[1] * (values.ndim - 1))
+
+
+def _by_name(groups: Groups, values: Array) -> dict[str, float]:
+    return dict(zip(groups.labels, values.tolist(), strict=True))
+
+
+def _rate_cv(groups: Groups, rate: Array) -> float | None:
+    mean = group_mean(groups, rate)
+    deviation = np.sqrt(group_mean(groups, (rate - mean[groups.of_cell]) ** 2))
+    counted = (groups.sizes >= CELLS_MIN) & (mean > 0)
+    if not counted.any():
+        return None
+    cv = deviation[counted] / mean[counted]
+    return float(np.average(cv, weights=groups.sizes[counted]))
+
+
+def _bias(network: Network, groups: Groups) -> Array:
+    """[n_groups] current that rate matching added (`matching.with_bias`) over rheobase."""
+    added = network.provenance.get("bias_currents_pA", [])
+    current = np.array([sum(one.get(name, 0.0) for one in added) for name in groups.labels])
+    scale = rheobase(network.membrane)[network.membrane.group_of]
+    return current / group_mean(groups, scale)
+
+
+def _charge(network: Network) -> Array:
+    """[n_cells] pA ms per spike, sum over after-spike currents of a/k."""
+    amps, rate = (network.membrane.per_cell(name) for name in ("asc_amps", "asc_decay"))
+    return np.divide(amps, rate, out=np.zeros_like(amps), where=amps != 0).sum(axis=1)
+
+
+def compared(point: dict[str, Any], intact: dict[str, Any]) -> dict[str, Any]:
+    """The record of an operating point with its ratios to that of the intact network of the same seed."""
+    base = intact["population_Hz"]
+    ratio = {
+        name: rate / base[name] if base[name] > 0 else None
+        for name, rate in point["population_Hz"].items()
+    }
+    return point | {"rate_ratio": ratio}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Whether something may be concluded from a condition.
+
+    Attributes:
+        valid: inside all bars.
+        reasons: one sentence for each bar it is outside of.
+    """
+
+    valid: bool
+    reasons: tuple[str, ...]
+
+
+def judge(
+    points: Sequence[dict[str, Any]],
+    intact: Sequence[dict[str, Any]],
+    sizes: dict[str, int],
+    *,
+    keeps_charge: bool,
+) -> Judgement:
+    """Hold a condition against the bars.
+
+    Args:
+        points: records of its operating point, one per seed.
+        intact: those of the intact network, same seeds.
+        sizes: number of cells of each population; the smallest over seeds.
+        keeps_charge: False for ablations of after-spike currents.
+    """
+    reasons = []
+    large = [name for name, size in sizes.items() if size >= CELLS_MIN]
+
+    def over_seeds(records: Sequence[dict[str, Any]], key: str) -> dict[str, float]:
+        return {name: float(np.mean([r[key][name] for r in records])) for name in large}
+
+    before, after = over_seeds(intact, "population_Hz"), over_seeds(points, "population_Hz")
+    off = [
+        f"{name} {before[name]:.2f} -> {after[name]:.2f}"
+        for name in large
+        if abs(after[name] - before[name]) > max(RATE_HZ, RATE_RELATIVE * before[name])
+    ]
+    if off:
+        reasons.append(f"rates (Hz) of populations differ from intact: {', '.join(off)}")
+    silent = [float(np.mean([r["silent_share"] for r in records])) for records in (intact, points)]
+    if abs(silent[1] - silent[0]) > SILENT_POINTS:
+        reasons.append(f"{silent[1]:.1%} of the cells are silent, {silent[0]:.1%} in intact")
+    spread = [[r["rate_cv"] for r in records] for records in (intact, points)]
+    if all(value is not None for values in spread for value in values):
+        own, new = (float(np.mean(values)) for values in spread)
+        if abs(new - own) > CV_RELATIVE * own:
+            reasons.append(
+                f"rates vary within populations by a CV of {new:.2f}, {own:.2f} in intact"
+            )
+    bias = over_seeds([_magnitudes(point) for point in points], "bias_over_rheobase")
+    biased = [f"{name} {value:.1%}" for name, value in bias.items() if value > BIAS_OF_RHEOBASE]
+    if biased:
+        reasons.append(f"bias currents of matching above 5 % of rheobase: {', '.join(biased)}")
+    if keeps_charge:
+        own, new = over_seeds(intact, "asc_charge"), over_seeds(points, "asc_charge")
+        changed = [
+            name for name in large if abs(new[name] - own[name]) > CHARGE_RELATIVE * abs(own[name])
+        ]
+        if changed:
+            reasons.append(f"mean charge of after-spike currents moved: {', '.join(changed)}")
+    return Judgement(not reasons, tuple(reasons))
+
+
+def _magnitudes(point: dict[str, Any]) -> dict[str, Any]:
+    bias = {name: abs(value) for name, value in point["bias_over_rheobase"].items()}
+    return {"bias_over_rheobase": bias}

@@ -1,0 +1,332 @@
+"""All conditions of one seed. What several of them need is computed once, when first asked for."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from v1builder.experiments.ablations import Ablation, parse_ablation
+from v1builder.experiments.bench import Bench, Start
+from v1builder.experiments.condition import Condition
+from v1builder.experiments.matching import MatchResult, match_rates, with_bias
+from v1builder.experiments.operating_point import compared, group_mean, operating_point
+from v1builder.load import Network
+from v1builder.load.coordinates import rheobase
+from v1builder.load.groups import group_cells
+from v1builder.schema.errors import ConfigError, StorageError
+from v1builder.schema.files import atomic_file, write_json
+from v1builder.schema.provenance import software_versions
+from v1builder.train.checkpoint import load_checkpoint, read_metrics
+from v1builder.train.loop import Classifier, stream
+from v1builder.train.run import Subject, make_classifier, score, test, train_network
+from v1builder.train.settings import Experiment
+
+Array = NDArray[np.float64]
+Progress = Callable[[str, int, int], None]
+
+_RESULT, _VALIDATION = "result.json", "validation.json"
+#: Settings on which the result of a single condition does not depend. Named is what cannot matter, so that a
+#: new setting counts by default.
+_IRRELEVANT = {
+    "name": True,
+    "seeds": True,
+    "network": True,
+    "compare": {
+        "ablations",
+        "protocols",
+        "margin",
+        "primary",
+        "shapley_orders",
+        "learning_rate_factors",
+        "learning_rate_seeds",
+    },
+}
+
+
+class SeedRun:
+    """Makes, or finds, the results of the conditions of one seed."""
+
+    def __init__(self, experiment: Experiment, subject: Subject, out: Path, show: Progress):
+        self.experiment = experiment
+        self.settings = experiment.compare
+        self.subject = subject
+        self.out = out
+        self.show = show
+        self.groups = group_cells(subject.network.cells, "population")
+        self.bench = Bench(
+            subject.task,
+            subject.seed,
+            dt=experiment.model.dt,
+            n_trials=self.settings.matching_trials,
+            calibration_seconds=self.settings.calibration_seconds,
+            carry=self.settings.carry,
+            background=self.settings.background,
+            model=lambda network: make_classifier(experiment, subject, network).network,
+        )
+
+    def result(self, protocol: str, ablation: Ablation, factor: float = 1.0) -> dict[str, Any]:
+        """The result of a condition, stored or new. Whatever other inputs left in its folder is removed.
+
+        Args:
+            protocol: one of `condition.PROTOCOLS`.
+            ablation: of the network.
+            factor: of the learning rate.
+        """
+        condition = Condition(protocol, ablation, self.subject.seed)
+        folder = self._folder(condition)
+        path = folder / _RESULT
+        if path.exists():
+            found = _read(path)
+            if found.get("learning_rate_factor", 1.0) == factor:
+                self.show(condition.title, 1, 1)
+                return found
+        named = {"protocol": protocol, "ablation": ablation.name, "seed": condition.seed}
+        result = named | {"learning_rate_factor": factor} | self._make(condition, factor)
+        write_json(path, result)
+        return result
+
+    def validated(self, protocol: str, ablation: Ablation, factor: float) -> float:
+        """Accuracy on the validation trials after training with a learning rate times `factor`."""
+        condition = Condition(protocol, ablation, self.subject.seed)
+        folder = self._folder(condition)
+        path = _training_folder(folder, factor) / _VALIDATION
+        if not path.exists():
+            classifier = self._prepared(condition)[1]
+            self._train(condition, classifier, factor, tested=False)
+            metrics = read_metrics(path.parent)
+            last = [m["accuracy"] for m in metrics if m["split"] == "validation"][-1]
+            write_json(path, {"accuracy": last})
+        return read_validation(folder, factor)
+
+    def _folder(self, condition: Condition) -> Path:
+        """The folder of a condition, emptied if it was made by something else."""
+        folder = condition.folder(self.out)
+        marker = folder / "made_by.json"
+        if not marker.exists() or _read(marker) != self._made_by:
+            shutil.rmtree(folder, ignore_errors=True)
+            write_json(marker, self._made_by)
+        return folder
+
+    @cached_property
+    def _made_by(self) -> dict[str, Any]:
+        """What a result depends on besides its protocol, ablation and seed."""
+        settings = self.experiment.model_dump(mode="json", exclude=_IRRELEVANT)
+        network = hashlib.sha256(json.dumps(self.subject.hashes).encode()).hexdigest()
+        return {"settings": settings, "network_sha256": network, "versions": software_versions()}
+
+    def _make(self, condition: Condition, factor: float) -> dict[str, Any]:
+        network, classifier, record = self._prepared(condition)
+        if condition.protocol == "frozen":
+            self.show(condition.title, 0, 1)
+            scores = score(test(self.experiment, self.subject, classifier))
+            self.show(condition.title, 1, 1)
+            return {**scores, **record}
+        scores = self._train(condition, classifier, factor)
+        trained = classifier.network.export(network)
+        rates = self.bench.probes.rates(classifier.network)
+        base = (self._untrained if condition.protocol == "retrain" else self._trained).point
+        record["operating_point"]["trained"] = compared(
+            operating_point(trained, rates).record(), base
+        )
+        if condition.is_baseline:
+            if condition.seed == self.experiment.seeds[0]:
+                self._save_example(classifier)
+            record["population_rates_Hz"] = {
+                "population": list(self.groups.labels),
+                "untrained": group_mean(self.groups, self._untrained.rates)[:, 1].tolist(),
+                "trained": group_mean(self.groups, rates)[:, 1].tolist(),
+            }
+        return {**scores, **record}
+
+    def _prepared(self, condition: Condition) -> tuple[Network, Classifier, dict[str, Any]]:
+        """The network of a condition before it is trained, as a classifier, and what was done to it."""
+        start = self._untrained if condition.protocol == "retrain" else self._trained
+        network, record = self._ablated(start, condition)
+        experiment = self.experiment
+        if condition.protocol == "readout":
+            frozen = experiment.model.model_copy(update={"trainable": ()})
+            experiment = experiment.model_copy(update={"model": frozen})
+        classifier = make_classifier(experiment, self.subject, network)
+        if condition.protocol in ("frozen", "finetune"):
+            classifier.readout.load_state_dict(self._trained_classifier.readout.state_dict())
+        return network, classifier, record
+
+    def _train(
+        self, condition: Condition, classifier: Classifier, factor: float, tested: bool = True
+    ) -> dict[str, Any]:
+        """Train the classifier of a condition; its scores, those of the test if it is `tested`."""
+        rate = self.experiment.train.learning_rate * factor
+        train = self.experiment.train.model_copy(update={"learning_rate": rate})
+        return train_network(
+            self.experiment.model_copy(update={"train": train}),
+            self.subject,
+            classifier,
+            _training_folder(condition.folder(self.out), factor),
+            resume=True,
+            tested=tested,
+            progress=lambda done, total, _record: self.show(condition.title, done, total),
+        )
+
+    @cached_property
+    def _untrained(self) -> Start:
+        """The intact network before training."""
+        return self.bench.start(self.subject.network)
+
+    @cached_property
+    def _trained(self) -> Start:
+        """The trained intact network."""
+        return self.bench.start(self._trained_classifier.network.export(self.subject.network))
+
+    @cached_property
+    def _trained_classifier(self) -> Classifier:
+        """The trained intact network with its readout, from the checkpoint."""
+        classifier = make_classifier(self.experiment, self.subject, self.subject.network)
+        intact = Condition("retrain", parse_ablation("intact"), self.subject.seed)
+        result = read_result(intact.folder(self.out))
+        folder = _training_folder(intact.folder(self.out), result["learning_rate_factor"])
+        checkpoint = load_checkpoint(folder, {})
+        if checkpoint is None:
+            raise StorageError.of(
+                "the trained intact network is gone",
+                folder / "checkpoint.pt",
+                "no such file",
+                f"delete {intact.folder(self.out) / _RESULT}, so that it is trained again",
+            )
+        classifier.load_state_dict(checkpoint["classifier"])
+        return classifier
+
+    def _ablated(self, start: Start, condition: Condition) -> tuple[Network, dict[str, Any]]:
+        """The ablated network, its background tuned and its rates matched where the experiment says so.
+
+        Returns:
+            The network, and the record: ablation, calibration, matching, operating_point (before and after
+            matching).
+        """
+        if condition.ablation.name == "intact":
+            points = {"before": start.point, "after": start.point}
+            return start.network, {"matching": None, "operating_point": points}
+        self.show(f"{condition.title}, ablation", 0, 1)
+        network, record = self.bench.ablated(start, condition.ablation)
+        point = self.bench.point(network, start)
+        record |= {"matching": None, "operating_point": {"before": point, "after": point}}
+        if self.settings.matching == "rate":
+            found = self._match(condition, network, start)
+            network = with_bias(network, found.bias)
+            record["operating_point"]["after"] = self.bench.point(network, start)
+            record["matching"] = _matching_record(self.groups.labels, found)
+        return network, record
+
+    def _match(self, condition: Condition, network: Network, start: Start) -> MatchResult:
+        """One bias current per population at which the rates are those of the start."""
+        model = make_classifier(self.experiment, self.subject, network).network
+
+        def measured(bias: Array) -> Array:
+            rates = self.bench.probes.rates(model, bias[self.groups.of_cell])
+            return group_mean(self.groups, rates)
+
+        self.show(f"{condition.title}, rate matching", 0, 1)
+        scale = rheobase(network.membrane)[network.membrane.group_of]
+        return match_rates(
+            measured,
+            group_mean(self.groups, start.rates),
+            scale=0.1 * group_mean(self.groups, scale),
+            tolerance=self.settings.rate_tolerance,
+            floor=self.bench.probes.spike_floor(self.groups),
+            max_measurements=self.settings.matching_measurements,
+        )
+
+    def _save_example(self, classifier: Classifier) -> None:
+        """One test trial of the trained intact network, for the picture in the report."""
+        path = self.out / "example_trial.npz"
+        task, cells = self.subject.task, self.subject.network.cells
+        seed = self.subject.seed
+        trials = task.draw(1, "test", stream(seed, "example", "trials"))
+        with torch.no_grad():
+            inputs = task.inputs(trials, stream(seed, "example", "noise"))
+            warm_up = task.warm_up(1, stream(seed, "example", "warm-up"))
+            state = None if warm_up is None else classifier.network.settled(warm_up)
+            spikes = classifier.network(inputs, state=state).spikes[0]
+            step, cell = spikes.nonzero().numpy().T
+        dt = classifier.network.dt
+        x, y = (cells.attributes.get(name, np.zeros(len(cells))) for name in ("x", "y"))
+        with atomic_file(path) as temporary, temporary.open("wb") as file:
+            np.savez(
+                file,
+                spike_time=(step + 1) * dt,
+                spike_cell=cell,
+                stimulus=np.array(task.stimulus_ms),
+                ei=cells.attributes["ei"].astype(str),
+                pop_name=cells.attributes["pop_name"].astype(str),
+                x=x,
+                y=y,
+            )
+
+
+def _training_folder(folder: Path, factor: float) -> Path:
+    """Where a condition is trained with a learning rate times `factor`."""
+    return folder if factor == 1 else folder / f"lr-x{factor:.3g}"
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """The stored result of a condition."""
+    return _read(folder / _RESULT)
+
+
+def read_validation(folder: Path, factor: float) -> float:
+    """Accuracy on the validation trials of a condition trained with a learning rate times `factor`."""
+    return float(_read(_training_folder(folder, factor) / _VALIDATION)["accuracy"])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON file of a run.
+
+    Raises:
+        StorageError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StorageError.of(
+            "a file of the run is damaged", path, error, "remove it, so that it is made again"
+        ) from None
+
+
+def choose_factor(accuracies: Mapping[float, float]) -> float:
+    """The factor of the learning rate with the best validation; of equals the one nearest to 1.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if not accuracies:
+        raise ConfigError.of("no learning rate to choose from", "compare", "none", "give one")
+    return max(accuracies, key=lambda factor: (accuracies[factor], -abs(np.log(factor))))
+
+
+def _matching_record(populations: tuple[str, ...], found: MatchResult) -> dict[str, Any]:
+    """Rate matching as data for result.json."""
+    rows = zip(populations, found.bias, found.target, found.rates, found.converged, strict=True)
+    return {
+        "n_matched": int(found.converged.sum()),
+        "n_measurements": found.n_measurements,
+        "tolerance": found.tolerance,
+        "floor_Hz": np.asarray(found.floor).tolist(),
+        "populations": [
+            {
+                "population": name,
+                "bias_pA": float(bias),
+                "target_Hz": float(target.mean()),
+                "achieved_Hz": float(achieved.mean()),
+                "spontaneous_Hz": [float(target[0]), float(achieved[0])],
+                "evoked_Hz": [float(target[1]), float(achieved[1])],
+                "matched": bool(converged),
+            }
+            for name, bias, target, achieved, converged in rows
+        ],
+    }

@@ -1,0 +1,11 @@
+"""Spikes of a network's inputs: one source per input population, chosen by what its nodes say.
+
+A kind of source is one file of this package; it registers itself.
+"""
+
+from v1builder.inputs.filters import FilterSource
+from v1builder.inputs.network import input_sources
+from v1builder.inputs.poisson import PoissonSource
+from v1builder.inputs.source import Source
+
+__all__ = ["FilterSource", "PoissonSource", "Source", "input_sources"]

@@ -1,0 +1,118 @@
+"""Which recordings stand for a V1 population, and how rates are taken from their quantiles.
+
+A table of recordings (`neuropixels_reference`) has one row per cell type and metric: the number of units and
+five quantiles. Between these a distribution is taken as linear, beyond them as held.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from v1builder.schema.errors import DataError, NetworkError
+from v1builder.schema.names import CELL_CLASSES
+
+#: Columns of the reference and the probabilities they stand for.
+QUANTILES: Final[dict[str, float]] = {
+    "q05": 0.05,
+    "q25": 0.25,
+    "median": 0.50,
+    "q75": 0.75,
+    "q95": 0.95,
+}
+#: With fewer units, five quantiles are noise.
+MIN_UNITS: Final = 15
+
+_CLASS_IN_REFERENCE: Final = {
+    "Exc": "Exc",
+    "Pvalb": "PV",
+    "Sst": "SST",
+    "Vip": "VIP",
+    "Htr3a": "Htr3a",
+}
+_LAYER_IN_REFERENCE: Final = {"1": "L1", "23": "L2/3", "4": "L4", "5": "L5", "6": "L6"}
+
+
+def reference_type(population: str) -> str:
+    """Name in the reference table of a V1 population, for example "i23Pvalb" -> "L2/3 PV".
+
+    Raises:
+        NetworkError: not one of the V1 populations.
+    """
+    if population not in CELL_CLASSES:
+        raise NetworkError.of(
+            "no recordings belong to this population",
+            "comparison with in vivo data",
+            population,
+            f"known populations: {', '.join(CELL_CLASSES)}",
+        )
+    layer = "".join(filter(str.isdigit, population[:3]))
+    return f"{_LAYER_IN_REFERENCE[layer]} {_CLASS_IN_REFERENCE[CELL_CLASSES[population]]}"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The distribution of one metric in one population's recordings.
+
+    Attributes:
+        cell_types: rows of the reference it is from: the population's own type, or all of its class.
+        n_units: recorded units behind it.
+        values: [k] the metric at the probabilities `at`, not decreasing.
+        at: [k] ascending.
+    """
+
+    cell_types: tuple[str, ...]
+    n_units: int
+    values: NDArray[np.float64]
+    at: NDArray[np.float64]
+
+    def sample(self, n: int) -> NDArray[np.float64]:
+        """[n] values at the quantiles (i + 1/2) / n, ascending."""
+        return np.interp((np.arange(n) + 0.5) / n, self.at, self.values)
+
+
+def recorded(reference: pd.DataFrame, population: str, metric: str) -> Recorded:
+    """The recordings that stand for a population.
+
+    Those of its own layer and class; where there are none, or fewer than `MIN_UNITS` units, those of its
+    class in all layers, every layer weighted by its number of units.
+
+    Args:
+        reference: columns cell_type, metric, n_units and `QUANTILES`.
+        population: of V1, for example "i23Vip".
+        metric: for example "spontaneous_rate_Hz".
+
+    Raises:
+        NetworkError: not one of the V1 populations.
+        DataError: no layer has recordings of its class.
+    """
+    own = reference_type(population)
+    of_metric = pd.DataFrame(reference[reference["metric"] == metric])
+    class_of = of_metric["cell_type"].astype(str).str.split(" ").str[-1]
+    of_class = pd.DataFrame(of_metric[class_of == own.split(" ")[-1]])
+    rows = pd.DataFrame(of_class[of_class["cell_type"] == own])
+    if int(rows["n_units"].to_numpy().sum()) < MIN_UNITS:
+        rows = of_class
+    if rows.empty:
+        raise DataError.of(
+            f"no layer has recordings of the class of population {population}",
+            f"table neuropixels_reference, metric {metric}",
+            own,
+            "add its row",
+        )
+    at = np.array(list(QUANTILES.values()))
+    layers = [
+        Recorded((str(row["cell_type"]),), int(row["n_units"]), _quantiles(row), at)
+        for row in rows.to_dict("records")
+    ]
+    if len(layers) == 1:
+        return layers[0]
+    values = np.sort(np.concatenate([layer.sample(layer.n_units) for layer in layers]))
+    types = tuple(layer.cell_types[0] for layer in layers)
+    return Recorded(types, len(values), values, (np.arange(len(values)) + 0.5) / len(values))
+
+
+def _quantiles(row: dict) -> NDArray[np.float64]:
+    return np.array([row[name] for name in QUANTILES], dtype=np.float64)

@@ -1,0 +1,250 @@
+"""Firing rates like those recorded: the part of the loss that keeps a network near the living animal.
+
+Recorded is, for every cell type, the distribution over units of their mean rates, on drifting gratings
+(`mean_rate_Hz`) and on a gray screen (`spontaneous_rate_Hz`), over long sessions. Which unit a cell of the
+model is, is not known, so within a population the cell with the i-th lowest rate is compared with the i-th
+lowest of as many recorded rates (optimal transport in one dimension). Three things make that fair.
+
+* **Like with like.** The steps of a trial in which the stimulus acts are compared with the rates on
+  gratings, the gray steps between warm-up and stimulus with the spontaneous ones; the loss is the mean of
+  both. (The warm-up itself has no gradient.)
+* **Ranks that last.** A batch holds a few seconds of each cell, in which slow cells do not fire. Ranked is
+  therefore an exponential mean of each cell's rate over training steps, with a time constant of 60 s of
+  simulated time. Equal rates are ranked at random, never by the order of the cells in the file.
+* **Counting noise.** In T seconds a cell of rate r fires Poisson(r T) times, so even the recorded units,
+  seen for so short, would not show the recorded rates. So in every step virtual cells that fire Poisson at
+  exactly the recorded rates are measured as the model's cells are: counted over as long a window, and
+  ranked by a mean with as long a memory. What they show at a rank on average is the target of that rank,
+  and how far single ones are from it on average is subtracted. So the loss is 0 in expectation, from the
+  first step on, for cells that fire Poisson at the recorded rates; it may be below 0, by chance or where
+  cells fire more regularly.
+
+With little memory the targets are the order statistics of noisy counts, that is the recorded distribution
+convolved with the counting noise; with a long one they become the recorded rates themselves. (Comparing
+the exponential means instead of the current rates would be simpler and makes rates overshoot: such a loss
+looks a minute back. Ranking the counts themselves gives every cell another target in every step.)
+
+Distances are Huber's (Hz; quadratic below 1 Hz), averaged over cells.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn.functional import huber_loss
+
+from v1builder.analysis.invivo import QUANTILES, recorded, reference_type
+from v1builder.load import Network, group_cells
+from v1builder.load.reference import IN_VIVO
+from v1builder.schema.errors import DataError, Problem, raise_if_any
+from v1builder.schema.names import CELL_CLASSES
+
+#: The metric of the recordings that each condition is compared with.
+METRICS: Final[dict[str, str]] = {
+    "evoked": "mean_rate_Hz",
+    "spontaneous": "spontaneous_rate_Hz",
+}
+#: Time constant of the exponential mean that ranks cells, s of simulated time.
+MEMORY_S: Final = 60.0
+#: Virtual measurements of the recorded rates in every step.
+_DRAWS: Final = 8
+
+
+@dataclass(frozen=True)
+class RateTargets:
+    """Recorded firing rates a network's cells are drawn towards, population by population.
+
+    Attributes:
+        population: [n] int64 index of every cell's population.
+        rates: by condition, [n] float64 Hz; populations one after another, inside each the recorded rate
+            at quantile (i + 1/2)/n_population, ascending.
+        pooled: recorded cell types that had too few units and were pooled over layers.
+    """
+
+    population: Tensor
+    rates: Mapping[str, Tensor]
+    pooled: tuple[str, ...] = ()
+
+
+def rate_targets(network: Network, reference: pd.DataFrame, where: object = IN_VIVO) -> RateTargets:
+    """Targets from the in vivo quantiles that travel with the network.
+
+    Between the published quantiles (5, 25, 50, 75, 95 %) rates are interpolated linearly, beyond them held.
+    Types with fewer than 15 units are pooled over layers, see `analysis.invivo.recorded`.
+
+    Args:
+        network: has `pop_name` for every cell.
+        reference: of `load.reference.read_in_vivo`.
+        where: the file it came from, for errors.
+
+    Raises:
+        DataError: a population of the network has no recorded rates.
+        NetworkError: the cells have no `pop_name`.
+    """
+    groups = group_cells(network.cells, "population")
+    types = {name: reference_type(name) for name in groups.labels if name in CELL_CLASSES}
+    tables = {name: recorded(reference, metric) for name, metric in METRICS.items()}
+    problems = [
+        Problem(
+            f"no recorded rates belong to population '{name}'",
+            str(where),
+            f"no row of {types.get(name, name)} with {METRICS[condition]}",
+            "add it, or set train.rate_weight = 0",
+        )
+        for name in groups.labels
+        for condition, table in tables.items()
+        if types.get(name) not in table.index
+    ]
+    raise_if_any(problems, DataError)
+    rates: dict[str, Tensor] = {}
+    pooled = set[str]()
+    for condition, table in tables.items():
+        parts = []
+        for name, size in zip(groups.labels, groups.sizes, strict=True):
+            quantiles = table.loc[types[name], list(QUANTILES)].to_numpy(dtype=float)
+            at = (np.arange(size) + 0.5) / size
+            parts.append(np.interp(at, list(QUANTILES.values()), quantiles))
+            if table.loc[types[name], "pooled"]:
+                pooled.add(types[name])
+        rates[condition] = torch.from_numpy(np.concatenate(parts))
+    return RateTargets(torch.from_numpy(groups.of_cell), rates, tuple(sorted(pooled)))
+
+
+class RateLoss:
+    """The distance of firing rates from the recorded ones, with the memory it ranks cells by.
+
+    Attributes:
+        windows: steps of a trial that belong to each condition.
+    """
+
+    def __init__(self, targets: RateTargets, windows: Mapping[str, slice], dt: float):
+        """Start without memory.
+
+        Args:
+            targets: of the network's cells.
+            windows: steps of a trial that belong to each condition; empty ones are left out.
+            dt: ms.
+        """
+        self.windows = {name: part for name, part in windows.items() if part.stop > part.start}
+        self._targets, self._dt = targets, dt
+        self._memory = {
+            name: _Memory(torch.zeros(len(targets.population), dtype=torch.float64))
+            for name in self.windows
+        }
+
+    def __call__(
+        self, counts: Mapping[str, Tensor], n_trials: int, generator: torch.Generator
+    ) -> Tensor:
+        """The loss of one batch, whose rates are then remembered.
+
+        Args:
+            counts: by condition, [cell] spikes within its window in all trials together.
+            n_trials: number of trials.
+            generator: of ties and virtual cells, on the CPU.
+        """
+        losses = []
+        for name, window in self.windows.items():
+            seconds = n_trials * (window.stop - window.start) * self._dt / 1000
+            losses.append(self._distance(name, counts[name] / seconds, seconds, generator))
+        return torch.stack(losses).mean()
+
+    def _distance(
+        self, name: str, rate: Tensor, seconds: float, generator: torch.Generator
+    ) -> Tensor:
+        population, recorded_rate = self._targets.population, self._targets.rates[name]
+        before = self._memory[name]
+        memory = self._memory[name] = before.joined(rate.detach().cpu().double(), seconds)
+        order = ranked(memory.mean, population, generator)
+        shown = _as_shown(recorded_rate, population, before, seconds, generator)
+        # Of all draws but one each, so that cells and virtual cells are equally far from their targets.
+        others = (shown.sum(dim=0) - shown) / (len(shown) - 1)
+        by_chance = huber_loss(shown, others)
+        found = huber_loss(rate[order.to(rate.device)], others[0].to(rate))
+        return found - by_chance.to(rate)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The memory, for a checkpoint."""
+        return {name: vars(memory) for name, memory in self._memory.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Remember what `state_dict` gave."""
+        self._memory = {name: _Memory(**state[name]) for name in self.windows}
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """An exponential mean over windows of model time.
+
+    Attributes:
+        total: [cell] Hz, weighted sum of rates.
+        weight: sum of the weights.
+        noise: sum of squared weights by the seconds of their window, 1/s: rates of Poisson cells have the
+            variance of a count over weight^2 / noise seconds.
+    """
+
+    total: Tensor
+    weight: float = 0.0
+    noise: float = 0.0
+
+    @property
+    def mean(self) -> Tensor:
+        """[cell] Hz."""
+        return self.total / self.weight
+
+    def joined(self, rate: Tensor, seconds: float) -> "_Memory":
+        """With one more window: [..., cell] Hz and its length."""
+        kept = math.exp(-seconds / MEMORY_S)
+        return _Memory(
+            self.total * kept + rate * (1 - kept),
+            self.weight * kept + (1 - kept),
+            self.noise * kept**2 + (1 - kept) ** 2 / seconds,
+        )
+
+
+def ranked(rate: Tensor, population: Tensor, generator: torch.Generator) -> Tensor:
+    """[..., cell] positions of cells, population by population, by rate; equal rates in random order.
+
+    Args:
+        rate: [..., cell] Hz, on the CPU.
+        population: [cell] index.
+        generator: of the order of equal rates.
+    """
+    shuffled = torch.randperm(len(population), generator=generator)
+    by_rate = shuffled[rate[..., shuffled].argsort(dim=-1, stable=True)]
+    by_population = population[by_rate].argsort(dim=-1, stable=True)
+    return by_rate.gather(-1, by_population)
+
+
+def _as_shown(
+    recorded_rate: Tensor,
+    population: Tensor,
+    before: _Memory,
+    seconds: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """What cells that fire Poisson at the recorded rates show, at each rank, measured as the model's are.
+
+    Args:
+        recorded_rate: [cell] Hz, populations one after another.
+        population: [cell] index of the model's cells.
+        before: of the model's cells: the virtual ones were seen for as long.
+        seconds: of the current window.
+        generator: of the spikes.
+
+    Returns:
+        [draw, cell] Hz in the current window, populations one after another, by rank.
+    """
+    of_target = population.sort().values
+    mean = recorded_rate.expand(_DRAWS, -1)
+    rate = torch.poisson(mean * seconds, generator=generator) / seconds
+    total = torch.zeros_like(rate)
+    if before.weight:
+        seen = before.weight**2 / before.noise
+        total = torch.poisson(mean * seen, generator=generator) / seen * before.weight
+    memory = _Memory(total, before.weight, before.noise).joined(rate, seconds)
+    return rate.gather(1, ranked(memory.mean, of_target, generator))
