@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from v1builder.experiments.ablations.coalition import PARTS, Coalition
-from v1builder.experiments.statistics import mean_interval, t_interval
+from v1builder.experiments.statistics.paired import mean_interval, t_interval
 from v1builder.schema.errors import ConfigError
 
 _INTACT = "intact"
