@@ -165,9 +165,7 @@ def test_the_tables_give_verdict_and_learning(comparison):
 
 def test_the_operating_point_of_every_condition(comparison):
     rows = tables.operating_points(comparison)
-    intact = [
-        row for row in rows if row["ablation"] == "intact" and row["protocol"].startswith("trained")
-    ]
+    intact = [row for row in rows if row["ablation"] == "intact"]  # once for both protocols
     assert [row["moment"] for row in intact] == ["untrained", "trained"]
     ablated = [row for row in rows if row["ablation"] == "no_asc"][:3]
     assert [row["moment"] for row in ablated] == ["ablated", "matched", "trained"]
@@ -184,6 +182,7 @@ def test_an_invalid_condition_is_seen(tmp_path):
     text = text_of(page)
     assert "Invalid: 2 of 6 ablated conditions are outside the bars" in text
     assert "Nothing is concluded from no_asc (retrain), no_asc (frozen)" in text
+    assert "is outside the bars (all seeds)" in text
     assert "&lt;60 %&gt; of the cells are silent" in page
     assert 'class="verdict invalid">outside' in page
     rows = [row for row in tables.results(comparison) if row["ablation"] == "no_asc"]
@@ -207,6 +206,15 @@ def test_d_prime_leads_where_it_is_primary(tmp_path):
     comparison = made_of(cells, primary="d_prime", margin=0.1)
     page = write_report(write(tmp_path / "run", comparison)).read_text()
     assert "D&#39; over 20 paired seeds: lower when ablated: no_asc (retrain) -2.0" in page
+
+
+def test_shapley_values_are_listed(tmp_path, comparison):
+    ends = {"low": 0.01, "high": 0.03, "t_low": 0.005, "t_high": None}
+    value = {"protocol": "retrain", "part": "tau_m within", "mean": 0.02, **ends}
+    comparison["shapley"] = [value | {"n_invalid_coalitions": 3}]
+    text = text_of(write_report(write(tmp_path / "run", comparison)).read_text())
+    assert "tau_m within trained after the ablation +0.020" in text
+    assert "3 of the networks" in text
 
 
 def test_networks_crossed_with_seeds_have_a_table(tmp_path):

@@ -14,20 +14,15 @@ def amount(value: float, outcome: str, *, sign: bool = True) -> str:
     """A difference with its unit: accuracy in points (per cent of trials), d' as it is."""
     mark = "+" if sign else ""
     if outcome == "accuracy":
-        return f"{_rounded(100 * value, 1):{mark}.1f} points"
-    return f"{_rounded(value, 2):{mark}.2f}"
-
-
-def _rounded(value: float, digits: int) -> float:
-    """Without a minus before zero."""
-    return round(value, digits) + 0.0
+        return f"{100 * value:{mark}z.1f} points"
+    return f"{value:{mark}z.2f}"
 
 
 def interval(low: float, high: float, outcome: str) -> str:
     """An interval with its unit once."""
     if outcome == "accuracy":
-        return f"{100 * low:+.1f} to {100 * high:+.1f} points"
-    return f"{low:+.2f} to {high:+.2f}"
+        return f"{100 * low:+z.1f} to {100 * high:+z.1f} points"
+    return f"{low:+z.2f} to {high:+z.2f}"
 
 
 def declared(n_primary: int, n_co_primary: int, primary: str, margin: float) -> str:
@@ -197,7 +192,7 @@ def _power(found: dict[str, Any], n: int) -> list[str]:
 
     trials = ""
     if all(row["trial_noise"] is not None for row in known):
-        trials = f", where trials alone give {span('trial_noise')}"
+        trials = f", of which trials alone can give {span('trial_noise')}"
     return [
         f"With {_counted(n, 'seed')} the smallest difference found with power .8 at the first step of "
         f"Holm's method is {span('detectable')} (standard deviation of paired differences "

@@ -62,11 +62,11 @@ def results(comparison: Row) -> list[Row]:
                 "protocol": named(row["protocol"]),
                 "mean": number(row["mean"], ".3f"),
                 "mean_interval": span(row["t_interval"], ".3f"),
-                "difference": number(difference.get("mean"), "+.3f"),
-                "t": span(difference.get("t_interval", (None, None)), "+.3f"),
-                "bootstrap": span((difference.get("low"), difference.get("high")), "+.3f"),
+                "difference": number(difference.get("mean"), "+z.3f"),
+                "t": span(difference.get("t_interval", (None, None)), "+z.3f"),
+                "bootstrap": span((difference.get("low"), difference.get("high")), "+z.3f"),
                 "same_side": f"{sum(same_side)}/{len(same_side)}" if same_side else DASH,
-                "d_z": number(difference.get("d_z"), ".2f"),
+                "d_z": number(difference.get("d_z"), "z.2f"),
                 "p": number(difference.get("p_holm"), ".2g"),
                 "p_tost": number(difference.get("p_tost_holm"), ".2g"),
                 "verdict": verdict.get("verdict", DASH),
@@ -123,8 +123,13 @@ def operating_points(comparison: Row) -> list[Row]:
     for cell in comparison["cells"]:
         if cell.get("operating_point"):
             by_condition.setdefault((cell["protocol"], cell["ablation"]), []).append(cell)
-    rows = []
+    rows, intact = [], []
     for (protocol, ablation), cells in by_condition.items():
+        if ablation == "intact":
+            measured = [cell["operating_point"] for cell in cells]
+            if measured in intact:
+                continue  # protocols share a baseline
+            intact.append(measured)
         moments = [m for m in _MOMENTS if all(m in cell["operating_point"] for cell in cells)]
         if ablation == "intact" and "after" in moments:
             moments.remove("before")  # nothing is matched
@@ -148,7 +153,7 @@ def operating_points(comparison: Row) -> list[Row]:
                     "silent": _mean(points, "silent_share", ".1%"),
                     "cv": _mean(points, "rate_cv", ".2f"),
                     "top10": _mean(points, "top10_share", ".0%"),
-                    "bias": _range(points, "bias_over_rheobase", "+.1%"),
+                    "bias": _range(points, "bias_over_rheobase", "+z.1%"),
                     "charge": _range(points, "asc_charge", ".0f"),
                     "efficacy": _range(points, "efficacy", ".2f"),
                 }
