@@ -32,7 +32,34 @@ Out = Annotated[Path, typer.Option("--out", help="Folder to write. Must not exis
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there, once done.")]
 Net = Annotated[Path, typer.Argument(help="Folder of a network (holds circuit_config.json).")]
 ExperimentFile = Annotated[Path, typer.Argument(help="Experiment, a TOML file.")]
+Carry = Annotated[
+    str, typer.Option(help="psp: weights fit the new cells; none: they stay in pA (breaks rates).")
+]
+Background = Annotated[
+    str, typer.Option(help="calibrated: tuned for new cells; ratio: its part of rheobase stays.")
+]
+Trials = Annotated[
+    int, typer.Option(help="Of gray and of drifting gratings, for the table.", min=1)
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")]
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        from importlib.metadata import version
+
+        console.print(version("v1builder"), highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it and exit.")
+    ] = False,
+) -> None:
+    """Options of all commands."""
+    del version
 
 
 @app.command()
@@ -270,6 +297,85 @@ def compare(
     with Bars() as progress:
         run(load_experiment(experiment), out, engine=engine, progress=progress)
     console.print(f"comparison: {out / 'comparison.json'}")
+
+
+@app.command()
+def ablate(
+    net: Net,
+    ablation: Annotated[str, typer.Argument(help="Such as 'mean(population) | no_asc'.")],
+    out: Out,
+    seed: Annotated[int, typer.Option(help="Of random ablations, and of the trials.")] = 1,
+    carry: Carry = "psp",
+    background: Background = "calibrated",
+    trials: Trials = 16,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write the ablated network as SONATA, and its operating point beside the intact one's."""
+    from v1builder.experiments.ablate import ablate_network
+    from v1builder.experiments.operating_table import markdown
+
+    with Bars() as progress:
+        rows = ablate_network(
+            net,
+            ablation,
+            out,
+            seed=seed,
+            carry=carry,
+            background=background,
+            n_trials=trials,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    console.print(markdown(rows), markup=False, highlight=False, soft_wrap=True)
+    console.print(f"network: {out}")
+
+
+@app.command()
+def operating_point(
+    nets: Annotated[list[Path], typer.Argument(help="Networks, as of several seeds.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="Markdown file; its numbers as JSON beside it.")
+    ],
+    ablation: Annotated[
+        list[str] | None, typer.Option(help="May be given several times; a catalogue unless given.")
+    ] = None,
+    carry: Carry = "psp",
+    background: Background = "calibrated",
+    trials: Trials = 16,
+) -> None:
+    """Rates, silent cells and spread of ablated networks beside the intact, held against the bars."""
+    from v1builder.experiments import operating_table as table
+
+    with Bars() as progress:
+        rows = table.measure(
+            nets,
+            ablation or table.DEFAULT_ABLATIONS,
+            carry=carry,
+            background=background,
+            n_trials=trials,
+            progress=progress,
+        )
+    table.write(rows, out, table.title(nets, carry, background, trials))
+    console.print(table.markdown(rows), markup=False, highlight=False, soft_wrap=True)
+    console.print(f"table: {out}")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished train or compare.")],
+    out: Out,
+    protocol: Annotated[str, typer.Option(help="Of the condition.")] = "retrain",
+    ablation: Annotated[str, typer.Option(help="Of the condition.")] = "intact",
+    seed: Annotated[int | None, typer.Option(help="Of the condition; else the first.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a trained network, intact or a condition of a comparison, as SONATA."""
+    from v1builder.experiments.export import trained_network
+    from v1builder.load import save_network
+
+    network, origin = trained_network(run, protocol=protocol, ablation=ablation, seed=seed)
+    save_network(network, out, overwrite=overwrite, recordings_of=origin)
+    console.print(f"network: {out}")
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """Where networks are ablated and measured: the same trials before and after, for all networks of a seed."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -111,6 +111,9 @@ class Bench:
         if self._calibrates:
             network, tuned = calibrated(network, start.network, self._gray, dt=self._dt)
             record["calibration"] = tuned
+            network = replace(
+                network, provenance=network.provenance | {"background_calibration": tuned}
+            )
         return network, record
 
     def point(self, network: Network, start: Start) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from v1builder.load.groups import group_cells
 from v1builder.schema.errors import ConfigError, StorageError
 from v1builder.schema.files import atomic_file, write_json
 from v1builder.schema.provenance import software_versions
-from v1builder.train.checkpoint import load_checkpoint, read_metrics
+from v1builder.train.checkpoint import CHECKPOINT, load_checkpoint, read_metrics
 from v1builder.train.loop import Classifier, stream
 from v1builder.train.run import Subject, make_classifier, score, test, train_network
 from v1builder.train.settings import Experiment
@@ -104,6 +104,23 @@ class SeedRun:
             last = [m["accuracy"] for m in metrics if m["split"] == "validation"][-1]
             write_json(path, {"accuracy": last})
         return read_validation(folder, factor)
+
+    def exported(self, condition: Condition) -> Network:
+        """The network of a condition that has a result, with what it learned.
+
+        Raises:
+            StorageError: its result or checkpoint is gone.
+        """
+        folder = condition.folder(self.out)
+        network, classifier, _ = self._prepared(condition)
+        if condition.protocol == "frozen":
+            return network
+        trained = _training_folder(folder, read_result(folder)["learning_rate_factor"])
+        checkpoint = load_checkpoint(trained, {})
+        if checkpoint is None:
+            raise _gone(folder, trained)
+        classifier.load_state_dict(checkpoint["classifier"])
+        return classifier.network.export(network)
 
     def _folder(self, condition: Condition) -> Path:
         """The folder of a condition, emptied if it was made by something else."""
@@ -193,12 +210,7 @@ class SeedRun:
         folder = _training_folder(intact.folder(self.out), result["learning_rate_factor"])
         checkpoint = load_checkpoint(folder, {})
         if checkpoint is None:
-            raise StorageError.of(
-                "the trained intact network is gone",
-                folder / "checkpoint.pt",
-                "no such file",
-                f"delete {intact.folder(self.out) / _RESULT}, so that it is trained again",
-            )
+            raise _gone(intact.folder(self.out), folder)
         classifier.load_state_dict(checkpoint["classifier"])
         return classifier
 
@@ -274,6 +286,15 @@ def _training_folder(folder: Path, factor: float) -> Path:
     return folder if factor == 1 else folder / f"lr-x{factor:.3g}"
 
 
+def _gone(result: Path, trained: Path) -> StorageError:
+    return StorageError.of(
+        "a trained network is gone",
+        trained / CHECKPOINT,
+        "no such file",
+        f"delete {result / _RESULT}, so that it is trained again",
+    )
+
+
 def read_result(folder: Path) -> dict[str, Any]:
     """The stored result of a condition."""
     return _read(folder / _RESULT)
@@ -288,8 +309,10 @@ def _read(path: Path) -> dict[str, Any]:
     """A JSON file of a run.
 
     Raises:
-        StorageError: it is damaged.
+        StorageError: it is missing or damaged.
     """
+    if not path.is_file():
+        raise StorageError.of("a file of the run is missing", path, "", "run the comparison again")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -13,6 +13,8 @@ from v1builder.schema.errors import DataError
 
 #: In a network folder: quantiles of rates, OSI and DSI by cell type, see `analysis.invivo`.
 IN_VIVO: Final = "reference/in_vivo.csv"
+#: What was recorded, whatever the network that is compared with it.
+RECORDINGS: Final = (IN_VIVO, "reference/background_target_rate.csv")
 _IN_VIVO_COLUMNS: Final = (
     "cell_type", "metric", "n_units", "q05", "q25", "median", "q75", "q95",
 )  # fmt: skip

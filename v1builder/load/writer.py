@@ -30,9 +30,10 @@ from v1builder.load.membrane import (
 from v1builder.load.network import EdgePopulation, Network, NodePopulation
 from v1builder.load.plasticity import resting_factor, types_with_plasticity
 from v1builder.load.populations import split
+from v1builder.load.reference import RECORDINGS
 from v1builder.schema.citations import write_citations
 from v1builder.schema.errors import NetworkError
-from v1builder.schema.files import atomic_folder, write_json
+from v1builder.schema.files import atomic_folder, write_json, write_text
 from v1builder.schema.names import GLIF_TEMPLATE
 from v1builder.sonata.circuit import PopulationFile, write_circuit_config
 from v1builder.sonata.components import write_cell_model, write_synaptic_model
@@ -55,13 +56,21 @@ _BLOCK = 1 << 22
 _OWN_COLUMNS = ("membrane_label", "receptor_label", BIAS_CURRENT, E_L_WITHOUT_BIAS)
 
 
-def save_network(network: Network, folder: Path | str, *, overwrite: bool = False) -> Path:
+def save_network(
+    network: Network,
+    folder: Path | str,
+    *,
+    overwrite: bool = False,
+    recordings_of: Path | str | None = None,
+) -> Path:
     """Write a network as a SONATA folder, complete or not at all.
 
     Args:
         network: what to write.
         folder: folder to create.
         overwrite: replace an existing folder.
+        recordings_of: folder of the network it was made from, whose recordings (not its tables of what it
+            was drawn from, which hold no longer) travel along.
 
     Returns:
         The folder.
@@ -79,10 +88,19 @@ def save_network(network: Network, folder: Path | str, *, overwrite: bool = Fals
         edges = [_write_edges(network, name, temporary) for name in network.edges]
         write_circuit_config(temporary, nodes, edges)
         write_json(temporary / "provenance.json", network.provenance)
+        if recordings_of is not None:
+            _copy_recordings(Path(recordings_of), temporary)
         data = network.provenance.get("data", {})
         if data.get("sources"):
             write_citations(temporary, data)
     return Path(folder)
+
+
+def _copy_recordings(source: Path, folder: Path) -> None:
+    source = source.parent if source.is_file() else source
+    for name in RECORDINGS:
+        if (source / name).is_file():
+            write_text(folder / name, (source / name).read_text(encoding="utf-8"))
 
 
 def _write_population(

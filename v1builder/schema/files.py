@@ -54,6 +54,18 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def check_free(path: Path | str, *, overwrite: bool = False) -> None:
+    """Raise StorageError unless a folder may be written to `path`: asked before long work, too."""
+    path = Path(path)
+    if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
+        raise StorageError.of(
+            "the output already exists",
+            path,
+            "a non-empty folder" if path.is_dir() else "a file",
+            "choose another --out, or pass --overwrite to replace it",
+        )
+
+
 @contextmanager
 def atomic_folder(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; on success it is renamed to `path`.
@@ -66,13 +78,7 @@ def atomic_folder(path: Path | str, *, overwrite: bool = False) -> Iterator[Path
         StorageError: `path` is in the way or the file system refused.
     """
     path = Path(path)
-    if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
-        raise StorageError.of(
-            "the output already exists",
-            path,
-            "a non-empty folder" if path.is_dir() else "a file",
-            "choose another --out, or pass --overwrite to replace it",
-        )
+    check_free(path, overwrite=overwrite)
     temporary = _temporary_sibling(path)
     try:
         temporary.mkdir(parents=True)
