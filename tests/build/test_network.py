@@ -150,7 +150,7 @@ def test_libsonata_finds_the_edges_of_a_cell(built):
         "v1_to_v1"
     )
     edges = read_edges(built / "network/v1_v1_edges.h5")
-    for cell in (0, 700, 1500):
+    for cell in (0, 700, 1400):
         afferent = population.afferent_edges([cell]).flatten()
         np.testing.assert_array_equal(afferent, np.flatnonzero(edges.target_id == cell))
         efferent = population.efferent_edges([cell]).flatten()

@@ -12,7 +12,6 @@ from v1builder.calibrate.spontaneous import (
     gray_rates,
     only_cells,
     poisson_trains,
-    without_recurrence,
 )
 from v1builder.calibrate.targets import cell_models
 from v1builder.calibrate.tuning import as_written, medians, tune
@@ -105,7 +104,7 @@ def test_a_weight_at_its_bound_is_reported(network):
 
 
 def test_some_cells_alone_fire_as_among_the_others(network):
-    alone = without_recurrence(network)
+    alone = network.without_recurrence()
     assert list(alone.edges) == ["bkg_to_v1"]
     rates = gray_rates(alone, 1.0)
     whole = IndependentCells(alone, rates, dt=1.0)
@@ -121,7 +120,7 @@ def test_some_cells_alone_fire_as_among_the_others(network):
 
 
 def test_cells_keep_their_inputs_and_parameters(small_network_folder):
-    network = without_recurrence(load_network(small_network_folder))
+    network = load_network(small_network_folder).without_recurrence()
     cells = np.array([0, 4, 5, 17])
     part = only_cells(network, cells)
     for name, edges in network.edges.items():

@@ -93,7 +93,38 @@ def test_too_few_cells_name_the_largest_pool():
         readout(pool_size=largest + 1, radius_um=30.0)
 
 
-@pytest.mark.parametrize("missing", ["pop_name", "x", "z"])
-def test_cells_without_a_place_or_population_are_refused(missing):
+@pytest.mark.parametrize("missing", ["x", "z"])
+def test_cells_without_a_place_are_refused_or_read_from_everywhere(missing):
+    unplaced = network(**{missing: None})
     with pytest.raises(NetworkError, match=f"no {missing}"):
-        Readout(network(**{missing: None}), n_classes=2, response=slice(0, 1))
+        Readout(unplaced, n_classes=2, response=slice(0, 1))
+    everywhere = Readout(unplaced, n_classes=2, response=slice(0, 1), radius_um=None, pool_size=100)
+    pools = everywhere.pools.numpy().ravel()
+    assert set(unplaced.cells.attributes["pop_name"][pools]) == {"e5IT", "e5ET", "e5NP"}
+
+
+def test_cells_without_a_population_are_refused():
+    with pytest.raises(NetworkError, match="no attribute 'pop_name'"):
+        Readout(network(pop_name=None), n_classes=2, response=slice(0, 1))
+
+
+def test_other_populations_are_named_or_matched():
+    def read(*populations):
+        pools = readout(populations=populations, radius_um=None).pools.numpy().ravel()
+        return set(network().cells.attributes["pop_name"][pools])
+
+    assert read("e23Cux2") == {"e23Cux2"}
+    assert read("e5*") == {"e5IT", "e5ET", "e5NP"}
+    assert read("i5Pvalb", "e23*") == {"i5Pvalb", "e23Cux2"}
+
+
+@pytest.mark.parametrize("populations", [("e23Cux",), ("e23Cux2", "e23Cux")])
+def test_an_unknown_population_is_refused_with_what_there_is(populations):
+    with pytest.raises(ConfigError, match=r"unknown population 'e23Cux'.*\n.*\n.*\n.*did you mean"):
+        readout(populations=populations)
+
+
+def test_the_default_populations_of_a_network_of_others_are_refused_with_what_it_has():
+    foreign = network(pop_name=np.full(N, "PyrL5"))
+    with pytest.raises(ConfigError, match="choose one of: PyrL5"):
+        Readout(foreign, n_classes=2, response=slice(0, 1))

@@ -3,7 +3,8 @@ import pytest
 import torch
 from lgn_nodes import lgn_nodes
 
-from v1builder.lgn import LGN, LGN_CLASSES
+from v1builder.inputs import FilterSource, PoissonSource
+from v1builder.lgn import LGN, LGN_CLASSES, poisson_spikes
 from v1builder.schema.config import Settings, parse_settings
 from v1builder.schema.errors import ConfigError
 from v1builder.tasks import (
@@ -24,20 +25,30 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def sources_of(lgn):
+    background = PoissonSource(torch.full((100,), 250.0), lgn.dt)
+    return {"lgn": FilterSource(lgn), "bkg": background}
+
+
 @pytest.fixture(scope="module")
 def lgn():
     return LGN(lgn_nodes(2, seed=4))
 
 
 @pytest.fixture(scope="module")
-def discrimination(lgn):
-    return make_task(OrientationDiscrimination(n_phases=3, n_deltas=4), lgn, dt=1.0)
+def sources(lgn):
+    return sources_of(lgn)
+
+
+@pytest.fixture(scope="module")
+def discrimination(sources):
+    return make_task(OrientationDiscrimination(n_phases=3, n_deltas=4), sources, dt=1.0)
 
 
 @pytest.mark.parametrize("settings", ALL, ids=lambda s: s.name)
 @pytest.mark.parametrize("split", SPLITS)
-def test_classes_are_balanced_in_every_split(lgn, settings, split):
-    task = make_task(settings, lgn, dt=1.0)
+def test_classes_are_balanced_in_every_split(sources, settings, split):
+    task = make_task(settings, sources, dt=1.0)
     for n_trials in (16, 17, 40):
         counts = torch.bincount(task.draw(n_trials, split, generator()).target)
         assert len(counts) == task.n_classes
@@ -45,8 +56,8 @@ def test_classes_are_balanced_in_every_split(lgn, settings, split):
 
 
 @pytest.mark.parametrize("settings", ALL, ids=lambda s: s.name)
-def test_the_target_is_that_of_the_drawn_stimulus(lgn, settings):
-    task = make_task(settings, lgn, dt=1.0)
+def test_the_target_is_that_of_the_drawn_stimulus(sources, settings):
+    task = make_task(settings, sources, dt=1.0)
     trials = task.draw(60, "train", generator())
     circle = 180 if getattr(settings, "temporal_frequency", None) == 0 else 360
     for stimulus, target in zip(trials.stimulus, trials.target, strict=True):
@@ -66,8 +77,8 @@ def test_every_stimulus_is_drawn_about_equally_often(discrimination, split):
 
 
 @pytest.mark.parametrize("settings", [*ALL[:2], OrientationDiscrimination(n_phases=8)])
-def test_held_out_stimuli_are_not_those_of_training(lgn, settings):
-    stimuli = make_task(settings, lgn, dt=1.0).stimuli
+def test_held_out_stimuli_are_not_those_of_training(sources, settings):
+    stimuli = make_task(settings, sources, dt=1.0).stimuli
     sets = [set(stimuli[split].gratings) for split in SPLITS]
     assert sum(map(len, sets)) == len(set.union(*sets))
     if settings.name == "orientation_discrimination":
@@ -92,7 +103,7 @@ def test_difficulty_bounds_the_orientations(split):
 @pytest.mark.parametrize("dt", [0.5, 1.0, 2.0])
 def test_windows_follow_the_time_step(dt):
     lgn = LGN(lgn_nodes(1, seed=0), dt=dt)
-    task = make_task(OrientationDiscrimination(), lgn, dt=dt)
+    task = make_task(OrientationDiscrimination(), sources_of(lgn), dt=dt)
     assert task.n_steps == 600 / dt
     assert task.response == slice(round(150 / dt), round(200 / dt))
     assert task.stimulus_ms == (50.0, 150.0)
@@ -104,8 +115,8 @@ def test_windows_follow_the_time_step(dt):
     GratingTuning(temporal_frequency=0.0, n_directions=2, gray_before_ms=100, on_ms=200,
                   response_ms=(100, 300)),
 ])  # fmt: skip
-def test_the_kept_rates_are_those_of_the_movie(lgn, settings):
-    task = make_task(settings, lgn, dt=1.0)
+def test_the_kept_rates_are_those_of_the_movie(lgn, sources, settings):
+    task = make_task(settings, sources, dt=1.0)
     times = (settings.gray_before_ms, settings.on_ms, settings.gray_after_ms)
     presentation = Presentation(*map(int, times))
     for i, grating in enumerate(task.stimuli["test"].gratings):
@@ -154,10 +165,66 @@ def test_a_slice_of_trials_is_a_batch(discrimination):
     assert torch.equal(batch.stimulus, trials.stimulus[4:7])
 
 
+def test_trials_and_noise_of_a_seed_stay_what_they_were(discrimination, lgn):
+    """LGN first, then the background, as if its rates were spread over time: earlier results stay."""
+    trials = discrimination.draw(3, "train", generator(5))
+    found = discrimination.inputs(trials, generator(6))
+    stream = generator(6)
+    for trial, stimulus in enumerate(trials.stimulus):
+        rates = discrimination.lgn_rates("train", int(stimulus))
+        for block, expected in zip(rates.split(32), found["lgn"][trial].split(32), strict=True):
+            assert torch.equal(poisson_spikes(block.contiguous(), 1.0, stream), expected)
+    spread = torch.full((3, 600, 100), 250.0)
+    assert torch.equal(found["bkg"], poisson_spikes(spread, 1.0, stream))
+
+
+def test_the_warm_up_is_gray_and_as_long_as_the_setting_says(discrimination, sources):
+    inputs = discrimination.warm_up(40, generator())
+    assert {name: spikes.shape for name, spikes in inputs.items()} == {
+        "lgn": (40, 500, 28), "bkg": (40, 500, 100),
+    }  # fmt: skip
+    rates = [kind.spontaneous_rate for kind in LGN_CLASSES.values() for _ in range(2)]
+    expected = 40 * 0.5 * torch.tensor(rates)
+    assert ((inputs["lgn"].sum(dim=(0, 1)) - expected).abs() < 5 * expected.sqrt()).all()
+    expected = 40 * 500 * 100 * 0.25
+    assert abs(inputs["bkg"].sum() - expected) < 5 * expected**0.5
+    again = discrimination.warm_up(40, generator())
+    assert all(torch.equal(inputs[name], again[name]) for name in inputs)
+    none = make_task(OrientationDiscrimination(warm_up_ms=0), sources, dt=1.0)
+    assert none.warm_up(4, generator()) is None
+    half = make_task(OrientationDiscrimination(warm_up_ms=30), sources, dt=1.0)
+    assert half.warm_up(4, generator())["bkg"].shape == (4, 30, 100)
+
+
+@pytest.mark.parametrize("settings", [
+    OrientationDiscrimination(),
+    OrientationDiscrimination(warm_up_ms=0),
+    DirectionClassification(gray_before_ms=0, response_ms=(50, 500)),
+])  # fmt: skip
+def test_gray_and_stimulus_are_told_apart(sources, settings):
+    """From rest, the gray part of a trial is not spontaneous activity."""
+    task = make_task(settings, sources, dt=1.0)
+    gray = settings.gray_before_ms if settings.warm_up_ms else 0
+    assert task.spontaneous == slice(0, int(gray))
+    last = max(settings.gray_before_ms + settings.on_ms, settings.response_ms[1])
+    assert task.evoked == slice(int(settings.gray_before_ms), int(last))
+
+
+def test_without_eyes_a_task_runs_and_says_so(sources):
+    task = make_task(OrientationDiscrimination(), {"bkg": sources["bkg"]}, dt=1.0)
+    trials = task.draw(4, "train", generator())
+    assert task.inputs(trials, generator()).keys() == {"bkg"}
+    assert task.inputs(trials, generator())["bkg"].shape == (4, 600, 100)
+    assert task.blank(2, generator())["bkg"].shape == (2, 600, 100)
+    (note,) = task.notes
+    assert "'bkg' is Poisson units" in note
+    assert make_task(OrientationDiscrimination(), sources, dt=1.0).notes == ()
+
+
 def test_only_active_units_fire():
     nodes = lgn_nodes(2, seed=4)
     active = np.array([1, 5, 26])
-    task = make_task(OrientationDiscrimination(), LGN(nodes, active=active), dt=1.0)
+    task = make_task(OrientationDiscrimination(), sources_of(LGN(nodes, active=active)), dt=1.0)
     inputs = task.inputs(task.draw(20, "train", generator()), generator())
     assert set(np.flatnonzero(inputs["lgn"].sum(dim=(0, 1)).numpy())) == {1, 5, 26}
 
@@ -183,6 +250,8 @@ def test_the_name_selects_the_task():
     ({"name": "grating_tuning", "contrast": 1.5}, "less than or equal to 1"),
     ({"name": "orientation_discrimination", "response_ms": [150, 700]}, "trial of 600 ms"),
     ({"name": "orientation_discrimination", "response_ms": [200, 150]}, "a later end"),
+    ({"name": "orientation_discrimination", "warm_up_ms": -1}, "greater than or equal to 0"),
+    ({"name": "orientation_discrimination", "background_rate": 250.0}, "column rate_Hz"),
 ])  # fmt: skip
 def test_a_wrong_task_table_is_explained(table, message):
     with pytest.raises(ConfigError, match=message):
@@ -194,12 +263,17 @@ def test_unknown_split(discrimination):
         discrimination.draw(4, "valid", generator())
 
 
-def test_the_lgn_must_have_the_networks_time_step(lgn):
+def test_the_inputs_must_have_the_networks_time_step(sources):
     with pytest.raises(ConfigError, match="different time steps"):
-        make_task(OrientationDiscrimination(), lgn, dt=0.5)
+        make_task(OrientationDiscrimination(), sources, dt=0.5)
 
 
-def test_a_window_shorter_than_a_step_is_refused(lgn):
+def test_a_network_without_inputs_is_refused():
+    with pytest.raises(ConfigError, match="no inputs"):
+        make_task(OrientationDiscrimination(), {}, dt=1.0)
+
+
+def test_a_window_shorter_than_a_step_is_refused(sources):
     settings = OrientationDiscrimination(response_ms=(150.1, 150.2))
     with pytest.raises(ConfigError, match="shorter than one time step"):
-        make_task(settings, lgn, dt=1.0)
+        make_task(settings, sources, dt=1.0)

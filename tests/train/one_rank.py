@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 
 from v1builder.train import load_experiment, prepare, stream
-from v1builder.train.loop import backward
+from v1builder.train.loop import backward, draw_batch
 from v1builder.train.parallel import Processes, start
+from v1builder.train.rates import RateLoss
 from v1builder.train.run import make_classifier
 
 
@@ -16,13 +17,16 @@ def batch_gradient(path: Path | str, processes: Processes) -> dict[str, torch.Te
     experiment = load_experiment(path)
     subject = prepare(experiment, 1)
     classifier = make_classifier(experiment, subject, subject.network)
-    trials = subject.task.draw(experiment.train.batch_size, "train", stream(1, "t"))
-    inputs = subject.task.inputs(trials, stream(1, "n"))
+    batch = draw_batch(subject.task, experiment.train.batch_size, 1, 0)
+    assert batch.warm_up is not None
     assert subject.targets is not None
-    targets = subject.targets.to(next(classifier.network.parameters()))
-    parts = backward(classifier, trials, inputs, targets, experiment.train, processes)
+    task = subject.task
+    windows = {"evoked": task.evoked, "spontaneous": task.spontaneous}
+    rates = RateLoss(subject.targets, windows, experiment.model.dt)
+    parts = backward(classifier, batch, rates, experiment.train, processes, stream(1, "rates"))
     gradients = {k: p.grad for k, p in classifier.named_parameters() if p.grad is not None}
-    return gradients | {k: torch.tensor(v, dtype=torch.float64) for k, v in parts.items()}
+    memory = {k: v["total"] for k, v in rates.state_dict().items()}
+    return gradients | memory | {k: torch.tensor(v, dtype=torch.float64) for k, v in parts.items()}
 
 
 if __name__ == "__main__":

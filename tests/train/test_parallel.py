@@ -68,11 +68,14 @@ def test_two_processes_find_the_gradient_of_the_joined_batch(experiment_file, tm
     there = torch.load(tmp_path / "gradient.pt", weights_only=True)
     here = batch_gradient(experiment_file, one_process())
     assert there.keys() == here.keys()
+    assert {"evoked", "spontaneous"} <= here.keys()  # what is remembered of the rates
     assert {"rate_loss", "voltage_loss", "network.edges.v1_to_v1.log_scale"} <= here.keys()
     for name, value in here.items():
         largest = value.abs().max()
         assert largest > 0, name
-        assert (there[name] - value).abs().max() <= 1e-9 * largest, name
+        # The readout is in float32, whatever the network's dtype.
+        rounding = max(1e-9, 4 * torch.finfo(value.dtype).eps)
+        assert (there[name] - value).abs().max() <= rounding * largest, name
 
 
 @pytest.mark.slow

@@ -1,17 +1,22 @@
 """Training on a real, small column: the loop learns, resumes bit for bit, and survives Ctrl-C."""
 
+import dataclasses
 import json
+import shutil
 import signal
+from statistics import NormalDist
 
+import numpy as np
 import pytest
 import torch
 
-from v1builder.schema.errors import ConfigError
-from v1builder.train import load_experiment, prepare, train
+from v1builder.load import load_network, save_network
+from v1builder.schema.errors import ConfigError, DataError, NetworkError
+from v1builder.train import check, load_experiment, prepare, train
 from v1builder.train.checkpoint import read_metrics
-from v1builder.train.loop import fit, stream
+from v1builder.train.loop import draw_batch, fit, stream
 from v1builder.train.run import learning, make_classifier
-from v1builder.train.settings import TrainSettings
+from v1builder.train.settings import NetworkSettings, ReadoutSettings, TrainSettings
 
 EXPERIMENT = """
 name = "a test"
@@ -23,6 +28,7 @@ name = "orientation_discrimination"
 max_delta = 40.0
 n_deltas = 2
 n_phases = 1
+warm_up_ms = 40.0
 gray_before_ms = 10.0
 on_ms = 60.0
 gray_after_ms = 10.0
@@ -142,6 +148,116 @@ def test_train_writes_scores_and_what_made_them(experiment, tmp_path):
     assert splits[-1] == (6, "validation")
 
 
+def test_what_was_answered_is_kept(experiment, tmp_path):
+    result = train(experiment, tmp_path / "run")
+    (rejections, false_alarms), (misses, hits) = result["confusion"]
+    assert rejections + hits == result["n_correct"]
+    assert rejections + false_alarms == misses + hits == 4
+    hit, false_alarm = (hits + 0.5) / 5, (false_alarms + 0.5) / 5
+    expected = NormalDist().inv_cdf(hit) - NormalDist().inv_cdf(false_alarm)
+    assert result["d_prime"] == pytest.approx(expected)
+
+
+def test_the_warm_up_of_a_step_is_that_of_its_seed(subject):
+    first, again, later = (draw_batch(subject.task, 3, 1, step) for step in (5, 5, 6))
+    other = draw_batch(subject.task, 3, 2, 5)
+    assert all(torch.equal(first.warm_up[k], again.warm_up[k]) for k in ("lgn", "bkg"))
+    for batch in (later, other):
+        assert not torch.equal(first.warm_up["bkg"], batch.warm_up["bkg"])
+    # With another stream than the trial's.
+    assert not torch.equal(first.warm_up["bkg"], first.inputs["bkg"][:, :40])
+
+
+def test_a_warm_up_changes_what_is_learned_and_tested(experiment, subject, tmp_path):
+    task = experiment.task.model_copy(update={"warm_up_ms": 0.0})
+    rested = experiment.model_copy(update={"task": task})
+    run(experiment, subject, tmp_path / "warm", steps=1)
+    run(rested, prepare(rested, 1), tmp_path / "rested", steps=1)
+    warm, cold = (read_metrics(tmp_path / name) for name in ("warm", "rested"))
+    assert len(warm) == len(cold) == 3
+    for a, b in zip(warm, cold, strict=True):  # validation, training, validation
+        assert a["rate_Hz"] != b["rate_Hz"]
+
+
+def without(folder, *removed, copy):
+    shutil.copytree(folder, copy)
+    for path in removed:
+        (copy / path).unlink()
+    return copy
+
+
+def at(experiment, folder, **changed):
+    settings = experiment.train.model_copy(update=changed)
+    return experiment.model_copy(
+        update={"network": NetworkSettings(path=str(folder)), "train": settings}
+    )
+
+
+def test_a_network_without_recordings_trains_when_rates_are_left_alone(
+    experiment, small_column, tmp_path
+):
+    folder = without(small_column, "reference/in_vivo.csv", copy=tmp_path / "foreign")
+    with pytest.raises(DataError, match="rate_weight = 0") as error:
+        prepare(at(experiment, folder), 1)
+    assert str(folder / "reference" / "in_vivo.csv") in str(error.value)
+    with pytest.raises(DataError):
+        train(at(experiment, folder), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    free = at(experiment, folder, rate_weight=0.0, steps=1)
+    assert check(free) == free.notes()
+    subject = prepare(free, 1)
+    assert (subject.reference, subject.targets) == (None, None)
+    assert train(free, tmp_path / "run")["n_trials"] == 8
+    assert "rate_loss" not in read_metrics(tmp_path / "run")[1]
+
+
+def test_a_network_of_others_with_other_names_and_no_lgn_trains(experiment, small_column, tmp_path):
+    """Populations A and B, inputs that do not see, cells without positions."""
+    network = load_network(small_column)
+    cells = network.cells
+    names = np.where(cells.attributes["ei"].astype(str) == "e", "PyrA", "IntB")
+    attributes = {k: v for k, v in cells.attributes.items() if k not in ("x", "y", "z")}
+    renamed = dataclasses.replace(cells, attributes=attributes | {"pop_name": names})
+    edges = {k: v for k, v in network.edges.items() if v.source != "lgn"}
+    nodes = {k: v for k, v in network.nodes.items() if k != "lgn"} | {"v1": renamed}
+    folder = tmp_path / "foreign"
+    save_network(dataclasses.replace(network, nodes=nodes, edges=edges), folder)
+    model = experiment.model.model_copy(
+        update={"trainable": ("v1_to_v1.weight", "bkg_to_v1.weight")}
+    )
+    free = at(experiment, folder, rate_weight=0.0, steps=1).model_copy(update={"model": model})
+    with pytest.raises(ConfigError, match="choose one of: IntB, PyrA"):
+        prepare(free, 1)
+    readout = ReadoutSettings(populations=("Pyr*",), pool_size=10)
+    with pytest.raises(NetworkError, match='radius_um = "all"'):
+        prepare(free.model_copy(update={"readout": readout}), 1)
+    readout = readout.model_copy(update={"radius_um": "all"})
+    free = free.model_copy(update={"readout": readout})
+    result = train(free, tmp_path / "run")
+    assert any("no input sees" in note for note in result["notes"])
+    assert 0 <= result["accuracy"] <= 1
+    rated = free.model_copy(update={"train": experiment.train})
+    with pytest.raises(DataError, match="network has no recordings"):
+        check(rated)
+
+
+def test_pooled_types_are_named_in_the_result(experiment, subject):
+    (note,) = subject.notes
+    assert "L4 SST" in note
+    assert "VIP" in note
+
+
+def test_a_small_experiment_says_what_it_cannot_decide(experiment):
+    test, validation, seeds = experiment.notes()
+    assert "8 test trials" in test
+    assert "standard error of 20.0 points" in test  # 100 sqrt(2 .8 .2 / 8)
+    assert "4 validation trials" in validation
+    assert "1 paired seeds" in seeds
+    large = experiment.model_copy(update={"train": TrainSettings(), "seeds": tuple(range(20))})
+    assert large.notes() == ()
+    assert (large.train.test_trials, large.train.validation_trials) == (2048, 512)
+
+
 def test_learning_speed_by_hand():
     metrics = [
         {"step": step, "split": "validation", "accuracy": accuracy}
@@ -160,6 +276,9 @@ def test_learning_speed_by_hand():
         ('[model]\nsurrogat = "x"', "surrogate"),
         ('[compare]\nablations = ["no_asc"]', "begin with 'intact'"),
         ("[train]\nsteps = -1", "greater than or equal to 0"),
+        ("background_rate = 250.0", "column rate_Hz"),
+        ("[readout]\nradius_um = 0", "greater than 0"),
+        ("[readout]\npopulations = []", "at least 1"),
         ('[network]\npath = "net-{sed}"', "{seed}"),
     ],
 )

@@ -43,12 +43,6 @@ def gray_rates(network: Network, dt: float) -> dict[str, Array]:
     return {name: source.gray_rates().numpy() for name, source in sources.items()}
 
 
-def without_recurrence(network: Network) -> Network:
-    """The network with the edges among its simulated cells removed."""
-    inputs = {name: e for name, e in network.edges.items() if e.source != network.simulated}
-    return replace(network, edges=inputs)
-
-
 def only_cells(network: Network, cells: NDArray[np.int64], *, all_inputs: bool = False) -> Network:
     """Some of the cells with their inputs.
 

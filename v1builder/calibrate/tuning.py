@@ -35,7 +35,6 @@ from v1builder.calibrate.spontaneous import (
     background_edges,
     gray_rates,
     only_cells,
-    without_recurrence,
 )
 from v1builder.load import Network
 
@@ -87,7 +86,7 @@ def tune(
         before_pA and before_Hz, the weight the network came with and its rate; status, seconds,
         simulations; and [n_cells] Hz, every cell's rate on held-out trains.
     """
-    alone = without_recurrence(network)
+    alone = network.without_recurrence()
     rates = gray_rates(alone, dt)
     rheobase = _rheobase_weight(alone, rates, model_of, len(models))
     upper = _UPPER * rheobase if max_weight is None else np.full(len(models), float(max_weight))

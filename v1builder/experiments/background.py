@@ -24,7 +24,6 @@ from v1builder.load.carrying import background_edges
 from v1builder.load.groups import group_cells
 from v1builder.load.network import Network
 from v1builder.model import V1Network
-from v1builder.schema.names import BOUNDARY
 
 Array = NDArray[np.float64]
 
@@ -33,13 +32,6 @@ FACTOR_MAX: Final = 3.0
 #: Spikes of a model in the probe below which its rate is not known well enough (30 % at 10 spikes).
 SPIKES_MIN: Final = 10
 _BISECTIONS: Final = 12
-
-
-def without_recurrence(network: Network) -> Network:
-    """The network whose cells hear only the LGN and the background."""
-    cortical = (network.simulated, BOUNDARY)
-    edges = {n: edges for n, edges in network.edges.items() if edges.source not in cortical}
-    return dataclasses.replace(network, edges=edges)
 
 
 def with_factors(network: Network, factor: Array) -> Network:
@@ -59,7 +51,7 @@ def calibrated(
     Args:
         ablated: with carried weights.
         intact: the network it was made from.
-        gray: spikes [trial, step, unit] of every input population but those of V1 cells, gray screen.
+        gray: spikes [trial, step, unit] of every input population, gray screen.
         dt: ms.
 
     Returns:
@@ -69,10 +61,10 @@ def calibrated(
     """
     if not background_edges(ablated) or ablated.membrane is intact.membrane:
         return ablated, {"tuned_models": 0}
-    target = _counts(without_recurrence(intact), gray, dt)
+    target = _counts(intact.without_recurrence(), gray, dt)
     model_of = _models(ablated, target)
     wanted = np.bincount(model_of, target)
-    bare = without_recurrence(ablated)
+    bare = ablated.without_recurrence()
 
     def fired(factor: Array) -> Array:
         spikes = _counts(with_factors(bare, factor[model_of]), gray, dt)

@@ -12,7 +12,6 @@ from torch import Tensor
 from v1builder.experiments.activity import Activity, Probe, measure_activity
 from v1builder.load.groups import Groups
 from v1builder.model import V1Network
-from v1builder.schema.names import BOUNDARY
 from v1builder.tasks import Task
 from v1builder.train.loop import stream
 
@@ -95,12 +94,10 @@ def make_probes(task: Task, n_trials: int, seed: int, dt: float) -> Probes:
 def gray_inputs(
     task: Task, seconds: float, seed: int, dt: float, trial_ms: float = 2000.0
 ) -> Mapping[str, Tensor]:
-    """Input spikes of trials of a gray screen, `seconds` in all; of the boundary none, it is recurrent."""
+    """Input spikes of trials of a gray screen, `seconds` in all."""
     n_steps = round(trial_ms / dt)
     n_trials = max(1, round(1000 * seconds / trial_ms))
     generator = stream(seed, "calibration")
     return {
-        name: source.gray(n_trials, n_steps, generator)
-        for name, source in task.sources.items()
-        if name != BOUNDARY
+        name: source.gray(n_trials, n_steps, generator) for name, source in task.sources.items()
     }

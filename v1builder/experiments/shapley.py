@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from v1builder.experiments.ablations.coalition import PARTS, Coalition
-from v1builder.experiments.statistics import mean_interval, t_interval
+from v1builder.experiments.statistics.paired import mean_interval, t_interval
 from v1builder.schema.errors import ConfigError
 
 _INTACT = "intact"
@@ -94,13 +94,15 @@ def shapley_values(
     for part, gains in contributions.items():
         per_seed = np.mean(gains, axis=0)
         estimate = mean_interval(per_seed, seed=0)
+        t_low, t_high = t_interval(per_seed)
         values.append(
             ShapleyValue(
                 part,
                 estimate.mean,
                 estimate.low,
                 estimate.high,
-                *t_interval(per_seed),
+                t_low,
+                t_high,
                 tuple(per_seed.tolist()),
             )
         )

@@ -1,100 +1,339 @@
-"""Statistics of a finished comparison: means with intervals, paired differences from the intact network."""
+"""Statistics of a finished comparison: declared tests, verdicts, and one sentence, as data.
 
-import math
+Declared before anything is run: one primary outcome (accuracy or d' on test trials after training), one
+co-primary (steps to criterion). All (protocol, ablation) of the primary outcome are one family of tests,
+those of the co-primary another. Everything else is described by means and intervals, without p values.
+
+A verdict is about what the ablation takes away: "helps" says that the intact network does better than the
+ablated one, "hurts" the opposite (`statistics.family`). Nothing is concluded from a condition whose
+operating point is outside the bars.
+"""
+
+import dataclasses
 from typing import Any
 
-from v1builder.experiments.statistics import (
+import numpy as np
+
+from v1builder.experiments import wording
+from v1builder.experiments.outcomes import (
+    BASELINE,
+    CO_PRIMARY,
+    OUTCOMES,
+    PRIMARIES,
+    Condition,
+    Outcomes,
+    by_condition,
+)
+from v1builder.experiments.statistics import power
+from v1builder.experiments.statistics.dose import DoseCurve, dose_curve
+from v1builder.experiments.statistics.family import (
+    ALPHA,
+    correct_family,
+    correct_speed_family,
+    speed_verdict,
+    verdict,
+)
+from v1builder.experiments.statistics.mixed import LIMITS, mixed_model
+from v1builder.experiments.statistics.paired import (
     Estimate,
     PairedComparison,
-    compare_family,
+    compare_paired,
     mean_interval,
     t_interval,
 )
+from v1builder.experiments.statistics.survival import compare_speed
+from v1builder.schema.errors import ConfigError, unknown_name
 
-#: Outcomes a network is judged by, and in the retrain protocol also how fast it learned.
-OUTCOMES = ("accuracy", "area_under_curve", "spikes_per_trial", "rate_Hz")
-_BOOTSTRAP_SEED = 0
+_SEED = 0  # of bootstrap and permutations
 
 
-def summarise(results: list[dict[str, Any]], *, margin: float) -> dict[str, Any]:
-    """Means per condition and paired differences, as data.
+def summarise(
+    results: list[dict[str, Any]], *, margin: float = 0.015, primary: str = "accuracy"
+) -> dict[str, Any]:
+    """Everything that is said of a comparison, as plain JSON.
 
     Args:
-        results: one per (protocol, ablation, seed); every condition has the same seeds.
-        margin: difference of accuracy, or of mean accuracy while learning, that would matter.
+        results: one per (protocol, ablation, seed) and network, where a seed has several; within a
+            protocol every condition has the same.
+        margin: difference of the primary outcome that would matter, in its unit, declared before.
+        primary: outcome that is judged, "accuracy" or "d_prime".
 
     Returns:
         summary: per protocol, ablation and outcome the mean and its interval.
-        differences: per protocol, ablation and outcome the paired difference from intact; Holm's
-            correction is over the ablations of one protocol and outcome.
-        interval_method: how the intervals were made, for readers.
+        differences: per protocol, ablation and outcome the paired difference from intact; tests,
+            margin and verdict only where role is "primary".
+        co_primary: per protocol with training and ablation the comparison of steps to criterion.
+        family: which tests are corrected together.
+        verdicts: per protocol and ablation the verdict of the primary outcome, that of learning speed
+            (None where it is not tested) and both in words.
+        dose: per protocol and level the dose curve of the primary outcome.
+        mixed: per protocol the mixed model; empty where networks are not crossed with seeds.
+        power: per protocol and ablation what could have been found.
+        invalid: conditions outside the bars of the operating point, with seeds and reasons.
+        sentence: what came out.
+        notes: what a reader must know.
+        interval_method: how intervals were made.
+
+    Raises:
+        ConfigError: the primary outcome is unknown or missing, or conditions lack seeds.
     """
-    values: dict[tuple[str, str], dict[str, list[float]]] = {}
-    for result in sorted(results, key=lambda result: result["seed"]):
-        for outcome in OUTCOMES:
-            if outcome in result and not (
-                result["protocol"] == "frozen" and outcome == OUTCOMES[1]
-            ):
-                family = values.setdefault((result["protocol"], outcome), {})
-                family.setdefault(result["ablation"], []).append(result[outcome])
-    summary, differences, methods = [], [], set()
-    for (protocol, outcome), by_ablation in values.items():
-        for ablation, x in by_ablation.items():
-            estimate = mean_interval(x, seed=_BOOTSTRAP_SEED)
-            methods.add(estimate.method)
-            summary.append(
-                {
-                    "protocol": protocol,
-                    "ablation": ablation,
-                    "metric": outcome,
-                    **_record(estimate),
-                    "t_interval": [_number(end) for end in t_interval(x)],
-                }
+    if primary not in PRIMARIES:
+        raise ConfigError([unknown_name("primary outcome", primary, PRIMARIES, "summarise")])
+    outcomes = by_condition(results)
+    for protocol in outcomes.protocols:
+        if not outcomes.has(protocol, primary):
+            raise ConfigError.of(
+                "not every result has the primary outcome",
+                f"protocol {protocol}",
+                primary,
+                "declare accuracy primary; d' is of tasks with two classes",
             )
-        if outcome in ("accuracy", "area_under_curve"):
-            intact, *others = by_ablation
-            conditions = {name: by_ablation[name] for name in others}
-            family = compare_family(
-                by_ablation[intact], conditions, margin=margin, seed=_BOOTSTRAP_SEED
-            )
-            differences += [
-                {"protocol": protocol, "ablation": row.name, "metric": outcome, **_paired(row)}
-                for row in family
-            ]
-    return {
+    summary = _means(outcomes)
+    judged = _primary(outcomes, primary, margin)
+    speed = _co_primary(outcomes)
+    found = {
         "summary": summary,
-        "differences": differences,
-        "interval_method": f"95 % intervals over seeds: {', '.join(sorted(methods))}, and Student's t.",
+        "differences": judged + _descriptive(outcomes, primary, margin),
+        "co_primary": speed,
+        "family": _family(judged, speed, primary, margin),
+        "verdicts": _verdicts(judged, speed, primary),
+        "dose": _doses(outcomes, primary),
+        "mixed": _mixed(outcomes, primary),
+        "power": _power(outcomes, judged, primary),
+        "invalid": [
+            {"protocol": protocol, "ablation": ablation, **why}
+            for (protocol, ablation), why in outcomes.invalid.items()
+        ],
+        "interval_method": "95 % intervals over seeds: "
+        f"{', '.join(sorted({row['method'] for row in summary}))}, and Student's t.",
     }
+    found["sentence"] = wording.sentence(judged, speed, primary, len(outcomes.seeds))
+    found["notes"] = wording.notes(outcomes, found)
+    return _plain(found)
 
 
-def _number(value: float) -> float | None:
-    """JSON has no NaN: what is not defined is None."""
-    return float(value) if math.isfinite(value) else None
+def _means(outcomes: Outcomes) -> list[dict[str, Any]]:
+    rows = []
+    for outcome in OUTCOMES:
+        for protocol, ablation in outcomes.runs:
+            if outcomes.has(protocol, outcome):
+                x = outcomes.values((protocol, ablation), outcome)
+                named = {"protocol": protocol, "ablation": ablation, "metric": outcome}
+                estimate = mean_interval(x, seed=_SEED)
+                rows.append(named | _record(estimate) | {"t_interval": list(t_interval(x))})
+    return rows
 
 
-def _paired(row: PairedComparison) -> dict[str, Any]:
+def _paired(
+    outcomes: Outcomes, condition: Condition, outcome: str, margin: float
+) -> PairedComparison:
+    protocol, ablation = condition
+    return compare_paired(
+        ablation,
+        outcomes.values((protocol, BASELINE), outcome),
+        outcomes.values(condition, outcome),
+        margin=margin,
+        seed=_SEED,
+    )
+
+
+def _difference(
+    condition: Condition, outcome: str, role: str, row: PairedComparison
+) -> dict[str, Any]:
     return {
+        "protocol": condition[0],
+        "ablation": condition[1],
+        "metric": outcome,
+        "role": role,
         **_record(row.difference),
         "per_seed": list(row.differences),
-        "t_interval": [_number(row.t_low), _number(row.t_high)],
-        "d_z": _number(row.d_z),
-        "p_sign_flip": row.p_sign_flip,
-        "p_smallest": row.p_smallest,
-        "p_t": _number(row.p_t),
-        "p_holm": _number(row.p_holm),
-        "p_tost": _number(row.p_tost),
-        "margin": row.margin,
-        "equivalent": row.equivalent,
+        "t_interval": [row.t_low, row.t_high],
+        "d_z": row.d_z,
     }
+
+
+def _primary(outcomes: Outcomes, primary: str, margin: float) -> list[dict[str, Any]]:
+    rows = correct_family(
+        [_paired(outcomes, condition, primary, margin) for condition in outcomes.ablated]
+    )
+    tests = (
+        "p_sign_flip",
+        "p_smallest",
+        "p_t",
+        "p_holm",
+        "p_tost",
+        "p_tost_holm",
+        "margin",
+        "equivalent",
+    )
+    return [
+        _difference(condition, primary, "primary", row)
+        | {name: getattr(row, name) for name in tests}
+        | {"verdict": verdict(row, valid=outcomes.is_valid(condition))}
+        for condition, row in zip(outcomes.ablated, rows, strict=True)
+    ]
+
+
+def _descriptive(outcomes: Outcomes, primary: str, margin: float) -> list[dict[str, Any]]:
+    return [
+        _difference(
+            condition, outcome, "descriptive", _paired(outcomes, condition, outcome, margin)
+        )
+        for outcome in OUTCOMES
+        if outcome != primary
+        for condition in outcomes.ablated
+        if outcomes.has(condition[0], outcome)
+    ]
+
+
+def _co_primary(outcomes: Outcomes) -> list[dict[str, Any]]:
+    tested = [condition for condition in outcomes.ablated if outcomes.learns(condition[0])]
+    rows = correct_speed_family(
+        [
+            compare_speed(
+                condition[1],
+                outcomes.training((condition[0], BASELINE)),
+                outcomes.training(condition),
+                seed=_SEED,
+            )
+            for condition in tested
+        ]
+    )
+    return [
+        {
+            "protocol": condition[0],
+            "ablation": condition[1],
+            "metric": CO_PRIMARY,
+            "role": "co-primary",
+        }
+        | {name: value for name, value in vars(row).items() if name != "name"}
+        | {"verdict": speed_verdict(row, valid=outcomes.is_valid(condition))}
+        for condition, row in zip(tested, rows, strict=True)
+    ]
+
+
+def _family(
+    judged: list[dict[str, Any]], speed: list[dict[str, Any]], primary: str, margin: float
+) -> dict[str, Any]:
+    def members(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
+        return [{"protocol": row["protocol"], "ablation": row["ablation"]} for row in rows]
+
+    return {
+        "primary": {
+            "outcome": primary,
+            "margin": margin,
+            "n_tests": len(judged),
+            "tests": members(judged),
+        },
+        "co_primary": {"outcome": CO_PRIMARY, "n_tests": len(speed), "tests": members(speed)},
+        "correction": "Holm",
+        "alpha": ALPHA,
+        "declared": wording.declared(len(judged), len(speed), primary, margin),
+    }
+
+
+def _verdicts(
+    judged: list[dict[str, Any]], speed: list[dict[str, Any]], primary: str
+) -> list[dict[str, Any]]:
+    learned = {(row["protocol"], row["ablation"]): row for row in speed}
+    return [
+        {
+            "protocol": row["protocol"],
+            "ablation": row["ablation"],
+            "verdict": row["verdict"],
+            "learning_verdict": (learned.get((row["protocol"], row["ablation"])) or {}).get(
+                "verdict"
+            ),
+            "text": wording.explained(
+                row, learned.get((row["protocol"], row["ablation"])), primary
+            ),
+        }
+        for row in judged
+    ]
+
+
+def _doses(outcomes: Outcomes, primary: str) -> list[dict[str, Any]]:
+    curves = []
+    for protocol in outcomes.protocols:
+        for level, by_dose in outcomes.doses(protocol).items():
+            valid = {
+                dose: outcomes.values(condition, primary)
+                for dose, condition in by_dose.items()
+                if condition not in outcomes.invalid
+            }
+            named = {
+                "protocol": protocol,
+                "level": level,
+                "metric": primary,
+                "left_out": sorted(by_dose.keys() - valid.keys()),
+            }
+            if len(valid) < 3:
+                note = f"{len(valid)} valid doses, of at least three that a curve needs"
+                curves.append(named | {"doses": sorted(valid), "peak": None, "note": note})
+            else:
+                curves.append(named | _curve(dose_curve(valid, seed=_SEED)))
+    return curves
+
+
+def _curve(curve: DoseCurve) -> dict[str, Any]:
+    return {
+        **{name: value for name, value in vars(curve).items() if name != "values"},
+        "mean": curve.values.mean(axis=0).tolist(),
+        "per_seed": curve.values.tolist(),
+    }
+
+
+def _mixed(outcomes: Outcomes, primary: str) -> list[dict[str, Any]]:
+    if not outcomes.crossed:
+        return []
+    return [
+        {
+            "protocol": protocol,
+            "metric": primary,
+            **dataclasses.asdict(mixed_model(outcomes.table(protocol, primary), BASELINE)),
+            "note": LIMITS,
+        }
+        for protocol in outcomes.protocols
+        if len(outcomes.of_protocol(protocol)) > 1
+    ]
+
+
+def _power(outcomes: Outcomes, judged: list[dict[str, Any]], primary: str) -> dict[str, Any]:
+    """Smallest detectable differences at the first, strictest step of Holm's method."""
+    noise = power.trial_noise if primary == "accuracy" else power.trial_noise_of_d_prime
+    alpha = ALPHA / max(1, len(judged))
+    rows = []
+    for row in judged:
+        condition = row["protocol"], row["ablation"]
+        n = len(row["per_seed"])
+        sd = float(np.std(row["per_seed"], ddof=1)) if n > 1 else np.nan
+        trials = min((run.get("n_trials", 0) for run in outcomes.runs[condition]), default=0)
+        both = outcomes.values(condition, primary) + outcomes.values(
+            (condition[0], BASELINE), primary
+        )
+        rows.append(
+            {
+                "protocol": row["protocol"],
+                "ablation": row["ablation"],
+                "between_seed_sd": sd,
+                "trial_noise": noise(float(np.mean(both)), trials) if trials else None,
+                "detectable": power.detectable_difference(sd, n, alpha=alpha),
+            }
+        )
+    return {"power": 0.8, "alpha": alpha, "metric": primary, "rows": rows}
 
 
 def _record(estimate: Estimate) -> dict[str, Any]:
-    return {
-        "mean": estimate.mean,
-        "low": _number(estimate.low),
-        "high": _number(estimate.high),
-        "n": estimate.n,
-        "method": estimate.method,
-        "note": estimate.note,
-    }
+    names = ("mean", "low", "high", "n", "method", "note")
+    return {name: getattr(estimate, name) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    """JSON has neither NaN nor infinity: what is not defined is None."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if np.isfinite(value) else None
+    return value

@@ -4,7 +4,7 @@ Node and type ids of the files are kept (`node_id`, `node_type_id`), but everyth
 cell here is a position (`source_index`, `target_index`, `model_of`), never an id.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -162,3 +162,8 @@ class Network:
     def n_cells(self) -> int:
         """Number of simulated cells."""
         return len(self.cells)
+
+    def without_recurrence(self) -> "Network":
+        """The network with the edges among its simulated cells removed."""
+        inputs = {name: e for name, e in self.edges.items() if e.source != self.simulated}
+        return replace(self, edges=inputs)

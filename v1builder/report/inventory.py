@@ -22,8 +22,8 @@ class Inventory:
             median delay (ms).
         sources: data sources with version, citation and licence.
         settings: what the network was built with.
-        notes: which of its data were fetched live, which were not although their source was, and how
-            well short-term plasticity was fitted.
+        notes: which of its data were fetched live, which were not although their source was, how well
+            short-term plasticity was fitted, and at which rates the boundary fires.
     """
 
     populations: pd.DataFrame
@@ -77,7 +77,9 @@ def take_inventory(network: Network) -> Inventory:
         pd.DataFrame(edges),
         provenance.get("data", {}).get("sources", []),
         settings,
-        live_notes(provenance.get("data", {}).get("sources", [])) + _fit_notes(provenance),
+        live_notes(provenance.get("data", {}).get("sources", []))
+        + _fit_notes(provenance)
+        + _boundary_notes(provenance),
     )
 
 
@@ -92,5 +94,24 @@ def _fit_notes(provenance: Mapping[str, Any]) -> list[str]:
     notes += [
         f"  residuals of {metric}: rms {one['rms']:.3f}, largest {one['largest']:+.3f} ({one['pair']})"
         for metric, one in fit.get("residuals", {}).items()
+    ]
+    return notes
+
+
+def _boundary_notes(provenance: Mapping[str, Any]) -> list[str]:
+    """What the virtual cells around the column are, where the network has them."""
+    boundary = provenance.get("boundary")
+    if boundary is None:
+        return []
+    recipe = provenance["recipe"]["boundary"]
+    placed, without = boundary["n_placed"], boundary["n_without_target"]
+    notes = [
+        f"boundary: {placed} virtual cells around the column, up to {recipe['radius_um']:g} um; {without} "
+        f"of them project to no cell and are left out; the others fire at recorded {recipe['rate']}"
+    ]
+    notes += [
+        f"  rates of {one['population']} are those of {', '.join(one['rates_of'])} "
+        f"({one['n_units']} units)"
+        for one in boundary["rate_fallbacks"]
     ]
     return notes

@@ -219,7 +219,8 @@ class EdgeCheck:
                 # the sign of a weight chooses where there are no ports
                 column = np.zeros(len(chunk)) if column is None else numbers(column)
                 column = column if ported is None else np.where(ported, column, 0)
-            if column is None or (name == "receptor_type" and np.isnan(column).all()):
+            empty = name == "receptor_type" and len(chunk) > 0 and np.isnan(column).all()
+            if column is None or empty:
                 if chunk.start == 0:
                     self.problems.append(
                         Problem(

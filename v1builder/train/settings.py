@@ -110,12 +110,12 @@ class TrainSettings(Settings):
         rate_weight: of the distance of firing rates from the in vivo distribution.
         voltage_weight: of voltages outside [-1, 1] in units of V_th - E_L.
         validate_every: steps between validations on held-out stimuli.
-        validation_trials: held-out trials of every validation; each costs about a third of a training
-            trial, so 512 of them every 10 steps of 16 trials cost about as much as the training itself.
-            Fewer than 512 and a learning curve is noisy: its standard error is 1.8 points at 80 % correct
-            with 512 and 5 with 64.
-        test_trials: trials of the test after training, once. The difference of two conditions has a
-            standard error of 1.25 points by trials alone with 2 048, of 3.5 with 256, at 80 % correct.
+        validation_trials: held-out trials of every validation. In a small network each costs about three
+            quarters of a training trial, so 512 of them every 10 steps of 16 trials cost twice the training
+            itself: validate less often in long runs. With fewer a learning curve is noisy: at 80 % correct
+            its points have a standard error of 1.8 points with 512 trials and of 5 with 64.
+        test_trials: trials of the test after training, once. At 80 % correct the difference of two networks
+            has a standard error of 1.25 points by trials alone with 2 048, and of 3.5 with 256.
         checkpoint_every: steps between checkpoints.
         criterion: validation accuracy that counts as learned (for steps to criterion).
     """
@@ -241,8 +241,8 @@ class Experiment(Settings):
             )
         if len(self.seeds) < ENOUGH_SEEDS:
             notes.append(
-                f"{len(self.seeds)} seeds (fewer than {ENOUGH_SEEDS}): small differences between networks "
-                "are not decided"
+                f"{len(self.seeds)} paired seeds (fewer than {ENOUGH_SEEDS}): small differences between "
+                "networks are not decided"
             )
         if self.compare.carry == "none":
             notes.append(

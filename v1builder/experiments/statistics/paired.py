@@ -2,22 +2,19 @@
 
 A seed is the unit of replication: network, initial state, data order and noise are shared by the
 conditions of a seed, so conditions are compared by their differences within seeds. Trials of one
-network are no replicates of a comparison; they only say how well that one network's accuracy is
-known (`proportion_interval`). With few seeds little can be shown, and the results say so: the
+network are no replicates of a comparison. With few seeds little can be shown, and the results say so: the
 interval's method, the smallest p value the design can give, and notes are part of them.
 """
 
-import dataclasses
 import itertools
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from v1builder.schema.errors import ConfigError
 
@@ -33,10 +30,11 @@ class Estimate:
     """A mean and its confidence interval.
 
     Attributes:
-        mean: arithmetic mean of the values. low: lower end of the interval, NaN when there is none.
-        high: upper end of the interval, NaN when there is none. method: how the interval was made:
-        "BCa bootstrap", "percentile bootstrap" (where BCa does not
-            exist), "all values equal" or "none" (fewer than two values).
+        mean: arithmetic mean of the values.
+        low: lower end of the interval, NaN when there is none.
+        high: upper end of it.
+        method: how the interval was made: "BCa bootstrap", "percentile bootstrap" (where BCa does
+            not exist), "all values equal" or "none" (fewer than two values).
         n: number of values.
         confidence: level of the interval.
         note: what a reader must know about the interval, or "".
@@ -123,8 +121,9 @@ class PairedComparison:
         p_t: two-sided paired t test; NaN when the differences do not vary.
         p_tost: larger p of the two one-sided t tests against -margin and +margin.
         margin: declared before the comparison: differences within it do not matter.
-        equivalent: p_tost < 1 - confidence of the interval.
-        p_holm: p_t adjusted for the family by Holm's method; NaN outside a family.
+        p_holm: p_t adjusted for the family by Holm's method (`family`); NaN outside a family.
+        p_tost_holm: p_tost adjusted likewise.
+        equivalent: the family's verdict on p_tost_holm; False outside a family.
     """
 
     name: str
@@ -138,8 +137,9 @@ class PairedComparison:
     p_t: float
     p_tost: float
     margin: float
-    equivalent: bool
     p_holm: float = np.nan
+    p_tost_holm: float = np.nan
+    equivalent: bool = False
 
 
 def compare_paired(
@@ -159,7 +159,7 @@ def compare_paired(
         condition: [n_seeds] values of the condition.
         margin: smallest difference that would matter, in the unit of the values; declare it before.
         seed: of bootstrap and permutation.
-        confidence: of the intervals; TOST is done at 1 - confidence.
+        confidence: of the intervals.
 
     Raises:
         ConfigError: unequal lengths, no values, values not finite, or margin not positive.
@@ -179,7 +179,6 @@ def compare_paired(
     d = after - before
     t_low, t_high = t_interval(d, confidence=confidence)
     varies = len(d) > 1 and np.ptp(d) > 0
-    p_tost = equivalence_p(d, margin)
     return PairedComparison(
         name=name,
         differences=tuple(d.tolist()),
@@ -188,32 +187,11 @@ def compare_paired(
         t_high=t_high,
         d_z=float(d.mean() / d.std(ddof=1)) if varies else np.nan,
         p_sign_flip=sign_flip_p(d, seed=seed),
-        p_smallest=min(1.0, 2.0 ** (1 - len(d))) if len(d) <= _EXACT_MAX else 1 / (_RESAMPLES + 1),
+        p_smallest=smallest_p(len(d)),
         p_t=float(2 * stats.t.sf(abs(_t(d, 0.0)), len(d) - 1)) if varies else np.nan,
-        p_tost=p_tost,
+        p_tost=equivalence_p(d, margin),
         margin=margin,
-        equivalent=bool(p_tost < 1 - confidence),
     )
-
-
-def compare_family(
-    baseline: Sequence[float] | Array,
-    conditions: Mapping[str, Sequence[float] | Array],
-    *,
-    margin: float,
-    seed: int,
-    confidence: float = 0.95,
-) -> list[PairedComparison]:
-    """`compare_paired` for each condition, with p values adjusted for the family (Holm)."""
-    results = [
-        compare_paired(name, baseline, values, margin=margin, seed=seed, confidence=confidence)
-        for name, values in conditions.items()
-    ]
-    adjusted = holm([result.p_t for result in results])
-    return [
-        dataclasses.replace(result, p_holm=float(p))
-        for result, p in zip(results, adjusted, strict=True)
-    ]
 
 
 def sign_flip_p(differences: Sequence[float] | Array, *, seed: int) -> float:
@@ -234,6 +212,11 @@ def sign_flip_p(differences: Sequence[float] | Array, *, seed: int) -> float:
     return float((reached.sum() + extra) / (len(signs) + extra))
 
 
+def smallest_p(n: int) -> float:
+    """The smallest p that `sign_flip_p` can give with `n` differences."""
+    return min(1.0, 2.0 ** (1 - n)) if n <= _EXACT_MAX else 1 / (_RESAMPLES + 1)
+
+
 def equivalence_p(differences: Sequence[float] | Array, margin: float) -> float:
     """TOST (Schuirmann 1987): larger p of the t tests of mean > -margin and mean < margin.
 
@@ -250,43 +233,6 @@ def equivalence_p(differences: Sequence[float] | Array, margin: float) -> float:
 def _t(d: Array, mean: float) -> float:
     """Student's t of the differences `d` against a given mean."""
     return float((d.mean() - mean) / (d.std(ddof=1) / np.sqrt(len(d))))
-
-
-def holm(p_values: Sequence[float] | Array) -> Array:
-    """[m] p values adjusted by Holm's step-down method; NaN stays NaN and does not count."""
-    p = np.asarray(p_values, np.float64)
-    adjusted = np.full(len(p), np.nan)
-    known = np.isfinite(p)
-    if known.any():
-        adjusted[known] = multipletests(p[known], method="holm")[1]
-    return adjusted
-
-
-def proportion_interval(
-    successes: int,
-    n: int,
-    *,
-    confidence: float = 0.95,
-    method: Literal["wilson", "clopper-pearson"] = "wilson",
-) -> tuple[float, float]:
-    """Interval of one network's accuracy, from `successes` correct answers in `n` test trials.
-
-    It covers the choice of trials only, not that of networks; Clopper-Pearson is the conservative
-    one.
-
-    Raises:
-        ConfigError: not 0 <= successes <= n with n > 0.
-    """
-    if not (n > 0 and 0 <= successes <= n):
-        raise ConfigError.of(
-            "impossible numbers of trials",
-            "proportion_interval",
-            f"{successes} of {n}",
-            "give 0 <= successes <= n and n > 0",
-        )
-    name = {"wilson": "wilson", "clopper-pearson": "exact"}[method]
-    interval = stats.binomtest(successes, n).proportion_ci(confidence, method=name)
-    return float(interval.low), float(interval.high)
 
 
 def _finite(values: Sequence[float] | Array, where: str) -> Array:

@@ -1,0 +1,180 @@
+"""Operating points of ablated networks beside the intact ones: what is looked at before any accuracy.
+
+Every network is measured on a gray screen and in front of drifting gratings, after a warm-up. Several
+networks (of several seeds) are judged together, as in a comparison.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from v1builder.experiments.ablations import parse_ablation
+from v1builder.experiments.bench import Bench
+from v1builder.experiments.operating_point import CELLS_MIN, judge
+from v1builder.inputs import input_sources
+from v1builder.load import Network, load_network
+from v1builder.load.groups import group_cells
+from v1builder.schema.errors import ConfigError
+from v1builder.schema.files import write_json, write_text
+from v1builder.tasks import DirectionClassification, make_task
+
+Progress = Callable[[str, int, int], None]
+
+#: Every ablation that is to leave the operating point where it is, the negative control first, and two that
+#: are not.
+DEFAULT_ABLATIONS: Final = (
+    "shuffle_within",
+    "mean(population)",
+    "archetype(population)",
+    "dose(0.5, population)",
+    "dose(1.5, population)",
+    "shuffle_independent",
+    "gaussian_matched(log)",
+    "gaussian_matched(linear)",
+    "mean(ei)",
+    "no_asc",
+    "asc_mean_current",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One ablation of one or several networks.
+
+    Attributes:
+        ablation: its name, "intact" for none.
+        points: operating point of each network.
+        valid: inside the bars, over all networks.
+        reasons: bars it is outside of.
+    """
+
+    ablation: str
+    points: tuple[dict[str, Any], ...]
+    valid: bool
+    reasons: tuple[str, ...]
+
+    def mean(self, name: str) -> float:
+        """Mean of a number over networks."""
+        return float(np.mean([point[name] for point in self.points]))
+
+    @property
+    def worst_ratio(self) -> tuple[str, float] | None:
+        """The population whose rate differs most from intact, as a ratio over all networks."""
+        ratios: dict[str, list[float]] = {}
+        for point in self.points:
+            for name, ratio in point["rate_ratio"].items():
+                if ratio is not None and ratio > 0:
+                    ratios.setdefault(name, []).append(ratio)
+        mean = {name: float(np.mean(values)) for name, values in ratios.items()}
+        return max(mean.items(), key=lambda item: abs(np.log(item[1])), default=None)
+
+
+def bench_of(
+    network: Network,
+    *,
+    seed: int = 1,
+    dt: float = 1.0,
+    n_trials: int = 16,
+    calibration_seconds: float = 24.0,
+    carry: str = "psp",
+    background: str = "calibrated",
+) -> Bench:
+    """A bench with drifting gratings for a network, see `Bench`."""
+    task = make_task(DirectionClassification(), input_sources(network, dt=dt), dt=dt)
+    return Bench(
+        task,
+        seed,
+        dt=dt,
+        n_trials=n_trials,
+        calibration_seconds=calibration_seconds,
+        carry=carry,
+        background=background,
+    )
+
+
+def measure(
+    networks: Sequence[Path | str],
+    ablations: Sequence[str] = DEFAULT_ABLATIONS,
+    *,
+    progress: Progress | None = None,
+    **options: Any,
+) -> list[Row]:
+    """Operating points of the intact networks and of every ablation.
+
+    Args:
+        networks: folders; the k-th is measured with seed k.
+        ablations: names, without "intact".
+        progress: called with (what, done, total).
+        options: of `bench_of`.
+
+    Raises:
+        ConfigError: no network, or an ablation is not valid.
+    """
+    if not networks:
+        raise ConfigError.of("no network to measure", "operating points", "none", "name one")
+    parsed = [parse_ablation(name) for name in ablations]
+    points: dict[str, list[dict[str, Any]]] = {
+        name: [] for name in ("intact", *(ablation.name for ablation in parsed))
+    }
+    sizes: dict[str, int] = {}
+    total, done = len(networks) * (len(parsed) + 1), 0
+    for seed, folder in enumerate(networks, start=1):
+        network = load_network(folder)
+        bench = bench_of(network, seed=seed, **options)
+        start = bench.start(network)
+        points["intact"].append(start.point)
+        groups = group_cells(network.cells, "population")
+        for name, size in zip(groups.labels, groups.sizes.tolist(), strict=True):
+            sizes[name] = min(size, sizes.get(name, size))
+        for ablation in parsed:
+            done += 1
+            if progress:
+                progress(f"{Path(folder).name}: {ablation.name}", done, total)
+            points[ablation.name].append(bench.point(bench.ablated(start, ablation)[0], start))
+    rows = [Row("intact", tuple(points["intact"]), True, ())]
+    for ablation in parsed:
+        own = points[ablation.name]
+        found = judge(own, points["intact"], sizes, keeps_charge=ablation.keeps_charge)
+        rows.append(Row(ablation.name, tuple(own), found.valid, found.reasons))
+    return rows
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The rows as a table for people."""
+    lines = [
+        "| network | spontaneous / evoked Hz | silent | rate CV | top 10 % | largest change of a population"
+        " | inside the bars |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        worst = row.worst_ratio if row.ablation != "intact" else None
+        change = f"{worst[0]} x {worst[1]:.2f}" if worst else ""
+        inside = "" if row.ablation == "intact" else ("yes" if row.valid else "**no**")
+        lines.append(
+            f"| {row.ablation} | {row.mean('spontaneous_Hz'):.2f} / {row.mean('evoked_Hz'):.2f} | "
+            f"{row.mean('silent_share'):.1%} | {row.mean('rate_cv'):.2f} | {row.mean('top10_share'):.0%} | "
+            f"{change} | {inside} |"
+        )
+    outside = [row for row in rows if row.reasons]
+    if outside:
+        lines += ["", f"Outside the bars (populations of at least {CELLS_MIN} cells):", ""]
+        lines += [f"- `{row.ablation}`: {'; '.join(row.reasons)}." for row in outside]
+    return "\n".join(lines) + "\n"
+
+
+def write(rows: Sequence[Row], out: Path, title: str) -> None:
+    """Write OUT (markdown), and the numbers beside it as JSON."""
+    write_text(out, f"# {title}\n\n{markdown(rows)}")
+    numbers = [
+        {
+            "ablation": row.ablation,
+            "valid": row.valid,
+            "reasons": list(row.reasons),
+            "points": list(row.points),
+        }
+        for row in rows
+    ]
+    write_json(out.with_suffix(".json"), numbers)

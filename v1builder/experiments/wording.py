@@ -1,0 +1,193 @@
+"""What a comparison says in words: one honest sentence, a text per row, and notes."""
+
+from math import isfinite
+from typing import Any
+
+from v1builder.experiments.outcomes import Outcomes
+from v1builder.experiments.statistics.power import CLAIM_SEEDS, CLAIM_TRIALS
+
+_FEW = 10
+_NAMES = {"accuracy": "accuracy", "d_prime": "d'"}
+
+
+def amount(value: float, outcome: str, *, sign: bool = True) -> str:
+    """A difference with its unit: accuracy in points (per cent of trials), d' as it is."""
+    mark = "+" if sign else ""
+    if outcome == "accuracy":
+        return f"{100 * value:{mark}.1f} points"
+    return f"{value:{mark}.2f}"
+
+
+def declared(n_primary: int, n_co_primary: int, primary: str, margin: float) -> str:
+    """Which tests belong together."""
+    return (
+        f"One family: the paired t tests of {_NAMES[primary]} on test trials of all {n_primary} (protocol, "
+        f"ablation) against intact, and likewise their tests of equivalence within "
+        f"{amount(margin, primary, sign=False)}; Holm's method, alpha .05. The co-primary outcome, steps to "
+        f"criterion, is a family of its own ({n_co_primary} tests). All else is descriptive."
+    )
+
+
+def explained(row: dict[str, Any], speed: dict[str, Any] | None, primary: str) -> str:
+    """A verdict in words, with the numbers it rests on."""
+    low, high = row["t_interval"]
+    number = f"{_NAMES[primary]} {amount(row['mean'], primary)} when ablated"
+    if row["n"] > 1:
+        number += f", 95 % interval {amount(low, primary)} to {amount(high, primary)}"
+    if isfinite(row["p_holm"]):
+        number += f", p = {row['p_holm']:.2g} (Holm)"
+    said = {
+        "helps": f"Intact is better: {number}.",
+        "hurts": f"Ablated is better: {number}.",
+        "equivalent": f"Equivalent within {amount(row['margin'], primary, sign=False)}: {number}.",
+        "not decided": f"Neither a difference nor equivalence was shown: {number}.",
+        "invalid": "Outside the bars of the operating point: nothing is concluded.",
+    }[row["verdict"]]
+    if speed is None or speed["verdict"] == "invalid":
+        return said
+    return f"{said} {_speed(speed)}"
+
+
+def _speed(row: dict[str, Any]) -> str:
+    counts = f"{row['reached']} of {row['runs']} runs reached the criterion, {row['reached_baseline']} intact"
+    head = {
+        "helps": "Learns more slowly when ablated",
+        "hurts": "Learns faster when ablated",
+        "not decided": "Learning speed: no difference shown",
+    }[row["verdict"]]
+    ratio = ""
+    if isfinite(row["hazard_ratio"]):
+        ratio = f", hazard ratio {row['hazard_ratio']:.2g}"
+        if isfinite(row["low"]):
+            ratio += f" ({row['low']:.2g} to {row['high']:.2g})"
+    p = f", p = {row['p_holm']:.2g} (Holm)" if isfinite(row["p_holm"]) else ""
+    note = f"; {row['note']}" if row["note"] else ""
+    return f"{head} ({counts}{ratio}{p}{note})."
+
+
+def sentence(
+    judged: list[dict[str, Any]], speed: list[dict[str, Any]], primary: str, n_seeds: int
+) -> str:
+    """What was decided, with how many seeds, and what could not be."""
+    if not judged:
+        return "Only the intact network was run; nothing is compared."
+    by = {
+        name: [row for row in judged if row["verdict"] == name]
+        for name in ("helps", "hurts", "equivalent", "not decided", "invalid")
+    }
+    parts = []
+    for name, text in (("helps", "lower"), ("hurts", "higher")):
+        if by[name]:
+            listed = "; ".join(f"{_label(r)} {amount(r['mean'], primary)}" for r in by[name])
+            parts.append(f"{text} when ablated: {listed}")
+    if by["equivalent"]:
+        margin = amount(by["equivalent"][0]["margin"], primary, sign=False)
+        parts.append(f"equivalent to intact within {margin}: {_listed(by['equivalent'])}")
+    if not parts:
+        parts.append("nothing was decided")
+    if by["not decided"]:
+        parts.append(f"not decided: {_listed(by['not decided'])}")
+    words = f"{_NAMES[primary]} over {n_seeds} paired seed{'s' if n_seeds > 1 else ''}: "
+    said = [f"{words[0].upper()}{words[1:]}{'; '.join(parts)}."]
+    if by["invalid"]:
+        said.append(
+            f"Nothing is concluded from {_listed(by['invalid'])}: the operating point is outside the bars."
+        )
+    slower = [row for row in speed if row["verdict"] == "helps"]
+    faster = [row for row in speed if row["verdict"] == "hurts"]
+    if slower:
+        said.append(f"Learning is slower when ablated: {_listed(slower)}.")
+    if faster:
+        said.append(f"Learning is faster when ablated: {_listed(faster)}.")
+    if [row for row in speed if row["verdict"] == "not decided"] and not slower and not faster:
+        said.append("No difference of learning speed was shown.")
+    if n_seeds < CLAIM_SEEDS:
+        said.append(f"A claim needs at least {CLAIM_SEEDS} seeds.")
+    return " ".join(said)
+
+
+def notes(outcomes: Outcomes, found: dict[str, Any]) -> list[str]:
+    """What a reader must know of the design, the intervals and the conditions."""
+    said = [*_design(outcomes, found), *_power(found["power"])]
+    if outcomes.crossed:
+        said.append(
+            "Networks are crossed with seeds: paired differences are means over networks within a seed; the "
+            "mixed model has both as random effects."
+        )
+    else:
+        said.append("Networks are not crossed with seeds (one network per seed): no mixed model.")
+    said += [
+        f"Dose curve over {curve['level']} ({curve['protocol']}): {curve['note']}."
+        for curve in found["dose"]
+        if curve["note"]
+    ]
+    for condition, runs in outcomes.runs.items():
+        own = dict.fromkeys(
+            note
+            for run in runs
+            for note in (
+                [run["notes"]] if isinstance(run.get("notes"), str) else run.get("notes") or []
+            )
+        )
+        said += [f"{condition[1]} ({condition[0]}): {note}" for note in own]
+    return said
+
+
+def _design(outcomes: Outcomes, found: dict[str, Any]) -> list[str]:
+    said = []
+    n = len(outcomes.seeds)
+    if n < CLAIM_SEEDS:
+        said.append(f"{n} paired seeds show the method; a claim needs at least {CLAIM_SEEDS}.")
+    if n < _FEW:
+        said.append(
+            f"With {n} values bootstrap intervals tend to be too narrow; judge by Student's intervals."
+        )
+    trials = [
+        run["n_trials"] for runs in outcomes.runs.values() for run in runs if "n_trials" in run
+    ]
+    if trials and min(trials) < CLAIM_TRIALS:
+        said.append(
+            f"{min(trials)} test trials leave much noise of trials in a difference; test with at least "
+            f"{CLAIM_TRIALS}."
+        )
+    speed = found["co_primary"]
+    if not speed and found["differences"]:
+        said.append("No protocol trains every condition: learning speed is not compared.")
+    elif speed and speed[0]["p_smallest"] * len(speed) >= found["family"]["alpha"]:
+        said.append(
+            f"Exchanging conditions within {n} seeds cannot give a p below "
+            f"{speed[0]['p_smallest']:.2g}, so with {len(speed)} tests learning speed cannot be decided."
+        )
+    if any("valid" not in run for runs in outcomes.runs.values() for run in runs):
+        said.append(
+            "The operating point of some conditions was not measured; their validity is unknown."
+        )
+    return said
+
+
+def _power(found: dict[str, Any]) -> list[str]:
+    outcome = found["metric"]
+    known = [row for row in found["rows"] if isfinite(row["detectable"])]
+    if not known:
+        return []
+    worst = max(known, key=lambda row: row["detectable"])
+    sd, least = (
+        amount(worst[name], outcome, sign=False) for name in ("between_seed_sd", "detectable")
+    )
+    trials = ""
+    if worst["trial_noise"] is not None:
+        noise = amount(worst["trial_noise"], outcome, sign=False)
+        trials = f", of which trials alone account for up to {noise}"
+    return [
+        f"Paired differences vary between seeds by up to {sd} (standard deviation, {_label(worst)}"
+        f"{trials}): the smallest difference found there with power .8 at the first step of Holm's method "
+        f"is {least}."
+    ]
+
+
+def _label(row: dict[str, Any]) -> str:
+    return f"{row['ablation']} ({row['protocol']})"
+
+
+def _listed(rows: list[dict[str, Any]]) -> str:
+    return ", ".join(_label(row) for row in rows)
