@@ -136,9 +136,11 @@ def write_report(run: Path | str) -> Path:
         with atomic_file(folder / f"{name}.png") as temporary:
             temporary.write_bytes(image)
         images[name] = base64.b64encode(image).decode("ascii")
-    table = pd.DataFrame(comparison["cells"]).drop(
-        columns=["learning_curve", "matching", "operating_point", "population_rates_Hz"],
-        errors="ignore",
+    table = pd.DataFrame(
+        [
+            {name: value for name, value in cell.items() if not isinstance(value, dict | list)}
+            for cell in comparison["cells"]
+        ]
     )
     write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
     if comparison["sources"]:
