@@ -35,6 +35,7 @@ ablations = {ablations}
 matching = "{matching}"
 matching_trials = 2
 matching_measurements = 3
+calibration_seconds = 2.0
 """
 
 

@@ -5,7 +5,8 @@ gray screen, fire at the rates of their population. Carrying the ratio of backgr
 (`load.carrying`) keeps that only on average: how much background a cell needs is no linear function of
 its parameters, so cells of a mean model fire less than the mean of the cells they replace. Here the
 background of every new model is multiplied by the factor at which its cells, without recurrence and with
-the same gray input, fire as many spikes in all as the cells in the same places did before.
+the same gray input, fire as many spikes in all as the cells in the same places did before. A model that
+does so untuned keeps its background to the last digit: an ablation that changes nothing changes nothing.
 
 Cells that share a row of parameters and a population are one model. Models that fired too rarely to be
 tuned one by one share the factor of the others of their population.
@@ -73,10 +74,11 @@ def calibrated(
     low, high = np.zeros(len(wanted)), np.full(len(wanted), FACTOR_MAX)
     reachable = (fired(low) <= wanted) & (fired(high) >= wanted)
     factor = np.ones(len(wanted))
+    untouched = fired(factor) == wanted
     for _ in range(_BISECTIONS):
         too_few = fired(factor) < wanted
         low, high = np.where(too_few, factor, low), np.where(too_few, high, factor)
-        factor = (low + high) / 2
+        factor = np.where(untouched, 1.0, (low + high) / 2)
     tuned = with_factors(ablated, factor[model_of])
     return tuned, _record(ablated, factor[model_of], reachable[model_of], len(wanted))
 
