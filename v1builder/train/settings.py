@@ -249,8 +249,8 @@ class Experiment(Settings):
         shared = {grouping} if isinstance(grouping, str) else set(grouping.values())
         if shared - {"cell", "cell_model", *EDGE_GROUPINGS}:
             notes.append(
-                "model.group_by makes cells of several models share values under weights in pA that were made "
-                "for each of them, which moves their rates; an ablation such as mean(population) carries the "
+                "model.group_by makes cells of several models share values under weights in pA that were "
+                "made for each, which moves their rates; an ablation such as mean(population) carries the "
                 "weights along"
             )
         if self.compare.carry == "none":
