@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 FACTOR_MAX: Final = 3.0
 #: Spikes of a model in the probe below which its rate is not known well enough (30 % at 10 spikes).
 SPIKES_MIN: Final = 10
-_BISECTIONS: Final = 10  # the last step is .004 or less
+_BISECTIONS: Final = 8  # the last step is .016 or less
 _BLOCK_STEPS: Final = 250
 
 
