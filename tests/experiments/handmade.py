@@ -141,8 +141,8 @@ def with_boundary(network: Network, seed: int = 1) -> Network:
     )
 
 
-def make_foreign(rate_Hz: float = 200.0) -> Network:  # noqa: N803
-    """A network of others: populations of other names, no LGN, no positions, a background of Poisson units."""
+def make_foreign(rate_Hz: float = 200.0) -> Network:
+    """A network of others: populations of other names, no LGN, no positions, a Poisson background."""
     network = make_network()
     rng = np.random.default_rng(5)
     names = {"e23Cux2": "PyrA", "e4Rorb": "PyrB", "i23Pvalb": "IntA", "i4Sst": "IntB"}
