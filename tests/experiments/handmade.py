@@ -225,3 +225,49 @@ def repeated(network: Network, times: int) -> Network:
     }
     bias = np.tile(network.bias_current, times)
     return dataclasses.replace(network, nodes={"v1": many}, edges={}, bias_current=bias, **tables)
+
+
+def make_foreign(rate_Hz: float = 200.0) -> Network:
+    """A network of others: populations of other names, no LGN, no positions, a Poisson background."""
+    network = make_network()
+    rng = np.random.default_rng(5)
+    names = {"e23Cux2": "PyrA", "e4Rorb": "PyrB", "i23Pvalb": "IntA", "i4Sst": "IntB"}
+    placed = ("x", "z", "tuning_angle")
+    attributes = {k: v for k, v in network.cells.attributes.items() if k not in placed}
+    renamed = np.array([names[name] for name in attributes["pop_name"]])
+    cells = dataclasses.replace(
+        network.cells,
+        node_id=np.arange(network.n_cells),  # as files count
+        attributes=attributes | {"pop_name": renamed},
+    )
+    n_units = 20
+    background = NodePopulation(
+        "bkg",
+        np.arange(n_units),
+        np.ones(n_units, np.int64),
+        {"model_type": np.full(n_units, "virtual"), "rate_Hz": np.full(n_units, rate_Hz)},
+        pd.DataFrame(index=pd.Index([1], name="node_type_id")),
+    )
+    n = network.n_cells
+    # Every cell hears three units, as strongly as its own rheobase asks for.
+    membrane = network.membrane
+    adapting = {"asc_amps": -np.abs(membrane.values["asc_amps"])}
+    membrane = dataclasses.replace(membrane, values=membrane.values | adapting)
+    rheobase = membrane.values["g"] * (membrane.values["V_th"] - membrane.values["E_L"])
+    target = np.repeat(np.arange(n), 3).astype(np.int32)
+    edges = dataclasses.replace(
+        make_edges(rng, "bkg", n, 3 * n, np.ones(n_units), np.full(n_units, 2)),
+        target_index=target,
+        weight=0.12 * rheobase[membrane.group_of][target],
+    )
+    recurrent = network.edges["v1_to_v1"]
+    recurrent = dataclasses.replace(recurrent, weight=0.2 * recurrent.weight)
+    return dataclasses.replace(
+        network,
+        nodes={"v1": cells, "bkg": background},
+        edges={"v1_to_v1": recurrent, "bkg_to_v1": edges},
+        membrane=membrane,
+        receptors=dataclasses.replace(
+            network.receptors, labels=tuple(names[n] for n in network.receptors.labels)
+        ),
+    )

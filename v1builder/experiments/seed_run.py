@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from v1builder.experiments.ablations import Ablation, parse_ablation
 from v1builder.experiments.bench import Bench, Start
-from v1builder.experiments.condition import Condition
+from v1builder.experiments.condition import AFTER_TRAINING, Condition
 from v1builder.experiments.matching import MatchResult, match_rates, with_bias
 from v1builder.experiments.operating_point import compared, group_mean, operating_point
 from v1builder.load import Network
@@ -126,10 +126,19 @@ class SeedRun:
         """The folder of a condition, emptied if it was made by something else."""
         folder = condition.folder(self.out)
         marker = folder / "made_by.json"
-        if not marker.exists() or _read(marker) != self._made_by:
+        made_by = dict(self._made_by)
+        if condition.protocol in AFTER_TRAINING:  # another rate trained another network
+            made_by["baseline_learning_rate_factor"] = self._baseline["learning_rate_factor"]
+        if not marker.exists() or _read(marker) != made_by:
             shutil.rmtree(folder, ignore_errors=True)
-            write_json(marker, self._made_by)
+            write_json(marker, made_by)
         return folder
+
+    @property
+    def _baseline(self) -> dict[str, Any]:
+        """The stored result of the trained intact network."""
+        intact = Condition("retrain", parse_ablation("intact"), self.subject.seed)
+        return read_result(intact.folder(self.out))
 
     @cached_property
     def _made_by(self) -> dict[str, Any]:
@@ -164,7 +173,7 @@ class SeedRun:
 
     def _prepared(self, condition: Condition) -> tuple[Network, Classifier, dict[str, Any]]:
         """The network of a condition before it is trained, as a classifier, and what was done to it."""
-        start = self._untrained if condition.protocol == "retrain" else self._trained
+        start = self._trained if condition.protocol in AFTER_TRAINING else self._untrained
         network, record = self._ablated(start, condition)
         experiment = self.experiment
         if condition.protocol == "readout":
@@ -206,8 +215,8 @@ class SeedRun:
         """The trained intact network with its readout, from the checkpoint."""
         classifier = make_classifier(self.experiment, self.subject, self.subject.network)
         intact = Condition("retrain", parse_ablation("intact"), self.subject.seed)
-        result = read_result(intact.folder(self.out))
-        folder = _training_folder(intact.folder(self.out), result["learning_rate_factor"])
+        factor = self._baseline["learning_rate_factor"]
+        folder = _training_folder(intact.folder(self.out), factor)
         checkpoint = load_checkpoint(folder, {})
         if checkpoint is None:
             raise _gone(intact.folder(self.out), folder)
