@@ -145,7 +145,7 @@ def test_a_part_changes_its_own_aspect_only():
 
 def test_every_aspect_has_two_parts():
     assert list(PARTS) == [f"{a}.{w}" for a, w in itertools.product(ASPECTS, ("within", "between"))]
-    with pytest.raises(ConfigError, match="did you mean 'tau_m.within'"):
+    with pytest.raises(ConfigError, match=r"did you mean 'tau_m\.within'"):
         parse_ablation("coalition(tau_m.withn)")
     assert dataclasses.asdict(Coalition("threshold.within + tau_m.within")) == {
         "parts": "tau_m.within + threshold.within"

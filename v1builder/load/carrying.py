@@ -46,7 +46,7 @@ def background_weight(network: Network) -> Array:
 
 
 def background_ratio(network: Network) -> Array | None:
-    """B of every cell, [n_cells]; -inf where it has no (or an inhibitory) background.
+    """[n_cells] b of every cell; 0 where it has no background.
 
     Returns:
         None for a network without background.
