@@ -23,7 +23,7 @@ from torch import Tensor
 
 from v1builder.load.carrying import background_edges
 from v1builder.load.groups import group_cells
-from v1builder.load.network import Network
+from v1builder.load.network import GroupedValues, Network
 from v1builder.model import V1Network
 
 Array = NDArray[np.float64]
@@ -58,10 +58,10 @@ def calibrated(
 
     Returns:
         The network, and a record: by population the median factor, and how many cells could not be brought to
-        their target within 0 to `FACTOR_MAX`. Without background or with the membranes of the intact
-        network, the ablated network itself.
+        their target within 0 to `FACTOR_MAX`. Without background, or where no cell model is new (cells
+        only changed places, and brought their background along), the ablated network itself.
     """
-    if not background_edges(ablated) or ablated.membrane is intact.membrane:
+    if not background_edges(ablated) or _same_models(ablated.membrane, intact.membrane):
         return ablated, {"tuned_models": 0}
     target = _counts(intact.without_recurrence(), gray, dt)
     model_of = _models(ablated, target)
@@ -83,6 +83,10 @@ def calibrated(
     reachable = exact | ((low > 0) & (high < FACTOR_MAX))
     tuned = with_factors(ablated, factor[model_of])
     return tuned, _record(ablated, factor[model_of], reachable[model_of], len(wanted))
+
+
+def _same_models(a: GroupedValues, b: GroupedValues) -> bool:
+    return a.labels == b.labels and all(np.array_equal(a.values[n], b.values[n]) for n in b.values)
 
 
 def _models(network: Network, target: Array) -> NDArray[np.int64]:
