@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from handmade import make_foreign, make_network
 from scipy.integrate import solve_ivp
 
-from handmade import make_foreign, make_network
 from v1builder.load.carrying import background_ratio, background_weight, with_membrane
 from v1builder.load.coordinates import rheobase
 from v1builder.load.psp import unit_psp
