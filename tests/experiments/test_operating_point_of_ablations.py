@@ -8,7 +8,7 @@ from v1builder.experiments.operating_table import measure
 
 @pytest.mark.slow
 def test_cells_that_are_moved_or_averaged_leave_the_operating_point_where_it_is(tmp_path):
-    """R = 200 um, untrained, no bias currents; with weights left in pA 40 to 50 % of the cells were silent."""
+    """R = 200 um, untrained, no bias currents; with weights left in pA 40 % of the cells were silent."""
     folder = pipeline.build(tmp_path / "net", radius=200, seed=1)
     intact, control, mean = measure(
         [folder], ["shuffle_within", "mean(population)"], n_trials=8, calibration_seconds=8.0
@@ -20,7 +20,7 @@ def test_cells_that_are_moved_or_averaged_leave_the_operating_point_where_it_is(
 
 
 @pytest.mark.slow
-def test_weights_left_in_pA_break_it(tmp_path):  # noqa: N802 (the unit)
+def test_weights_left_in_pA_break_it(tmp_path):
     """The negative control of the control: what carrying is there for, found by the same bars."""
     folder = pipeline.build(tmp_path / "net", radius=50, seed=1)
     intact, control = measure([folder], ["shuffle_within"], n_trials=8, carry="none")
