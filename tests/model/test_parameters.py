@@ -8,7 +8,6 @@ from networks import random_network
 from v1builder.model import V1Network
 from v1builder.model.cells import (
     CELL_PARAMETERS,
-    KINDS,
     TRAINABLE_CELL_PARAMETERS,
     relative_rows,
     table_of,
@@ -96,17 +95,28 @@ def test_groups_hold_the_mean_of_their_cells(network, grouping, key):
     keys = np.arange(n) if grouping == "cell" else np.zeros(n)
     if key:
         keys = network.cells.attributes[key]
+    values = {
+        name: table.per_cell(name)
+        for table in (network.membrane, network.receptors)
+        for name in table.values
+    }
+    for name in ("V_th", "V_reset"):
+        values[name] = values[name] - values["E_L"]
+    geometric = {"C_m", "g", "V_th", "asc_decay", "tau_syn_fast", "tau_syn_slow"}
     for name in CELL_PARAMETERS:
-        table = network.membrane if name in network.membrane.values else network.receptors
-        cells = table.per_cell(name)
-        if name in ("V_th", "V_reset"):
-            cells = cells - network.membrane.per_cell("E_L")
         for group in np.unique(keys):
-            mine = cells[keys == group]
-            log = KINDS[name].log_mean
-            mean = np.exp(np.log(mine).mean(axis=0)) if log else mine.mean(axis=0)
+            mine = {key: column[keys == group] for key, column in values.items()}
+
+            def mean(column, log=False):
+                return np.exp(np.log(column).mean(axis=0)) if log else column.mean(axis=0)
+
+            expected = mean(mine[name], name in geometric)
+            if name == "asc_amps":  # charges are averaged
+                expected = mean(mine[name] / mine["asc_decay"]) * mean(mine["asc_decay"], True)
+            if name == "V_reset":  # as a part of the distance to threshold
+                expected = mean(mine[name] / mine["V_th"]) * mean(mine["V_th"], True)
             ours = getattr(model.cells, name)()[torch.tensor(keys == group)].numpy()
-            assert np.allclose(ours, mean, rtol=1e-12), (name, group)
+            assert np.allclose(ours, expected, rtol=1e-12), (name, group)
 
 
 def test_groups_of_class(network):
