@@ -5,6 +5,9 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
+from v1builder.experiments.ablations import ABLATIONS, usage
+from v1builder.experiments.activity import Activity
+from v1builder.experiments.trains import Trains
 from v1builder.load.network import EdgePopulation, GroupedValues, Network, NodePopulation
 from v1builder.schema.parameters import THRESHOLD_PARAMETERS
 
@@ -34,7 +37,7 @@ def make_network(seed: int = 0) -> Network:
         "v1",
         np.arange(n) + 100,
         model + 7000,
-        {"model_type": np.full(n, "point_neuron"), "pop_name": pop, "ei": ei},
+        {"model_type": np.full(n, "point_neuron"), "pop_name": pop, "ei": ei, **places(n)},
         pd.DataFrame(index=pd.Index(np.arange(n_models) + 7000, name="node_type_id")),
     )
     lgn = NodePopulation(
@@ -82,6 +85,15 @@ def make_network(seed: int = 0) -> Network:
         np.zeros(n),
         {"seed": seed},
     )
+
+
+def places(n: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(99)
+    return {
+        "x": rng.uniform(-50, 50, n),
+        "z": rng.uniform(-50, 50, n),
+        "tuning_angle": rng.uniform(0, 360, n),
+    }
 
 
 def make_edges(rng, source, n_targets, n_edges, sign_of_source, receptor_of_source):
@@ -141,12 +153,87 @@ def with_boundary(network: Network, seed: int = 1) -> Network:
     )
 
 
+#: An argument of every kind that an ablation takes.
+ARGUMENTS = {
+    "level": "population",
+    "aspect": "threshold",
+    "alpha": "1.5",
+    "space": "log",
+    "parts": "tau_m.within + threshold.between",
+    "pooling": "global",
+    "size": "0.3",
+}
+
+
+def every_ablation():
+    """The text of every ablation there is."""
+    for word, kind in ABLATIONS.items():
+        names = [name for name in usage(kind).removeprefix(word).strip("()").split(", ") if name]
+        yield f"{word}({', '.join(ARGUMENTS[name] for name in names)})" if names else word
+
+
+def with_background(network: Network, seed: int = 0) -> Network:
+    """The network with 5 background units, 2 of them onto every cell; weights belong to cell models."""
+    rng = np.random.default_rng(seed)
+    n = network.n_cells
+    unit = NodePopulation(
+        "bkg",
+        np.arange(5),
+        np.zeros(5, np.int64),
+        {"model_type": np.full(5, "virtual"), "rate_Hz": np.full(5, 250.0)},
+        pd.DataFrame(index=pd.Index([0], name="node_type_id")),
+    )
+    edges = make_edges(rng, "bkg", n, 2 * n, np.ones(5), np.full(5, 2))
+    target = np.repeat(np.arange(n), 2).astype(np.int32)
+    weight = rng.uniform(0.0, 20, len(network.membrane.labels))[network.membrane.group_of[target]]
+    edges = dataclasses.replace(edges, target_index=target, weight=weight)
+    return dataclasses.replace(
+        network,
+        nodes=network.nodes | {"bkg": unit},
+        edges=network.edges | {"bkg_to_v1": edges},
+    )
+
+
+def some_activity(network: Network) -> Activity:
+    """Spikes of every cell and input in two trials of 100 ms after 20 ms of warm-up."""
+
+    def trains(n_units: int) -> Trains:
+        rng = np.random.default_rng(1)
+        trial, unit, step = np.nonzero(rng.random((2, n_units, 120)) < 0.03)
+        return Trains(
+            trial, unit, step, np.ones(len(trial)), np.full(2, 20), np.full(2, 120), n_units
+        )
+
+    cells = trains(network.n_cells)
+    current = np.random.default_rng(2).normal(-5, 2, network.n_cells)
+    inputs = {name: trains(len(nodes)) for name, nodes in network.nodes.items() if name != "v1"}
+    return Activity(cells.count / 0.2, current, cells, inputs)
+
+
+def repeated(network: Network, times: int) -> Network:
+    """The cells several times over, without edges."""
+    cells = network.cells
+    many = dataclasses.replace(
+        cells,
+        node_id=np.arange(len(cells) * times),
+        node_type_id=np.tile(cells.node_type_id, times),
+        attributes={name: np.tile(values, times) for name, values in cells.attributes.items()},
+    )
+    tables = {
+        name: dataclasses.replace(table, group_of=np.tile(table.group_of, times))
+        for name, table in (("membrane", network.membrane), ("receptors", network.receptors))
+    }
+    bias = np.tile(network.bias_current, times)
+    return dataclasses.replace(network, nodes={"v1": many}, edges={}, bias_current=bias, **tables)
+
+
 def make_foreign(rate_Hz: float = 200.0) -> Network:
     """A network of others: populations of other names, no LGN, no positions, a Poisson background."""
     network = make_network()
     rng = np.random.default_rng(5)
     names = {"e23Cux2": "PyrA", "e4Rorb": "PyrB", "i23Pvalb": "IntA", "i4Sst": "IntB"}
-    attributes = network.cells.attributes
+    placed = ("x", "z", "tuning_angle")
+    attributes = {k: v for k, v in network.cells.attributes.items() if k not in placed}
     renamed = np.array([names[name] for name in attributes["pop_name"]])
     cells = dataclasses.replace(
         network.cells,

@@ -7,15 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from v1builder.analysis.invivo import (
-    QUANTILES,
     compare_with_recordings,
     ks_score,
-    recorded,
-    reference_type,
 )
 from v1builder.load.network import NodePopulation
 from v1builder.schema.errors import ConfigError, DataError, NetworkError
 from v1builder.schema.names import CELL_CLASSES
+from v1builder.schema.recordings import reference_type
 
 Q = np.array([1.0, 2.0, 4.0, 6.0, 10.0])
 P = np.array([0.05, 0.25, 0.50, 0.75, 0.95])
@@ -156,34 +154,3 @@ def test_the_embedded_reference_fits_every_v1_population():
     assert (scored["n_units"] >= 15).all()
     assert scored["score"].between(0.05, 1).all()
     assert len(scored) == (table["n_units"] >= 15).sum()
-
-
-def test_types_with_few_units_get_the_quantiles_of_their_class():
-    """20 units uniform on [0, 1], 5 uniform on [2, 3]: a mixture with a gap at its quantile .8."""
-    columns = ["cell_type", "metric", "n_units", "q05", "q25", "median", "q75", "q95"]
-    rows = [
-        ("L5 VIP", "osi", 20, *P),
-        ("L6 VIP", "osi", 5, *(2 + P)),
-        ("L6 PV", "osi", 100, *Q),
-        ("L6 VIP", "dsi", 100, *Q),
-    ]
-    table = recorded(pd.DataFrame(rows, columns=pd.Index(columns)), "osi")
-    assert table["pooled"].to_dict() == {"L5 VIP": False, "L6 VIP": True, "L6 PV": False}
-    assert table["n_units"].to_dict() == {"L5 VIP": 20, "L6 VIP": 25, "L6 PV": 100}
-    assert table.loc["L5 VIP", list(QUANTILES)].tolist() == list(P)
-    # F(x) = .8 x on the first part and .8 + .2 (x - 2) on the second, x held within the quantiles.
-    expected = [0.05 / 0.8, 0.25 / 0.8, 0.5 / 0.8, 0.75 / 0.8, 2 + 0.15 / 0.2]
-    assert table.loc["L6 VIP", list(QUANTILES)].to_numpy() == pytest.approx(expected, abs=2e-3)
-
-
-def test_what_is_pooled_of_the_embedded_recordings():
-    table = pd.read_csv(
-        Path(__file__).parents[2] / "data_manifests/tables/neuropixels_reference.csv"
-    )
-    for metric in ("mean_rate_Hz", "spontaneous_rate_Hz"):
-        found = recorded(table, metric)
-        few = {"L2/3 VIP", "L4 VIP", "L5 VIP", "L6 VIP", "L4 SST"}
-        assert set(found.index[found["pooled"]]) == few
-        assert set(found.loc[[f"L{n} VIP" for n in ("2/3", "4", "5", "6")], "n_units"]) == {16}
-        assert found.loc["L4 SST", "n_units"] == 70
-        assert found.loc["L2/3 VIP", "median"] == found.loc["L6 VIP", "median"]

@@ -51,14 +51,27 @@ def test_remaining_cells_go_to_the_largest_remainders_and_then_to_the_first():
     assert shares(40_000, 1) == [10_000, 1]  # nobody vanishes
 
 
-def test_the_first_models_of_a_population_take_its_remainder(tables, models):
-    counts = cell_counts(tables.populations, models["population"], 50.0)
-    vip = counts[models["population"] == "i6Vip"]
-    assert vip.tolist() == [1] + [0] * (len(vip) - 1)  # 1.47 expected; 11 when rounded up
-    for name in set(models["population"]):
-        of_population = counts[models["population"] == name]
-        assert np.all(np.diff(of_population) <= 0)
-        assert np.ptp(of_population) <= 1
+@pytest.mark.parametrize("radius", [30, 50, 100, 123.4, 400])
+def test_a_cell_model_has_its_share_to_less_than_a_cell(tables, models, radius):
+    full = cell_counts(tables.populations, models["population"], 700)
+    counts = cell_counts(tables.populations, models["population"], radius)
+    of_population = population_counts(tables.populations, radius)
+    for name, total in zip(tables.populations["population"], of_population, strict=True):
+        here = models["population"] == name
+        assert counts[here].sum() == total
+        quota = full[here] * total / full[here].sum()
+        assert np.all(np.abs(counts[here] - quota) < 1)
+        # and so has every stretch of the list: no part of it is left out
+        assert np.all(np.abs(np.cumsum(counts[here]) - np.cumsum(quota)) <= 0.5 + 1e-9)
+
+
+def test_a_small_column_borrows_from_every_lender(tables, models):
+    counts = cell_counts(tables.populations, models["population"], 30.0)
+    other = models["population"] == "e4other"
+    used = set(models["borrowed_from"][other & (counts > 0)])
+    assert used == {"e4Nr5a1", "e4Rorb", "e4Scnn1a"}
+    vip = cell_counts(tables.populations, models["population"], 50.0)
+    assert vip[models["population"] == "i6Vip"].sum() == 1  # 1.47 expected; 11 when rounded up
 
 
 def test_a_network_of_some_populations_has_the_counts_of_the_whole(tables, models):

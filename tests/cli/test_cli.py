@@ -22,7 +22,7 @@ def test_fetch_and_build_from_the_store(v1builder, tmp_path):
 def test_info_names_cells_borrowed_models_and_citations(v1builder, small_column):
     code, out, _ = v1builder("info", small_column)
     assert code == 0
-    for expected in ("e4other", "i23Vip, i4Vip", "lgn_to_v1", "Teeter", "Terms of Use"):
+    for expected in ("e4other", "e4Nr5a1, e4Rorb, e4Scnn1a", "lgn_to_v1", "Teeter", "Terms of Use"):
         assert expected in out
 
 

@@ -2,22 +2,14 @@
 
 import numpy as np
 import pytest
-from handmade import with_plasticity
+from handmade import every_ablation, some_activity, with_plasticity
 
-from v1builder.experiments.ablations import ABLATIONS, parse_ablation, usage
+from v1builder.experiments.ablations import parse_ablation
 from v1builder.experiments.matching import with_bias
 from v1builder.load import load_network, save_network
 
-VALUES = {"level": "population", "aspect": "threshold", "alpha": "1.5"}
 
-
-def texts():
-    for word, kind in ABLATIONS.items():
-        names = [name for name in usage(kind).removeprefix(word).strip("()").split(", ") if name]
-        yield f"{word}({', '.join(VALUES[name] for name in names)})" if names else word
-
-
-@pytest.mark.parametrize("text", list(texts()))
+@pytest.mark.parametrize("text", list(every_ablation()))
 def test_written_and_read_back(text, small_network_folder, tmp_path):
     network = load_network(small_network_folder)
     recurrent = network.edges["v1_to_v1"]
@@ -25,8 +17,8 @@ def test_written_and_read_back(text, small_network_folder, tmp_path):
     network = with_plasticity(
         network, group_of=np.unique(recurrent.edge_type_id, return_inverse=True)[1] % 4 - 1
     )
-    rates = np.linspace(0, 30, network.n_cells)
-    ablated = with_bias(parse_ablation(text)(network, seed=1, rates=rates), np.array([3.0, -4.0]))
+    ablated = parse_ablation(text)(network, seed=1, activity=some_activity(network))
+    ablated = with_bias(ablated, np.array([3.0, -4.0]))
     save_network(ablated, tmp_path / "ablated")
     back = load_network(tmp_path / "ablated")
     for table in ("membrane", "receptors"):

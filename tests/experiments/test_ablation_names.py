@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from v1builder.experiments.ablations.theta import ASPECTS
 
 from v1builder.experiments.ablations import ABLATIONS, Composition, parse_ablation, usage
+from v1builder.experiments.ablations.coalition import PARTS
+from v1builder.load.coordinates import ASPECTS
 from v1builder.load.groups import LEVELS
 from v1builder.schema.errors import ConfigError, NetworkError
 
@@ -12,6 +13,10 @@ ARGUMENTS = {
     "level": st.sampled_from(LEVELS),
     "aspect": st.sampled_from(tuple(ASPECTS)),
     "alpha": st.floats(0, 2),
+    "space": st.sampled_from(("log", "linear")),
+    "size": st.floats(0.01, 1),
+    "pooling": st.sampled_from(("global", "class_pair")),
+    "parts": st.sets(st.sampled_from(PARTS)).map(lambda parts: " + ".join(sorted(parts)) or "none"),
 }
 
 
@@ -68,7 +73,7 @@ def test_random_ablations_need_a_seed_and_others_do_not(network):
         "shuffle_within",
         "shuffle_across",
         "shuffle_independent",
-        "gaussian_matched",
+        "gaussian_matched(log)",
         "weights_shuffle",
     ):
         ablation = parse_ablation(word)
@@ -82,19 +87,11 @@ def test_random_ablations_need_a_seed_and_others_do_not(network):
     assert not parse_ablation("mean(ei) | no_asc").is_random
 
 
-@pytest.mark.parametrize(
-    ("rates", "said"),
-    [
-        (None, "needs firing rates"),
-        (np.ones(3), "wrong number of rates"),
-        (np.full(24, np.nan), "must be finite"),
-        (np.full(24, -1.0), "not negative"),
-    ],
-)
-def test_rates_are_checked(network, rates, said):
-    assert parse_ablation("asc_mean_current").needs_rates
-    with pytest.raises(ConfigError, match=said):
-        parse_ablation("mean(ei) | asc_mean_current")(network, rates=rates)
+def test_activity_is_needed_by_a_composition_too(network):
+    assert parse_ablation("mean(ei) | asc_mean_current").needs_activity
+    assert not parse_ablation("mean(ei) | no_asc").needs_activity
+    with pytest.raises(ConfigError, match="needs the network's activity"):
+        parse_ablation("mean(ei) | asc_mean_current")(network)
 
 
 def test_class_needs_known_populations(network):

@@ -1,14 +1,27 @@
 import copy
+import dataclasses
 import json
 
 import numpy as np
 import pytest
-from handmade import make_network, with_plasticity
-from v1builder.experiments.ablations.theta import ASPECTS
+from handmade import (
+    every_ablation,
+    make_network,
+    repeated,
+    some_activity,
+    with_background,
+    with_plasticity,
+)
+from scipy import stats
 
-from v1builder.experiments.ablations import ABLATIONS, parse_ablation, usage
+from v1builder.experiments.ablations import parse_ablation
+from v1builder.experiments.activity import Activity
+from v1builder.load.carrying import background_ratio
+from v1builder.load.coordinates import ASPECTS
 from v1builder.load.groups import LEVELS, group_cells
-from v1builder.schema.errors import NetworkError
+from v1builder.load.network import GroupedValues
+from v1builder.load.psp import unit_psp
+from v1builder.schema.errors import ConfigError, NetworkError
 from v1builder.schema.parameters import THRESHOLD_PARAMETERS
 
 PARAMETERS = ("C_m", "g", "E_L", "V_th", "V_reset", "t_ref", "asc_amps", "asc_decay", "asc_r")
@@ -55,18 +68,11 @@ def assert_same_cells(a, b):
         np.testing.assert_allclose(a.membrane.per_cell(name), b.membrane.per_cell(name), rtol=1e-12)
 
 
-def every_ablation():
-    values = {"level": "population", "aspect": "tau_m", "alpha": "0.5"}
-    for word, kind in ABLATIONS.items():
-        names = [name for name in usage(kind).removeprefix(word).strip("()").split(", ") if name]
-        yield f"{word}({', '.join(values[n] for n in names)})" if names else word
-
-
 @pytest.mark.parametrize("name", list(every_ablation()))
 def test_the_original_is_untouched_and_the_record_is_json(network, name):
-    network = with_plasticity(network)
+    network = with_background(with_plasticity(network))
     before = copy.deepcopy(network)
-    ablated = parse_ablation(name)(network, seed=3, rates=np.linspace(0, 20, 24))
+    ablated = parse_ablation(name)(network, seed=3, activity=some_activity(network))
     for attribute in ("membrane", "receptors"):
         for key, array in getattr(before, attribute).values.items():
             np.testing.assert_array_equal(getattr(network, attribute).values[key], array)
@@ -116,7 +122,16 @@ def test_mean_by_hand(network):
     got = ablated.values["V_th"][row] - ablated.values["E_L"][row]
     assert got == pytest.approx((gap[0] ** 5 * gap[1] ** 3) ** (1 / 8))
     amps = v["asc_amps"]
-    np.testing.assert_allclose(ablated.values["asc_amps"][row], (5 * amps[0] + 3 * amps[1]) / 8)
+    rate = v["asc_decay"]
+    charge = (5 * amps[0] / rate[0] + 3 * amps[1] / rate[1]) / 8
+    mean_rate = (rate[0] ** 5 * rate[1] ** 3) ** (1 / 8)
+    np.testing.assert_allclose(ablated.values["asc_decay"][row], mean_rate)
+    np.testing.assert_allclose(ablated.values["asc_amps"][row], charge * mean_rate)
+    reset = (v["V_reset"] - v["E_L"]) / gap
+    relative = (5 * reset[0] + 3 * reset[1]) / 8
+    assert ablated.values["V_reset"][row] - ablated.values["E_L"][row] == pytest.approx(
+        relative * got
+    )
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -139,7 +154,8 @@ def test_dose_scales_the_deviations_linearly(network):
 def test_dose_beyond_the_physical_range_is_clipped_and_counted(network):
     v = network.membrane.values
     v["t_ref"][:] = [0.2, 9, 3, 3, 3, 3, 3]
-    v["V_reset"][:] = v["V_th"] - [0.5, 40, 10, 10, 10, 10, 10]
+    reset = np.array([0.99, 0.2, 0.5, 0.5, 0.5, 0.5, 0.5])
+    v["V_reset"][:] = v["E_L"] + reset * (v["V_th"] - v["E_L"])
     ablated = parse_ablation("dose(2, population)")(network)
     # Population mean of t_ref is 3.5 -> model 0 (5 cells) would get 0.2 - 3.3 < 0.
     assert ablated.provenance["ablations"][0]["clipped_cells"] == {"t_ref": 5, "V_reset": 5}
@@ -183,20 +199,24 @@ def test_archetype_is_the_medoid(network):
 
 @pytest.mark.parametrize("aspect", ASPECTS)
 def test_only_and_all_but_average_complementary_aspects(network, aspect):
-    mean = per_cell(parse_ablation("mean(ei)")(network))
-    only = per_cell(parse_ablation(f"only({aspect}, ei)")(network))
-    but = per_cell(parse_ablation(f"all_but({aspect}, ei)")(network))
-    intact = per_cell(network)
-    for values in (mean, only, but, intact):  # voltages are compared as distances to rest
-        values["V_th"] = values["V_th"] - values["E_L"]
-        values["V_reset"] = values["V_reset"] - values["E_L"]
-    for name in PARAMETERS:
-        if name == "E_L":
+    network = with_background(network)
+
+    def of(name):
+        ablated = parse_ablation(name)(network)
+        return np.column_stack([features(ablated), background_ratio(ablated)])
+
+    mean = of("mean(ei)")
+    only, but = of(f"only({aspect}, ei)"), of(f"all_but({aspect}, ei)")
+    intact = np.column_stack([features(network), background_ratio(network)])
+    E_L = features(network).shape[1] - 1
+    averaged = COLUMNS[aspect] if aspect != "background" else [E_L + 1]
+    for column in range(intact.shape[1]):
+        if column == E_L:
             continue
-        averaged, kept = (only, but) if name in ASPECTS[aspect] else (but, only)
-        np.testing.assert_allclose(averaged[name], mean[name], atol=1e-9)
-        np.testing.assert_allclose(kept[name], intact[name], atol=1e-9)
-    np.testing.assert_allclose(only["E_L"], intact["E_L"])
+        changed, kept = (only, but) if column in averaged else (but, only)
+        np.testing.assert_allclose(changed[:, column], mean[:, column], atol=1e-9)
+        np.testing.assert_allclose(kept[:, column], intact[:, column], atol=1e-9)
+    np.testing.assert_allclose(only[:, E_L], intact[:, E_L])
 
 
 def sorted_rows(matrix):
@@ -241,8 +261,9 @@ def test_shuffle_independent_keeps_marginals_only(network):
 def test_gaussian_keeps_mean_and_covariance_exactly():
     network = make_network()
     network.membrane.values["t_ref"] += 50  # far from the physical limits, so nothing is clipped
-    network.membrane.values["V_reset"] -= 60
-    ablated = parse_ablation("gaussian_matched")(network, seed=1)
+    v = network.membrane.values
+    v["V_reset"][:] = v["E_L"] - np.linspace(0.9, 1.1, 7) * (v["V_th"] - v["E_L"])
+    ablated = parse_ablation("gaussian_matched(log)")(network, seed=1)
     assert ablated.provenance["ablations"][0]["clipped_cells"] == {}
     before, after = features(network), features(ablated)
     pop = network.cells.attributes["pop_name"]
@@ -264,50 +285,109 @@ def test_no_asc(network):
         np.testing.assert_array_equal(ablated.membrane.values[name], network.membrane.values[name])
 
 
-def test_asc_mean_current_is_rate_times_charge(network):
-    rates = np.linspace(0, 50, 24)
-    network.bias_current[:] = 7.0
-    ablated = parse_ablation("asc_mean_current")(network, rates=rates)
-    assert not ablated.membrane.values["asc_amps"].any()
-    charge = (network.membrane.per_cell("asc_amps") / network.membrane.per_cell("asc_decay")).sum(
-        axis=1
-    )
-    np.testing.assert_allclose(ablated.bias_current, 7.0 + rates / 1000 * charge)
-
-
-def test_asc_mean_current_agrees_with_a_simulated_poisson_train(network):
-    """Also where spikes reset the after-spike current to a fraction r."""
+def test_gaussian_in_linear_space_is_not_skewed(network):
+    """4 000 cells with lognormal time constants: as many ms and as much spread, no skew."""
+    pop = network.cells.attributes["pop_name"]
+    big = repeated(network, 200)
     rng = np.random.default_rng(0)
-    a, k, r, rate, dt = 10.0, 0.02, 0.4, 40.0, 0.05
-    current, total, n = 0.0, 0.0, 1_000_000
-    decay = np.exp(-k * dt)
-    for spike in rng.random(n) < rate * dt / 1000:
-        current = current * r + a if spike else current * decay
-        total += current
+    tau = rng.lognormal(2.5, 0.3, big.n_cells)
+    membrane = big.membrane
+    values = {name: membrane.per_cell(name).copy() for name in membrane.values}
+    values["C_m"] = tau * values["g"]
+    labels = tuple(str(i) for i in range(big.n_cells))
+    membrane = GroupedValues(values, np.arange(big.n_cells), labels)
+    big = dataclasses.replace(big, membrane=membrane)
+    linear = parse_ablation("gaussian_matched(linear)")(big, seed=1).membrane
+    new = linear.per_cell("C_m") / linear.per_cell("g")
+    names = np.tile(pop, 200)
+    for name in np.unique(pop):
+        cells = names == name
+        assert new[cells].mean() == pytest.approx(tau[cells].mean(), rel=0.01)
+        assert new[cells].std() == pytest.approx(tau[cells].std(), rel=0.03)
+        assert stats.skew(tau[cells]) > 0.7
+        assert abs(stats.skew(new[cells])) < 0.25
+    with pytest.raises(ConfigError, match="did you mean 'linear'"):
+        parse_ablation("gaussian_matched(liner)")
+
+
+def test_asc_mean_current_is_the_measured_mean_of_the_population(network):
+    network.bias_current[:] = 7.0
+    activity = some_activity(network)
+    ablated = parse_ablation("asc_mean_current")(network, activity=activity)
+    assert not ablated.membrane.values["asc_amps"].any()
+    pop = network.cells.attributes["pop_name"]
+    for name in np.unique(pop):
+        cells = pop == name
+        mean = activity.asc_current[cells].mean()
+        np.testing.assert_allclose(ablated.bias_current[cells], 7.0 + mean)
+
+
+def test_activity_is_asked_for_and_checked(network):
+    with pytest.raises(ConfigError, match="needs the network's activity"):
+        parse_ablation("asc_mean_current")(network)
+    other = Activity(np.zeros(3), np.zeros(3))
+    with pytest.raises(ConfigError, match="of another network"):
+        parse_ablation("asc_mean_current")(network, activity=other)
+
+
+def test_charges_are_averaged_and_so_is_what_a_cell_adapts_by(network):
+    """Fast currents are large: averaged apart, amplitude and rate would give another charge."""
     v = network.membrane.values
-    v["asc_amps"][:], v["asc_decay"][:], v["asc_r"][:] = [a, 0.0], k, r
-    ablated = parse_ablation("asc_mean_current")(network, rates=np.full(24, rate))
-    # 2 000 spikes: the mean of the simulated train is known to about 3 %.
-    assert total / n == pytest.approx(ablated.bias_current[0], rel=0.06)
+    v["asc_decay"][:] = [[0.3, 0.003]] * 3 + [[0.03, 0.003]] * 4
+    v["asc_amps"][:] = -2000 * v["asc_decay"]  # the same charge, -2 pA s, for every current
+    v["asc_amps"][:, 1] *= np.linspace(0.5, 1.5, 7)
+    charge = (network.membrane.per_cell("asc_amps") / network.membrane.per_cell("asc_decay")).sum(1)
+    ablated = parse_ablation("mean(global)")(network).membrane
+    after = (ablated.per_cell("asc_amps") / ablated.per_cell("asc_decay")).sum(axis=1)
+    np.testing.assert_allclose(after, charge.mean(), rtol=1e-9)
+    apart = network.membrane.per_cell("asc_amps").mean(0) / np.exp(
+        np.log(network.membrane.per_cell("asc_decay")).mean(0)
+    )
+    assert abs(apart.sum() / charge.mean() - 1) > 0.1  # what it would have been
 
 
-def test_a_current_that_never_decays_has_no_mean(network):
-    network.membrane.values["asc_decay"][0] = 0
-    with pytest.raises(NetworkError, match="never decays"):
-        parse_ablation("asc_mean_current")(network, rates=np.ones(24))
+@pytest.mark.parametrize("name", ["mean(population)", "shuffle_within", "dose(1.5, ei)"])
+def test_psps_and_background_are_carried_to_the_new_membranes(network, name):
+    network = with_background(network)
+    ablated = parse_ablation(name)(network, seed=1)
+    for key, edges in network.edges.items():
+        if key == "bkg_to_v1":
+            continue
+        before = edges.weight * unit_psp(network).of(edges)
+        after = ablated.edges[key].weight * unit_psp(ablated).of(ablated.edges[key])
+        np.testing.assert_allclose(after, before, rtol=1e-9)
+    before, after = background_ratio(network), background_ratio(ablated)
+    pop = network.cells.attributes["pop_name"]
+    for group in np.unique(pop):
+        cells = pop == group
+        if name == "shuffle_within":
+            np.testing.assert_allclose(np.sort(after[cells]), np.sort(before[cells]))
+        if name == "mean(population)":
+            np.testing.assert_allclose(after[cells], before[cells].mean())
+    assert after.mean() == pytest.approx(before.mean(), rel=1e-3)
+
+
+def test_nothing_is_carried_when_told_so_and_the_record_says_it(network):
+    network = with_background(network)
+    ablated = parse_ablation("mean(population)")(network, carry="none")
+    for key, edges in network.edges.items():
+        np.testing.assert_array_equal(ablated.edges[key].weight, edges.weight)
+    assert ablated.provenance["ablations"][0]["carry"] == "none"
+    assert parse_ablation("mean(population)")(network).provenance["ablations"][0]["carry"] == "psp"
+    with pytest.raises(ConfigError, match="did you mean 'psp'"):
+        parse_ablation("mean(population)")(network, carry="psps")
 
 
 def test_composition_applies_left_to_right(network):
-    rates = np.linspace(1, 30, 24)
-    drive_first = parse_ablation("asc_mean_current | mean(global)")(network, rates=rates)
-    mean_first = parse_ablation("mean(global) | asc_mean_current")(network, rates=rates)
-    charge = network.membrane.per_cell("asc_amps") / network.membrane.per_cell("asc_decay")
-    np.testing.assert_allclose(drive_first.bias_current, rates / 1000 * charge.sum(axis=1))
-    averaged = parse_ablation("mean(global)")(network).membrane
-    shared = (averaged.values["asc_amps"] / averaged.values["asc_decay"]).sum()
-    np.testing.assert_allclose(mean_first.bias_current, rates / 1000 * shared)
+    shuffled_first = parse_ablation("shuffle_within | only(tau_m, cell_model)")(network, seed=1)
+    mean_first = parse_ablation("only(tau_m, cell_model) | shuffle_within")(network, seed=1)
+    assert_same_cells(mean_first, parse_ablation("shuffle_within")(network, seed=1))
+    model = network.cells.node_type_id  # the shuffle brought several time constants to a cell model
+    tau = shuffled_first.membrane.per_cell("C_m") / shuffled_first.membrane.per_cell("g")
+    for kind in np.unique(model):
+        assert np.ptp(tau[model == kind]) < 1e-9 * tau[model == kind].mean()
     names = [record["name"] for record in mean_first.provenance["ablations"]]
-    assert names == ["mean(global)", "asc_mean_current"]
+    assert names == ["only(tau_m, cell_model)", "shuffle_within"]
 
 
 def test_cell_models_are_found_again_after_a_mean(network):

@@ -23,7 +23,7 @@ MATCHED = (
     "stp_freeze",
 )
 RECURRENT = ("v1_to_v1", "boundary_to_v1")
-WARM_UP, TRIAL, TRIALS = 300, 200, 40
+WARM_UP, TRIAL, TRIALS = 200, 150, 16
 
 
 @pytest.fixture(scope="module")

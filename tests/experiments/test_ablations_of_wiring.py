@@ -216,6 +216,14 @@ def test_type_shuffle_is_the_same_graph_with_other_cells_in_it(column, rewired):
     assert within[0] != within[1]
 
 
+def bare(network):
+    """The network without positions, tuning and sizes."""
+    gone = ("x", "y", "z", "tuning_angle", "target_sizes")
+    own = {name: v for name, v in network.cells.attributes.items() if name not in gone}
+    cells = dataclasses.replace(network.cells, attributes=own)
+    return dataclasses.replace(network, nodes=network.nodes | {"v1": cells})
+
+
 def planted(n=1500, seed=0):
     """One population in a disc; who connects depends on distance and on the difference of directions."""
     rng = np.random.default_rng(seed)
@@ -341,7 +349,7 @@ def test_the_seed_decides(word):
 )
 def test_networks_without_tables_positions_and_sizes(word):
     """Where types say nothing, edges are like others between such ends, or of their sign."""
-    network = with_plasticity(with_boundary(make_network()))
+    network = with_plasticity(with_boundary(bare(make_network())))
     before, after = network.edges, parse_ablation(word)(network, seed=1).edges
     for name in RECURRENT:
         excitatory = (
@@ -355,6 +363,7 @@ def test_networks_without_tables_positions_and_sizes(word):
 
 
 def test_what_cannot_be_removed_is_said(network):
+    network = bare(network)
     for word, said in (("flat_distance", "no positions"), ("no_like_to_like", "no tuning")):
         with pytest.raises(NetworkError, match=said):
             parse_ablation(word)(network, seed=1)

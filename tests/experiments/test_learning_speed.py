@@ -153,7 +153,7 @@ def test_all_one_way_has_a_p_value_but_no_ratio():
 def test_without_censoring_the_ratio_of_steps_is_known_too():
     found = compare_speed("x", runs([10, 20, 40]), runs([20, 10, 160]), seed=0)
     assert found.step_ratio == pytest.approx(4 ** (1 / 3))
-    assert "none is censored" in found.note
+    assert "no run is censored" in found.note
     from_the_start = compare_speed("x", runs([0, 20, 40]), runs([20, 10, 160]), seed=0)
     assert math.isnan(from_the_start.step_ratio)
     assert 0 < from_the_start.p <= 1

@@ -175,13 +175,13 @@ def test_few_seeds_and_trials_are_said():
     found = summarise(experiment(n=3, n_trials=256, steps=lambda name, i: 10 * (1 + i)))
     assert found["sentence"].endswith("A claim needs at least 20 seeds.")
     text = " ".join(found["notes"])
-    assert "3 paired seeds show the method" in text
+    assert "3 paired seeds cannot carry a claim" in text
     assert "256 test trials" in text
     assert "learning speed cannot be decided" in text
     assert "bootstrap intervals tend to be too narrow" in text
-    single = summarise(experiment(n=1))
+    single = summarise([r for r in experiment(n=2) if r["seed"] == 1])
     assert set(verdicts(single).values()) == {"not decided"}
-    assert "1 paired seed:" in single["sentence"]
+    assert "over 1 paired seed: nothing was decided in 8 comparisons" in single["sentence"]
     json.dumps(single, allow_nan=False)
 
 
@@ -260,6 +260,18 @@ def test_results_without_an_operating_point():
     found = summarise(results)
     assert verdicts(found)["retrain", "planted"] == "helps"
     assert any("was not measured" in note for note in found["notes"])
+
+
+def test_conditions_of_an_attribution_are_described_and_not_tested():
+    """Dozens of coalitions for Shapley values would leave nothing of the level of the declared tests."""
+    results = experiment()
+    found = summarise(results, untested=["noisy", "sham"])
+    assert found["family"]["primary"]["n_tests"] == 4
+    assert {ablation for _, ablation in verdicts(found)} == {"planted", "better"}
+    noisy = [row for row in found["differences"] if row["ablation"] == "noisy"]
+    assert {row["role"] for row in noisy} == {"descriptive"}
+    assert "accuracy" in {row["metric"] for row in noisy}
+    assert "sham" not in found["sentence"]
 
 
 def test_wrong_input():

@@ -3,7 +3,10 @@ import re
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from v1builder.experiments.summary import summarise
+from v1builder.report import comparison_tables as tables
 from v1builder.report import write_report
 from v1builder.report.page import headline
 from v1builder.schema.errors import NetworkError
@@ -21,49 +24,63 @@ SOURCE = {
 }
 
 
-def estimate(mean, low, high):
+def point(rate, silent=0.1):
     return {
-        "mean": mean,
-        "low": low,
-        "high": high,
-        "n": 3,
-        "t_interval": [low, high],
-        "method": "BCa bootstrap",
-        "note": "",
+        "spontaneous_Hz": rate,
+        "evoked_Hz": 2 * rate,
+        "silent_share": silent,
+        "rate_cv": 1.03,
+        "top10_share": 0.53,
+        "rate_ratio": {"e4": rate, "i4Sst": 0.8 * rate, "i1Htr3a": None},
+        "bias_over_rheobase": {"e4": -0.012, "i4Sst": 0.031},
+        "asc_charge": {"e4": -12.0, "i4Sst": -40.0},
     }
 
 
-@pytest.fixture
-def comparison():
-    cells, summary, differences = [], [], []
-    for ablation, accuracy in (("intact", 0.9), ("no_asc", 0.7)):
-        for seed in (1, 2, 3):
-            cells.append(
-                {
-                    "protocol": "retrain",
-                    "ablation": ablation,
+def results(effects, seeds=20, invalid=(), **more):
+    """Of runs whose differences have a standard deviation of one point; half of no_asc never learn."""
+    rng = np.random.default_rng(0)
+    quality, made = rng.normal(0.8, 0.03, seeds), []
+    for protocol in ("retrain", "frozen"):
+        for name, effect in effects.items():
+            noise = stats.zscore(rng.normal(size=seeds)) * (0 if name == "intact" else 0.01)
+            for seed, accuracy in enumerate(quality + effect + noise, start=1):
+                valid = name not in invalid
+                run = {
+                    "protocol": protocol,
+                    "ablation": name,
                     "seed": seed,
-                    "accuracy": accuracy + 0.01 * seed,
-                    "learning_curve": [[0, 0.5], [10, accuracy]],
-                    "steps_to_criterion": 10 if accuracy > 0.8 else None,
+                    "accuracy": float(accuracy),
+                    "n_trials": 2048,
+                    "spikes_per_trial": 100.0,
                     "matching": None,
+                    "operating_point": {
+                        "before": point(4.5),
+                        "after": point(1.0),
+                        "trained": point(1.1),
+                    },
+                    "valid": valid,
+                    "invalid_because": [] if valid else ["<60 %> of the cells are silent"],
+                    **more,
                 }
-            )
-        for metric in ("accuracy", "area_under_curve", "spikes_per_trial"):
-            row = {"protocol": "retrain", "ablation": ablation, "metric": metric}
-            summary.append(row | estimate(accuracy, accuracy - 0.05, accuracy + 0.05))
-    test = {"d_z": -2.0, "p_holm": 0.03, "equivalent": False, "per_seed": [-0.2, -0.1, -0.3]}
-    row = {"protocol": "retrain", "ablation": "no_asc", "metric": "accuracy"}
-    differences.append(row | estimate(-0.2, -0.25, -0.1) | test)
+                if protocol == "retrain" or name == "intact":
+                    run |= {
+                        "learning_curve": [[0, 0.5], [10, float(accuracy)]],
+                        "area_under_curve": float(accuracy) - 0.1,
+                        "steps_to_criterion": None if name == "no_asc" and seed % 2 else 10,
+                    }
+                made.append(run)
+    return made
+
+
+def made_of(cells, **declared):
     return {
-        "experiment": {"name": "A <test>", "compare": {"margin": 0.05}},
-        "seeds": [1, 2, 3],
+        "experiment": {"name": "A <test>", "compare": {"margin": 0.015}},
+        "seeds": sorted({cell["seed"] for cell in cells}),
         "chance": 0.5,
         "network": {"n_cells": 10, "n_cell_models": 2, "n_edges": 1234},
         "cells": cells,
-        "summary": summary,
-        "differences": differences,
-        "interval_method": "95 % intervals over seeds: BCa bootstrap.",
+        **summarise(cells, **declared),
         "sources": [SOURCE],
         "provenance": {"versions": {"python": "3.11"}},
         "rates": [
@@ -78,6 +95,14 @@ def comparison():
             for p in ("e23Cux2", "i23Pvalb")
         ],
     }
+
+
+EFFECTS = {"intact": 0.0, "no_asc": -0.2, "mean(ei)": 0.0, "shuffle_within": 0.0}
+
+
+@pytest.fixture
+def comparison():
+    return made_of(results(EFFECTS))
 
 
 def write(folder, comparison):
@@ -96,18 +121,150 @@ def write(folder, comparison):
     return folder
 
 
+def text_of(page):
+    return re.sub(r"\s+", " ", re.sub(r"<style>.*?</style>|<[^>]*>", " ", page, flags=re.S))
+
+
 def test_the_page_says_what_came_out(tmp_path, comparison):
     page = write_report(write(tmp_path / "run", comparison)).read_text()
     assert "A &lt;test&gt;" in page
-    assert "no_asc, trained after the ablation: lower accuracy than intact (-20.0%" in page
-    assert "90.0% of held-out trials" in page
+    text = text_of(page)
+    answer = text.index("Accuracy over 20 paired seeds: lower when ablated: no_asc (retrain) -")
+    valid = text.index(
+        "Valid: the operating points of all 6 ablated conditions are inside the bars."
+    )
+    assert (
+        answer
+        < valid
+        < text.index("of held-out trials correctly")
+        < text.index("difference to intact")
+    )
+    assert "above chance" in text
+    assert "helps when the intact network does better" in text
     assert "Teeter et al. 2018" in page
     assert "(live service, taken 2026-01-02; terms)" in page
     assert "taken 2026-01-02" in (tmp_path / "run" / "report" / "CITATIONS.md").read_text()
     assert "@misc{teeter," in (tmp_path / "run" / "report" / "CITATIONS.bib").read_text()
     assert page.count("data:image/png") == 4
     table = (tmp_path / "run" / "report" / "comparison.csv").read_text().splitlines()
-    assert len(table) == 1 + 6
+    assert len(table) == 1 + 2 * 4 * 20
+
+
+def test_the_tables_give_verdict_and_learning(comparison):
+    rows = {(row["ablation"], row["protocol"]): row for row in tables.results(comparison)}
+    row = rows["no_asc", "trained after the ablation"]
+    assert (row["verdict"], row["same_side"]) == ("helps", "20/20")
+    assert row["difference"] == "-0.200"
+    assert rows["mean(ei)", "ablated after training"]["verdict"] == "equivalent"
+    assert rows["intact", "ablated after training"]["difference"] == tables.DASH
+    learned = {row["ablation"]: row for row in tables.learning(comparison)}
+    assert (learned["no_asc"]["reached"], learned["no_asc"]["verdict"]) == ("10/20", "helps")
+    assert learned["no_asc"]["median"] == "not reached"  # half of the runs: their median is beyond
+    assert learned["intact"]["median"] == "10"
+
+
+def test_the_operating_point_of_every_condition(comparison):
+    rows = tables.operating_points(comparison)
+    intact = [row for row in rows if row["ablation"] == "intact"]  # once for both protocols
+    assert [row["moment"] for row in intact] == ["untrained", "trained"]
+    ablated = [row for row in rows if row["ablation"] == "no_asc"][:3]
+    assert [row["moment"] for row in ablated] == ["ablated", "matched", "trained"]
+    before = ablated[0]
+    assert (before["rates"], before["ratio"]) == ("4.50 / 9.00", "3.60 to 4.50")
+    assert (before["silent"], before["cv"], before["top10"]) == ("10.0%", "1.03", "53%")
+    assert (before["bias"], before["charge"]) == ("-1.2% to +3.1%", "-40 to -12")
+    assert before["efficacy"] == tables.DASH
+
+
+def test_an_invalid_condition_is_seen(tmp_path):
+    comparison = made_of(results(EFFECTS, invalid=["no_asc"]))
+    page = write_report(write(tmp_path / "run", comparison)).read_text()
+    text = text_of(page)
+    assert "Invalid: 2 of 6 ablated conditions are outside the bars" in text
+    assert "Nothing is concluded from no_asc (retrain), no_asc (frozen)" in text
+    assert "is outside the bars (all seeds)" in text
+    assert "&lt;60 %&gt; of the cells are silent" in page
+    assert 'class="verdict invalid">outside' in page
+    rows = [row for row in tables.results(comparison) if row["ablation"] == "no_asc"]
+    assert {row["verdict"] for row in rows} == {"invalid"}
+
+
+def test_doses_are_drawn(tmp_path):
+    doses = {"mean(ei)": 0.0, "dose(0.5, ei)": 0.5, "intact": 1.0, "dose(1.5, ei)": 1.5}
+    effects = {"intact": 0.0} | {name: -0.2 * (dose - 1) ** 2 for name, dose in doses.items()}
+    page = write_report(write(tmp_path / "run", made_of(results(effects)))).read_text()
+    assert page.count("data:image/png") == 5
+    assert "near optimal" in text_of(page)
+    invalid = made_of(results(effects, invalid=["mean(ei)", "dose(0.5, ei)"]))
+    assert "invalid doses left out: 0, 0.5" in tables.dose(invalid["dose"][0])
+    page = write_report(write(tmp_path / "invalid", invalid)).read_text()
+    assert page.count("data:image/png") == 4
+
+
+def test_d_prime_leads_where_it_is_primary(tmp_path):
+    cells = [{**cell, "d_prime": 10 * cell["accuracy"] - 5} for cell in results(EFFECTS)]
+    comparison = made_of(cells, primary="d_prime", margin=0.1)
+    page = write_report(write(tmp_path / "run", comparison)).read_text()
+    assert "D&#39; over 20 paired seeds: lower when ablated: no_asc (retrain) -2.0" in page
+
+
+def test_shapley_values_are_listed(tmp_path, comparison):
+    ends = {"low": 0.01, "high": 0.03, "t_low": 0.005, "t_high": None}
+    value = {"protocol": "retrain", "part": "tau_m within", "mean": 0.02, **ends}
+    comparison["shapley"] = [value | {"n_invalid_coalitions": 3}]
+    text = text_of(write_report(write(tmp_path / "run", comparison)).read_text())
+    assert "tau_m within trained after the ablation +0.020" in text
+    assert "3 of the networks" in text
+
+
+def test_networks_crossed_with_seeds_have_a_table(tmp_path):
+    rng = np.random.default_rng(1)
+    cells = [
+        {**cell, "network": network, "accuracy": cell["accuracy"] + shift + rng.normal(0, 0.005)}
+        for network, shift in (("a", 0.0), ("b", 0.03), ("c", -0.02))
+        for cell in results({"intact": 0.0, "no_asc": -0.2}, seeds=4)
+    ]
+    page = write_report(write(tmp_path / "run", made_of(cells))).read_text()
+    assert "standard deviation between networks 0.0" in text_of(page)
+
+
+def test_a_comparison_of_an_earlier_version_is_read(tmp_path, comparison):
+    """Without verdicts, tests of speed, operating points, and without the quartiles in vivo."""
+    for name in (
+        "verdicts",
+        "co_primary",
+        "family",
+        "dose",
+        "mixed",
+        "power",
+        "invalid",
+        "sentence",
+        "notes",
+    ):
+        del comparison[name]
+    kept = (
+        "protocol",
+        "ablation",
+        "metric",
+        "mean",
+        "low",
+        "high",
+        "n",
+        "t_interval",
+        "d_z",
+        "per_seed",
+    )
+    comparison["differences"] = [
+        {name: row[name] for name in kept} | {"p_holm": 0.03} for row in comparison["differences"]
+    ]
+    for cell in comparison["cells"]:
+        for name in ("operating_point", "valid", "invalid_because"):
+            del cell[name]
+    comparison["rates"] = [{"population": "e4", "untrained": 1.0, "trained": 2.0}]
+    text = text_of(write_report(write(tmp_path / "run", comparison)).read_text())
+    assert "earlier version, without verdicts" in text
+    assert "not known" in text
+    assert "-0.2" in text
 
 
 def test_a_source_without_a_day(tmp_path, comparison):
@@ -122,13 +279,13 @@ def test_the_page_needs_nothing_from_outside(tmp_path, comparison):
     assert not re.findall(r'(?:src|href)=(?!"data:)', page)
 
 
-def test_a_negative_result_is_said_plainly(comparison):
-    comparison["differences"][0].update(estimate(0.01, -0.04, 0.05), p_holm=0.4)
-    comparison["summary"][0].update(estimate(0.52, 0.48, 0.56))
-    first, second, caveat = headline(comparison)
-    assert "not distinguishable from chance" in first
-    assert "no clear difference" in second
-    assert "at least 10" in caveat
+def test_a_negative_result_is_said_plainly():
+    cells = results({"intact": -0.3, "noisy": -0.3}, seeds=3, n_trials=256)
+    answer, validity, learned = headline(made_of(cells))
+    assert answer.startswith("Accuracy over 3 paired seeds: nothing was decided in 2 comparisons")
+    assert "at least 20 seeds" in answer
+    assert validity.startswith("Valid")
+    assert "not distinguishable from chance" in learned
 
 
 def test_same_comparison_same_bytes(tmp_path, comparison):

@@ -10,7 +10,7 @@ from v1builder.load import load_network
 from v1builder.load.network import GroupedValues
 from v1builder.model import V1Network
 from v1builder.model import network as network_module
-from v1builder.schema.names import PLASTICITY_UNITS
+from v1builder.schema.parameters import PLASTICITY_UNITS
 from v1builder.tasks import Readout
 from v1builder.train import Classifier, stream
 

@@ -31,42 +31,6 @@ from v1builder.schema.errors import (
 from v1builder.schema.recordings import MIN_UNITS, QUANTILES, reference_type
 
 
-def recorded(reference: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Quantiles of one metric by cell type, types with few units pooled with their class in other layers.
-
-    Five quantiles of fewer than `MIN_UNITS` units are noise. Such a type gets those of all units of its class
-    (of "L4 SST" all SST), its own included: the mixture of the types' distributions weighted by their numbers
-    of units, each distribution being linear between its quantiles and held beyond them.
-
-    Args:
-        reference: cell_type ("layer class"), metric, n_units and `QUANTILES`.
-        metric: for example "mean_rate_Hz".
-
-    Returns:
-        Index cell_type; `QUANTILES`, n_units (after pooling), pooled (bool).
-    """
-    rows = reference.loc[reference["metric"] == metric].set_index("cell_type")
-    table = rows[[*QUANTILES, "n_units"]].astype(float).assign(pooled=rows["n_units"] < MIN_UNITS)
-    for name in table.index[table["pooled"]]:
-        of_class = str(name).split()[-1]
-        together = rows.loc[[str(other).split()[-1] == of_class for other in rows.index]]
-        table.loc[name, list(QUANTILES)] = _mixture(
-            together[list(QUANTILES)].to_numpy(np.float64), together["n_units"].to_numpy(np.float64)
-        )
-        table.loc[name, "n_units"] = together["n_units"].sum()
-    return table
-
-
-def _mixture(quantiles: NDArray[np.float64], n_units: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Quantiles [5] of a mixture of distributions given by theirs, [type, 5]."""
-    p = np.array(list(QUANTILES.values()))
-    fine = (np.arange(1000) + 0.5) / 1000
-    values = np.concatenate([np.interp(fine, p, q) for q in quantiles])
-    order = values.argsort(kind="stable")
-    share = np.repeat(n_units / n_units.sum() / len(fine), len(fine))[order]
-    return np.interp(p, share.cumsum() - share / 2, values[order])
-
-
 def ks_score(sample: NDArray[np.float64], quantiles: NDArray[np.float64]) -> float:
     """The score described above.
 

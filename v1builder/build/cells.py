@@ -2,14 +2,17 @@
 
 Numbers. A column of radius R has the fraction (R / 700 um)^2 of all published cells, rounded (half
 up); populations share it by largest remainder (ties in the order of the table), and no population
-vanishes: one that would get no cell gets one. Inside a population the cell models share its cells
-as evenly as possible, the first ones taking the remainder, so that a small column has not every
-model. The published model divided first and rounded every cell model up, which is more cells the
-more models there are (i6Vip 7.5 times too many at 50 um):
+vanishes: one that would get no cell gets one. Inside a population each cell model has its share of
+the published numbers (as even as possible, the first models taking the remainder) to less than a cell,
+by rounding along the list of models: a column that is too small for every model has some from all
+over the list, so that a population that borrows still borrows from all its lenders. The published
+model rounded every cell model up, which is more cells the more models there are (i6Vip 7.5 times too
+many at 50 um):
 
     R, um                            50     100      200      400      700
     cells                         1 040   4 160   16 638   66 552  203 816
     published                     1 141   4 239   16 728   66 652  203 816
+    cell models in use, of 226      200     221      226      226      226
 
 Positions are uniform over a disc (the central 1 um is left free) and over the depth of the layer:
 r = sqrt((R^2 - 1) U + 1), x = r cos(phi), z = r sin(phi), y = -depth. Within each cell model the
@@ -127,12 +130,14 @@ def cell_counts(
         DataError: a population has no cell model.
     """
     published = populations if published is None else published
-    of_population = dict(
+    counts_of = dict(
         zip(published["population"], population_counts(published, radius), strict=True)
     )
     names = np.asarray(model_population, dtype=object)
     counts = np.zeros(len(names), dtype=np.int64)
-    for population in populations["population"]:
+    for population, total in zip(
+        populations["population"], populations["n_cells_radius_700um"], strict=True
+    ):
         rows = np.flatnonzero(names == population)
         if len(rows) == 0:
             raise DataError.of(
@@ -140,8 +145,10 @@ def cell_counts(
                 "table cell_models",
                 fix="add a cell model, or a rule from which populations it borrows",
             )
-        each, more = divmod(int(of_population[population]), len(rows))
-        counts[rows] = each + (np.arange(len(rows)) < more)
+        n, total = int(counts_of[population]), int(total)
+        each, more = divmod(total, len(rows))
+        upto = each * np.arange(len(rows) + 1) + np.minimum(np.arange(len(rows) + 1), more)
+        counts[rows] = np.diff((2 * n * upto + total) // (2 * total))  # n upto / total, rounded
     return counts
 
 

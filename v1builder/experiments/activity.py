@@ -23,7 +23,7 @@ from v1builder.schema.errors import ConfigError, NetworkError
 Inputs = Mapping[str, Tensor]
 _MS_PER_S: Final = 1000.0
 #: Spikes [trial, step, unit] of the cells in memory at once; more trials are run one part after the other.
-_AT_ONCE: Final = 1 << 28
+_AT_ONCE: Final = 1 << 27
 
 
 @dataclass(frozen=True)

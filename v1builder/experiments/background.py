@@ -23,7 +23,7 @@ from torch import Tensor
 
 from v1builder.load.carrying import background_edges
 from v1builder.load.groups import group_cells
-from v1builder.load.network import Network
+from v1builder.load.network import GroupedValues, Network
 from v1builder.model import V1Network
 
 Array = NDArray[np.float64]
@@ -32,7 +32,8 @@ Array = NDArray[np.float64]
 FACTOR_MAX: Final = 3.0
 #: Spikes of a model in the probe below which its rate is not known well enough (30 % at 10 spikes).
 SPIKES_MIN: Final = 10
-_BISECTIONS: Final = 12
+_BISECTIONS: Final = 8  # the last step is .016 or less
+_BLOCK_STEPS: Final = 250
 
 
 def with_factors(network: Network, factor: Array) -> Network:
@@ -57,10 +58,10 @@ def calibrated(
 
     Returns:
         The network, and a record: by population the median factor, and how many cells could not be brought to
-        their target within 0 to `FACTOR_MAX`. Without background or with the membranes of the intact
-        network, the ablated network itself.
+        their target within 0 to `FACTOR_MAX`. Without background, or where no cell model is new (cells
+        only changed places, and brought their background along), the ablated network itself.
     """
-    if not background_edges(ablated) or ablated.membrane is intact.membrane:
+    if not background_edges(ablated) or _same_models(ablated.membrane, intact.membrane):
         return ablated, {"tuned_models": 0}
     target = _counts(intact.without_recurrence(), gray, dt)
     model_of = _models(ablated, target)
@@ -72,15 +73,20 @@ def calibrated(
         return np.bincount(model_of, spikes).astype(np.float64)
 
     low, high = np.zeros(len(wanted)), np.full(len(wanted), FACTOR_MAX)
-    reachable = (fired(low) <= wanted) & (fired(high) >= wanted)
-    factor = np.ones(len(wanted))
-    untouched = fired(factor) == wanted
+    factor, exact = np.ones(len(wanted)), np.zeros(len(wanted), bool)
     for _ in range(_BISECTIONS):
-        too_few = fired(factor) < wanted
-        low, high = np.where(too_few, factor, low), np.where(too_few, high, factor)
-        factor = np.where(untouched, 1.0, (low + high) / 2)
+        spikes = fired(factor)
+        exact |= spikes == wanted
+        low = np.where(spikes < wanted, factor, low)
+        high = np.where(spikes < wanted, high, factor)
+        factor = np.where(exact, factor, (low + high) / 2)
+    reachable = exact | ((low > 0) & (high < FACTOR_MAX))
     tuned = with_factors(ablated, factor[model_of])
     return tuned, _record(ablated, factor[model_of], reachable[model_of], len(wanted))
+
+
+def _same_models(a: GroupedValues, b: GroupedValues) -> bool:
+    return a.labels == b.labels and all(np.array_equal(a.values[n], b.values[n]) for n in b.values)
 
 
 def _models(network: Network, target: Array) -> NDArray[np.int64]:
@@ -96,10 +102,17 @@ def _models(network: Network, target: Array) -> NDArray[np.int64]:
 
 @torch.no_grad()
 def _counts(network: Network, gray: Mapping[str, Tensor], dt: float) -> Array:
-    """[n_cells] spikes of each cell in all trials."""
+    """[n_cells] spikes of each cell in all trials; those of some steps in memory at a time."""
     model = V1Network(network, dt=dt, trainable=[])
     inputs = {name: gray[name] for name in model.input_sizes}
-    return model(inputs).spikes.sum(dim=(0, 1)).double().numpy()
+    n_steps = next(iter(inputs.values())).shape[1]
+    counts, state = torch.zeros(network.n_cells, dtype=torch.float64), None
+    for start in range(0, n_steps, _BLOCK_STEPS):
+        block = {name: spikes[:, start : start + _BLOCK_STEPS] for name, spikes in inputs.items()}
+        rollout = model(block, state=state)
+        counts += rollout.spikes.sum(dim=(0, 1)).double()
+        state = rollout.state
+    return counts.numpy()
 
 
 def _record(

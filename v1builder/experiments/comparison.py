@@ -82,7 +82,10 @@ def compare(
     results.sort(key=lambda result: experiment.compare.protocols.index(result["protocol"]))
     _judge(plan, results, _smallest([about["population_sizes"] for about in subjects]))
     summary = summarise(
-        results, margin=experiment.compare.margin, primary=experiment.compare.primary
+        results,
+        margin=experiment.compare.margin,
+        primary=experiment.compare.primary,
+        untested=plan.coalitions,
     )
     comparison = {
         "experiment": experiment.model_dump(mode="json"),
@@ -132,11 +135,18 @@ class _Plan:
     @property
     def ablations(self) -> tuple[str, ...]:
         """Names of all ablations, "intact" first."""
-        settings = self.experiment.compare
-        named = [parse_ablation(name).name for name in settings.ablations]
-        if settings.shapley_orders:
-            named += coalitions(settings.shapley_orders, _SHAPLEY_SEED)
-        return tuple(dict.fromkeys(named))
+        return (*self._named, *self.coalitions)
+
+    @property
+    def _named(self) -> tuple[str, ...]:
+        return tuple(parse_ablation(name).name for name in self.experiment.compare.ablations)
+
+    @property
+    def coalitions(self) -> tuple[str, ...]:
+        """Ablations that only serve Shapley values; they are no tests of their own."""
+        n_orders = self.experiment.compare.shapley_orders
+        found = coalitions(n_orders, _SHAPLEY_SEED) if n_orders else ()
+        return tuple(name for name in found if name not in self._named)
 
     @property
     def conditions(self) -> list[tuple[str, str]]:

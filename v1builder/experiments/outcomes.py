@@ -6,6 +6,7 @@ one `network`. Numbers that a protocol does not give, or only for some condition
 
 import math
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -35,14 +36,21 @@ class Outcomes:
 
     Attributes:
         runs: results by (protocol, ablation), the baseline of a protocol first.
+        untested: ablations that are described and not tested.
     """
 
     runs: dict[Condition, list[dict[str, Any]]]
+    untested: frozenset[str] = frozenset()
 
     @cached_property
     def ablated(self) -> list[Condition]:
         """Every condition but the baselines."""
         return [condition for condition in self.runs if condition[1] != BASELINE]
+
+    @cached_property
+    def tested(self) -> list[Condition]:
+        """Those that are members of the families of tests."""
+        return [condition for condition in self.ablated if condition[1] not in self.untested]
 
     @cached_property
     def protocols(self) -> list[str]:
@@ -150,8 +158,8 @@ class Outcomes:
         return not {condition, (condition[0], BASELINE)} & self.invalid.keys()
 
 
-def by_condition(results: list[dict[str, Any]]) -> Outcomes:
-    """The results in order.
+def by_condition(results: list[dict[str, Any]], untested: Collection[str] = ()) -> Outcomes:
+    """The results in order, see `Outcomes`.
 
     Raises:
         ConfigError: a protocol without baseline, or conditions of a protocol with other runs than it.
@@ -181,7 +189,7 @@ def by_condition(results: list[dict[str, Any]]) -> Outcomes:
                 f"{[_key(run) for run in found]}, {BASELINE} has {expected}",
                 "run what is missing",
             )
-    return Outcomes(runs)
+    return Outcomes(runs, frozenset(untested))
 
 
 def _key(run: dict[str, Any]) -> tuple[Any, ...]:

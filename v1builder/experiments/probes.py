@@ -92,7 +92,7 @@ def make_probes(task: Task, n_trials: int, seed: int, dt: float) -> Probes:
 
 
 def gray_inputs(
-    task: Task, seconds: float, seed: int, dt: float, trial_ms: float = 2000.0
+    task: Task, seconds: float, seed: int, dt: float, trial_ms: float = 1000.0
 ) -> Mapping[str, Tensor]:
     """Input spikes of trials of a gray screen, `seconds` in all."""
     n_steps = round(trial_ms / dt)

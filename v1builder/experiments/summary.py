@@ -10,6 +10,7 @@ operating point is outside the bars.
 """
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,11 @@ _SEED = 0  # of bootstrap and permutations
 
 
 def summarise(
-    results: list[dict[str, Any]], *, margin: float = 0.015, primary: str = "accuracy"
+    results: list[dict[str, Any]],
+    *,
+    margin: float = 0.015,
+    primary: str = "accuracy",
+    untested: Collection[str] = (),
 ) -> dict[str, Any]:
     """Everything that is said of a comparison, as plain JSON.
 
@@ -57,6 +62,8 @@ def summarise(
             protocol every condition has the same.
         margin: difference of the primary outcome that would matter, in its unit, declared before.
         primary: outcome that is judged, "accuracy" or "d_prime".
+        untested: ablations outside the families, those that only serve an attribution: they are described,
+            and get no test and no verdict.
 
     Returns:
         summary: per protocol, ablation and outcome the mean and its interval.
@@ -79,7 +86,7 @@ def summarise(
     """
     if primary not in PRIMARIES:
         raise ConfigError([unknown_name("primary outcome", primary, PRIMARIES, "summarise")])
-    outcomes = by_condition(results)
+    outcomes = by_condition(results, untested)
     for protocol in outcomes.protocols:
         if not outcomes.has(protocol, primary):
             raise ConfigError.of(
@@ -154,7 +161,7 @@ def _difference(
 
 def _primary(outcomes: Outcomes, primary: str, margin: float) -> list[dict[str, Any]]:
     rows = correct_family(
-        [_paired(outcomes, condition, primary, margin) for condition in outcomes.ablated]
+        [_paired(outcomes, condition, primary, margin) for condition in outcomes.tested]
     )
     tests = (
         "p_sign_flip",
@@ -170,7 +177,7 @@ def _primary(outcomes: Outcomes, primary: str, margin: float) -> list[dict[str, 
         _difference(condition, primary, "primary", row)
         | {name: getattr(row, name) for name in tests}
         | {"verdict": verdict(row, valid=outcomes.is_valid(condition))}
-        for condition, row in zip(outcomes.ablated, rows, strict=True)
+        for condition, row in zip(outcomes.tested, rows, strict=True)
     ]
 
 
@@ -180,14 +187,14 @@ def _descriptive(outcomes: Outcomes, primary: str, margin: float) -> list[dict[s
             condition, outcome, "descriptive", _paired(outcomes, condition, outcome, margin)
         )
         for outcome in OUTCOMES
-        if outcome != primary
         for condition in outcomes.ablated
         if outcomes.has(condition[0], outcome)
+        and (outcome != primary or condition not in outcomes.tested)
     ]
 
 
 def _co_primary(outcomes: Outcomes) -> list[dict[str, Any]]:
-    tested = [condition for condition in outcomes.ablated if outcomes.learns(condition[0])]
+    tested = [condition for condition in outcomes.tested if outcomes.learns(condition[0])]
     rows = correct_speed_family(
         [
             compare_speed(

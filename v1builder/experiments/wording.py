@@ -14,8 +14,15 @@ def amount(value: float, outcome: str, *, sign: bool = True) -> str:
     """A difference with its unit: accuracy in points (per cent of trials), d' as it is."""
     mark = "+" if sign else ""
     if outcome == "accuracy":
-        return f"{100 * value:{mark}.1f} points"
-    return f"{value:{mark}.2f}"
+        return f"{100 * value:{mark}z.1f} points"
+    return f"{value:{mark}z.2f}"
+
+
+def interval(low: float, high: float, outcome: str) -> str:
+    """An interval with its unit once."""
+    if outcome == "accuracy":
+        return f"{100 * low:+z.1f} to {100 * high:+z.1f} points"
+    return f"{low:+z.2f} to {high:+z.2f}"
 
 
 def declared(n_primary: int, n_co_primary: int, primary: str, margin: float) -> str:
@@ -33,7 +40,7 @@ def explained(row: dict[str, Any], speed: dict[str, Any] | None, primary: str) -
     low, high = row["t_interval"]
     number = f"{_NAMES[primary]} {amount(row['mean'], primary)} when ablated"
     if row["n"] > 1:
-        number += f", 95 % interval {amount(low, primary)} to {amount(high, primary)}"
+        number += f", 95 % interval {interval(low, high, primary)}"
     if isfinite(row["p_holm"]):
         number += f", p = {row['p_holm']:.2g} (Holm)"
     said = {
@@ -61,7 +68,7 @@ def _speed(row: dict[str, Any]) -> str:
         if isfinite(row["low"]):
             ratio += f" ({row['low']:.2g} to {row['high']:.2g})"
     p = f", p = {row['p_holm']:.2g} (Holm)" if isfinite(row["p_holm"]) else ""
-    note = f"; {row['note']}" if row["note"] else ""
+    note = f"; {row['note']}" if row["note"] and not isfinite(row["low"]) else ""
     return f"{head} ({counts}{ratio}{p}{note})."
 
 
@@ -83,11 +90,15 @@ def sentence(
     if by["equivalent"]:
         margin = amount(by["equivalent"][0]["margin"], primary, sign=False)
         parts.append(f"equivalent to intact within {margin}: {_listed(by['equivalent'])}")
-    if not parts:
-        parts.append("nothing was decided")
-    if by["not decided"]:
+    if by["not decided"] and not parts:
+        parts.append(
+            f"nothing was decided in {_counted(len(by['not decided']), 'comparison')} with intact"
+        )
+    elif by["not decided"]:
         parts.append(f"not decided: {_listed(by['not decided'])}")
-    words = f"{_NAMES[primary]} over {n_seeds} paired seed{'s' if n_seeds > 1 else ''}: "
+    elif not parts:
+        parts.append("no comparison is valid")
+    words = f"{_NAMES[primary]} over {_counted(n_seeds, 'paired seed')}: "
     said = [f"{words[0].upper()}{words[1:]}{'; '.join(parts)}."]
     if by["invalid"]:
         said.append(
@@ -108,7 +119,7 @@ def sentence(
 
 def notes(outcomes: Outcomes, found: dict[str, Any]) -> list[str]:
     """What a reader must know of the design, the intervals and the conditions."""
-    said = [*_design(outcomes, found), *_power(found["power"])]
+    said = [*_design(outcomes, found), *_power(found["power"], len(outcomes.seeds))]
     if outcomes.crossed:
         said.append(
             "Networks are crossed with seeds: paired differences are means over networks within a seed; the "
@@ -137,10 +148,12 @@ def _design(outcomes: Outcomes, found: dict[str, Any]) -> list[str]:
     said = []
     n = len(outcomes.seeds)
     if n < CLAIM_SEEDS:
-        said.append(f"{n} paired seeds show the method; a claim needs at least {CLAIM_SEEDS}.")
+        said.append(
+            f"{_counted(n, 'paired seed')} cannot carry a claim, which needs at least {CLAIM_SEEDS}."
+        )
     if n < _FEW:
         said.append(
-            f"With {n} values bootstrap intervals tend to be too narrow; judge by Student's intervals."
+            f"With {_counted(n, 'value')} bootstrap intervals tend to be too narrow; judge by Student's."
         )
     trials = [
         run["n_trials"] for runs in outcomes.runs.values() for run in runs if "n_trials" in run
@@ -148,7 +161,7 @@ def _design(outcomes: Outcomes, found: dict[str, Any]) -> list[str]:
     if trials and min(trials) < CLAIM_TRIALS:
         said.append(
             f"{min(trials)} test trials leave much noise of trials in a difference; test with at least "
-            f"{CLAIM_TRIALS}."
+            f"{CLAIM_TRIALS:,}."
         )
     speed = found["co_primary"]
     if not speed and found["differences"]:
@@ -165,24 +178,30 @@ def _design(outcomes: Outcomes, found: dict[str, Any]) -> list[str]:
     return said
 
 
-def _power(found: dict[str, Any]) -> list[str]:
-    outcome = found["metric"]
+def _power(found: dict[str, Any], n: int) -> list[str]:
     known = [row for row in found["rows"] if isfinite(row["detectable"])]
     if not known:
         return []
-    worst = max(known, key=lambda row: row["detectable"])
-    sd, least = (
-        amount(worst[name], outcome, sign=False) for name in ("between_seed_sd", "detectable")
-    )
+
+    def span(name: str) -> str:
+        low, high = (
+            amount(pick(row[name] for row in known), found["metric"], sign=False)
+            for pick in (min, max)
+        )
+        return high if low == high else f"{low.removesuffix(' points')} to {high}"
+
     trials = ""
-    if worst["trial_noise"] is not None:
-        noise = amount(worst["trial_noise"], outcome, sign=False)
-        trials = f", of which trials alone account for up to {noise}"
+    if all(row["trial_noise"] is not None for row in known):
+        trials = f", of which trials alone can give {span('trial_noise')}"
     return [
-        f"Paired differences vary between seeds by up to {sd} (standard deviation, {_label(worst)}"
-        f"{trials}): the smallest difference found there with power .8 at the first step of Holm's method "
-        f"is {least}."
+        f"With {_counted(n, 'seed')} the smallest difference found with power .8 at the first step of "
+        f"Holm's method is {span('detectable')} (standard deviation of paired differences "
+        f"{span('between_seed_sd')}{trials})."
     ]
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _label(row: dict[str, Any]) -> str:

@@ -46,7 +46,7 @@ def background_weight(network: Network) -> Array:
 
 
 def background_ratio(network: Network) -> Array | None:
-    """[n_cells] b of every cell; 0 where it has no background.
+    """The ratio b of every cell, [n_cells]; 0 where it has no background.
 
     Returns:
         None for a network without background.

@@ -9,6 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from v1builder.report.comparison_tables import named
+
+Condition = tuple[str, str]  # protocol, ablation
+
 _STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -35,13 +39,19 @@ def color_of(index: int) -> str:
     return _COLORS[index % len(_COLORS)]
 
 
-def accuracy_figure(cells: pd.DataFrame, summary: pd.DataFrame, chance: float) -> Figure:
-    """Held-out accuracy of every condition: mean with interval, and every seed, joined across conditions.
+def outcome_figure(
+    cells: pd.DataFrame, summary: pd.DataFrame, metric: str, chance: float, invalid: set[Condition]
+) -> Figure:
+    """The primary outcome of every condition: mean with interval, and every seed, joined across conditions.
+
+    Conditions outside the bars of the operating point are drawn hollow.
 
     Args:
-        cells: columns protocol, ablation, seed, accuracy.
+        cells: columns protocol, ablation, seed and the outcome.
         summary: columns protocol, ablation, metric, mean, low, high.
-        chance: accuracy of guessing.
+        metric: name of the outcome.
+        chance: outcome of guessing.
+        invalid: (protocol, ablation) of conditions outside the bars.
     """
     protocols = list(dict.fromkeys(cells["protocol"]))
     figure, axes = _figure(4.2 * len(protocols), 3.4, len(protocols))
@@ -49,62 +59,85 @@ def accuracy_figure(cells: pd.DataFrame, summary: pd.DataFrame, chance: float) -
         for ax, protocol in zip(axes, protocols, strict=True):
             shown = cells[cells["protocol"] == protocol]
             ablations = list(dict.fromkeys(shown["ablation"]))
-            by_seed = shown.pivot_table(index="seed", columns="ablation", values="accuracy")[
-                ablations
-            ]
+            by_seed = shown.pivot_table(index="seed", columns="ablation", values=metric)[ablations]
             for _, row in by_seed.iterrows():
                 ax.plot(
                     range(len(ablations)), row, "o-", color="#b5b5b5", markersize=3, linewidth=0.8
                 )
-            rows = summary[(summary["protocol"] == protocol) & (summary["metric"] == "accuracy")]
+            rows = summary.loc[(summary["protocol"] == protocol) & (summary["metric"] == metric)]
             for place, ablation in enumerate(ablations):
-                row = rows[rows["ablation"] == ablation].iloc[0]
-                ax.plot(
-                    [place] * 2, [row["low"], row["high"]], color=color_of(place), linewidth=2.5
-                )
-                ax.plot(place, row["mean"], "s", color=color_of(place), markersize=7)
+                row = rows.loc[rows["ablation"] == ablation].iloc[0]
+                color = color_of(place)
+                face = "white" if (protocol, ablation) in invalid else color
+                ax.plot([place] * 2, [row["low"], row["high"]], color=color, linewidth=2.5)
+                ax.plot(place, row["mean"], "s", color=color, markerfacecolor=face, markersize=7)
             ax.axhline(chance, color="#888888", linestyle=":", linewidth=1)
             ax.text(
                 len(ablations) - 0.6, chance, "chance", va="bottom", ha="right", color="#888888"
             )
-            ax.set_xticks(range(len(ablations)), ablations, rotation=25, ha="right")
-            ax.set_ylim(min(chance, float(by_seed.min().min())) - 0.05, 1.02)
-            ax.set_ylabel("held-out accuracy")
-            ax.set_title(
-                {"retrain": "trained after the ablation", "frozen": "ablated after training"}[
-                    protocol
-                ]
-            )
+            names = [f"{a} (invalid)" if (protocol, a) in invalid else a for a in ablations]
+            ax.set_xticks(range(len(ablations)), names, rotation=25, ha="right")
+            low, high = float(by_seed.min().min()), float(by_seed.max().max())
+            top = 1.02 if metric == "accuracy" else high + 0.2
+            ax.set_ylim(min(chance, low) - 0.05, top)
+            ax.set_ylabel({"accuracy": "held-out accuracy", "d_prime": "held-out d'"}[metric])
+            ax.set_title(named(protocol))
     return figure
 
 
-def learning_figure(curves: dict[str, NDArray[np.float64]], chance: float) -> Figure:
+def learning_figure(curves: dict[str, dict[str, NDArray[np.float64]]], chance: float) -> Figure:
     """Validation accuracy against training step, mean over seeds with the range of seeds.
 
     Args:
-        curves: by ablation, [seed, point, 2] of (step, accuracy).
+        curves: by protocol and ablation, [seed, point, 2] of (step, accuracy).
         chance: accuracy of guessing.
     """
-    figure, (ax,) = _figure(5.6, 3.4)
+    figure, axes = _figure(max(5.6, 4.2 * len(curves)), 3.4, len(curves))
     with mpl.rc_context(_STYLE):
-        for index, (ablation, curve) in enumerate(curves.items()):
-            steps, accuracy = curve[0, :, 0], curve[:, :, 1]
-            ax.plot(
-                steps, accuracy.mean(axis=0), color=color_of(index), label=ablation, linewidth=1.8
+        for ax, (protocol, by_ablation) in zip(axes, curves.items(), strict=True):
+            for index, (ablation, curve) in enumerate(by_ablation.items()):
+                steps, accuracy = curve[0, :, 0], curve[:, :, 1]
+                mean, color = accuracy.mean(axis=0), color_of(index)
+                ax.plot(steps, mean, color=color, label=ablation, linewidth=1.8)
+                ax.fill_between(
+                    steps, accuracy.min(axis=0), accuracy.max(axis=0), color=color, alpha=0.12, lw=0
+                )
+            ax.axhline(chance, color="#888888", linestyle=":", linewidth=1)
+            ax.set_xlabel("training step")
+            ax.set_ylabel("validation accuracy")
+            ax.set_title(f"{named(protocol)} (mean and range)")
+            ax.legend(loc="lower right", fontsize=7)
+    return figure
+
+
+def dose_figure(curves: list[dict[str, Any]]) -> Figure:
+    """Outcome against the level of heterogeneity: seeds, their mean, the quadratic and its peak.
+
+    Args:
+        curves: dose curves of a comparison that were fitted; low or high is None where the peak has no bound.
+    """
+    figure, axes = _figure(4.6 * len(curves), 3.4, len(curves))
+    with mpl.rc_context(_STYLE):
+        for ax, curve in zip(axes, curves, strict=True):
+            doses = np.array(curve["doses"])
+            grid = np.linspace(doses.min(), doses.max(), 200)
+            ax.plot(doses, np.transpose(curve["per_seed"]), "o-", color="#c9c9c9", ms=2.5, lw=0.7)
+            ax.plot(doses, curve["mean"], "s", color=_COLORS[0], label="mean over seeds")
+            quadratic = np.polynomial.Polynomial(curve["coefficients"])(grid)
+            ax.plot(grid, quadratic, color=_COLORS[1], label="quadratic")
+            if curve["peak"] is not None:
+                low, high = curve["low"], curve["high"]
+                ends = grid[0] if low is None else low, grid[-1] if high is None else high
+                ax.axvspan(*np.clip(ends, grid[0], grid[-1]), color=_COLORS[1], alpha=0.12, lw=0)
+                if grid[0] <= curve["peak"] <= grid[-1]:
+                    ax.axvline(curve["peak"], color=_COLORS[1], lw=1, ls="--", label="peak, 95 %")
+            ax.axvline(1, color="#888888", linestyle=":", linewidth=1)
+            ax.set_xlabel(f"heterogeneity within {curve['level']} (0 none, 1 observed)")
+            ax.set_ylabel(
+                {"accuracy": "held-out accuracy", "d_prime": "held-out d'"}[curve["metric"]]
             )
-            ax.fill_between(
-                steps,
-                accuracy.min(axis=0),
-                accuracy.max(axis=0),
-                color=color_of(index),
-                alpha=0.12,
-                lw=0,
-            )
-        ax.axhline(chance, color="#888888", linestyle=":", linewidth=1)
-        ax.set_xlabel("training step")
-        ax.set_ylabel("validation accuracy")
-        ax.set_title("learning (mean and range over seeds)")
-        ax.legend(loc="lower right")
+            ax.set_title(named(curve["protocol"]))
+            ax.legend(loc="lower center", fontsize=7)
     return figure
 
 
@@ -112,11 +145,12 @@ def rates_figure(rates: pd.DataFrame) -> Figure:
     """Firing rate per population: in vivo quartiles beside the untrained and the trained network.
 
     Args:
-        rates: index population; columns untrained, trained, q25, median, q75 (Hz) and ei.
+        rates: index population; columns untrained, trained and, where recorded, q25, median, q75 (Hz).
     """
     figure, (ax,) = _figure(7.6, 3.2)
     with mpl.rc_context(_STYLE):
         places = np.arange(len(rates))
+        rates = rates.reindex(columns=["untrained", "trained", "q25", "median", "q75"])
         ax.bar(
             places,
             rates["q75"] - rates["q25"],

@@ -10,7 +10,9 @@ import jinja2
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
+from v1builder.report import comparison_tables as tables
 from v1builder.report import figures
 from v1builder.schema.citations import write_citations
 from v1builder.schema.errors import NetworkError
@@ -41,8 +43,9 @@ def _png(figure: Figure) -> bytes:
 
 
 def _draw(comparison: dict[str, Any], run: Path) -> dict[str, Figure]:
+    summary = pd.DataFrame(tables.shown(comparison))
     cells = pd.DataFrame(comparison["cells"])
-    summary = pd.DataFrame(comparison["summary"])
+    cells = cells.merge(summary[["protocol", "ablation"]].drop_duplicates())
     drawn = {}
     example = run / "example_trial.npz"
     if example.exists():
@@ -52,16 +55,15 @@ def _draw(comparison: dict[str, Any], run: Path) -> dict[str, Figure]:
                 pd.DataFrame({"time": trial["spike_time"], "cell": trial["spike_cell"]}),
                 (float(trial["stimulus"][0]), float(trial["stimulus"][1])),
             )
-    drawn["accuracy"] = figures.accuracy_figure(cells, summary, comparison["chance"])
-    trained = cells[cells["protocol"] == "retrain"]
-    if len(trained):
-        curves = {
-            str(ablation): np.array(
-                list(trained.loc[trained["ablation"] == ablation, "learning_curve"])
-            )
-            for ablation in dict.fromkeys(trained["ablation"])
-        }
+    primary = tables.primary_of(comparison)
+    chance = comparison["chance"] if primary == "accuracy" else 0.0
+    invalid = {(row["protocol"], row["ablation"]) for row in comparison.get("invalid", [])}
+    drawn["outcome"] = figures.outcome_figure(cells, summary, primary, chance, invalid)
+    if curves := _learning_curves(comparison):
         drawn["learning"] = figures.learning_figure(curves, comparison["chance"])
+    fitted = [curve for curve in comparison.get("dose", []) if "coefficients" in curve]
+    if fitted:
+        drawn["dose"] = figures.dose_figure(fitted)
     if comparison.get("rates"):
         drawn["rates"] = figures.rates_figure(
             pd.DataFrame(comparison["rates"]).set_index("population")
@@ -69,53 +71,47 @@ def _draw(comparison: dict[str, Any], run: Path) -> dict[str, Figure]:
     return drawn
 
 
+def _learning_curves(comparison: dict[str, Any]) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """By protocol that trains every condition, and ablation: [seed, point, 2] of (step, accuracy)."""
+    trained = {
+        (row["protocol"], row["ablation"])
+        for row in tables.shown(comparison)
+        if row["metric"] == "area_under_curve"
+    }
+    curves: dict[str, dict[str, list[Any]]] = {}
+    for cell in comparison["cells"]:
+        if (cell["protocol"], cell["ablation"]) in trained:
+            by_ablation = curves.setdefault(cell["protocol"], {})
+            by_ablation.setdefault(cell["ablation"], []).append(cell["learning_curve"])
+    return {
+        protocol: {ablation: np.array(curve) for ablation, curve in by_ablation.items()}
+        for protocol, by_ablation in curves.items()
+    }
+
+
 def headline(comparison: dict[str, Any]) -> list[str]:
-    """What came out, in sentences, also when nothing did.
+    """What came out, in sentences, also when nothing did: the answer, its validity, and whether it learned.
 
     Judged by Student's t, not by the bootstrap interval: with few seeds that is too narrow.
     """
-    summary = {
-        (row["protocol"], row["ablation"], row["metric"]): row for row in comparison["summary"]
-    }
-    protocol = comparison["cells"][0]["protocol"]
-    intact = summary[protocol, "intact", "accuracy"]
-    above = intact["t_interval"][0] is not None and intact["t_interval"][0] > comparison["chance"]
-    sentences = [
-        f"The intact network answers {intact['mean']:.1%} of held-out trials correctly "
-        f"({_interval(intact, '.1%')}, {intact['n']} seeds; chance {comparison['chance']:.0%}): "
-        f"{'above' if above else 'not distinguishable from'} chance."
+    intact = next(
+        row
+        for row in comparison["summary"]
+        if row["ablation"] == "intact" and row["metric"] == "accuracy"
+    )
+    low, high = intact["t_interval"]
+    above = low is not None and low > comparison["chance"]
+    between = "no interval" if low is None else f"95 % interval {low:.1%} to {high:.1%}"
+    answer = comparison.get(
+        "sentence", "Made by an earlier version, without verdicts: run `v1builder compare` again."
+    )
+    return [
+        answer,
+        tables.validity(comparison),
+        f"The intact network answers {intact['mean']:.1%} of held-out trials correctly ({between}, "
+        f"{intact['n']} seeds; chance {comparison['chance']:.0%}): "
+        f"{'above' if above else 'not distinguishable from'} chance.",
     ]
-    for row in comparison["differences"]:
-        if row["metric"] != "accuracy":
-            continue
-        when = (
-            "trained after the ablation"
-            if row["protocol"] == "retrain"
-            else "ablated after training"
-        )
-        p = row["p_holm"]
-        clear = p is not None and p < 0.05
-        verdict = "no clear difference from"
-        if clear:
-            verdict = "lower accuracy than" if row["mean"] < 0 else "higher accuracy than"
-        same_sign = sum(difference * row["mean"] > 0 for difference in row["per_seed"])
-        sentences.append(
-            f"{row['ablation']}, {when}: {verdict} intact ({row['mean']:+.1%}, "
-            f"{_interval(row, '+.1%')}, Holm-corrected p = {'undefined' if p is None else f'{p:.2g}'}; "
-            f"{same_sign} of {row['n']} seeds on that side)."
-        )
-    if intact["n"] < 10:
-        sentences.append(
-            f"{intact['n']} paired seeds show the method; a claim needs at least 10 "
-            "(`seeds` in the experiment)."
-        )
-    return sentences
-
-
-def _interval(row: dict[str, Any], form: str) -> str:
-    """Student's 95 % interval of a mean, for a sentence."""
-    low, high = row["t_interval"]
-    return "no interval" if low is None else f"95 % interval {low:{form}} to {high:{form}}"
 
 
 def write_report(run: Path | str) -> Path:
@@ -140,8 +136,11 @@ def write_report(run: Path | str) -> Path:
         with atomic_file(folder / f"{name}.png") as temporary:
             temporary.write_bytes(image)
         images[name] = base64.b64encode(image).decode("ascii")
-    table = pd.DataFrame(comparison["cells"]).drop(
-        columns=["learning_curve", "matching"], errors="ignore"
+    table = pd.DataFrame(
+        [
+            {name: value for name, value in cell.items() if not isinstance(value, dict | list)}
+            for cell in comparison["cells"]
+        ]
     )
     write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
     if comparison["sources"]:
@@ -152,6 +151,14 @@ def write_report(run: Path | str) -> Path:
     page = template.render(
         comparison=comparison,
         headline=headline(comparison),
+        results=tables.results(comparison),
+        learning=tables.learning(comparison),
+        points=tables.operating_points(comparison),
+        named=tables.named,
+        number=tables.number,
+        span=tables.span,
+        dose=tables.dose,
+        primary={"accuracy": "accuracy", "d_prime": "d'"}[tables.primary_of(comparison)],
         images=images,
         settings=json.dumps(comparison["experiment"], indent=2),
         versions=comparison["provenance"]["versions"],

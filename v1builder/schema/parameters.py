@@ -137,3 +137,13 @@ PLASTICITY_UNITS: Final = _units("synapse")
 #: Values of an after-spike current that a cell lacks, and of a port that nothing ever reaches.
 ASC_FILL: Final = _absent("current")
 PORT_FILL: Final = _absent("port")
+
+
+def table() -> str:
+    """All parameters as a table for people."""
+    rows = [
+        f"| `{p.name}` | {p.unit} | {p.per} | {p.range} | {p.mean} | {p.aspect or ''} | {p.about} |"
+        for p in _TABLE
+    ]
+    head = "| parameter | unit | per | range | averaged | aspect | meaning |"
+    return "\n".join([head, "|---|---|---|---|---|---|---|", *rows]) + "\n"

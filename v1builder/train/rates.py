@@ -32,17 +32,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn.functional import huber_loss
 
-from v1builder.analysis.invivo import QUANTILES, recorded, reference_type
 from v1builder.load import Network, group_cells
 from v1builder.load.reference import IN_VIVO
-from v1builder.schema.errors import DataError, Problem, raise_if_any
-from v1builder.schema.names import CELL_CLASSES
+from v1builder.schema.errors import DataError, NetworkError, Problem, raise_if_any
+from v1builder.schema.recordings import recorded, reference_type
 
 #: The metric of the recordings that each condition is compared with.
 METRICS: Final[dict[str, str]] = {
@@ -75,7 +73,7 @@ def rate_targets(network: Network, reference: pd.DataFrame, where: object = IN_V
     """Targets from the in vivo quantiles that travel with the network.
 
     Between the published quantiles (5, 25, 50, 75, 95 %) rates are interpolated linearly, beyond them held.
-    Types with fewer than 15 units are pooled over layers, see `analysis.invivo.recorded`.
+    Types with fewer than 15 units are pooled over layers, see `schema.recordings.recorded`.
 
     Args:
         network: has `pop_name` for every cell.
@@ -87,31 +85,22 @@ def rate_targets(network: Network, reference: pd.DataFrame, where: object = IN_V
         NetworkError: the cells have no `pop_name`.
     """
     groups = group_cells(network.cells, "population")
-    types = {name: reference_type(name) for name in groups.labels if name in CELL_CLASSES}
-    tables = {name: recorded(reference, metric) for name, metric in METRICS.items()}
-    problems = [
-        Problem(
-            f"no recorded rates belong to population '{name}'",
-            str(where),
-            f"no row of {types.get(name, name)} with {METRICS[condition]}",
-            "add it, or set train.rate_weight = 0",
-        )
-        for name in groups.labels
-        for condition, table in tables.items()
-        if types.get(name) not in table.index
-    ]
-    raise_if_any(problems, DataError)
-    rates: dict[str, Tensor] = {}
-    pooled = set[str]()
-    for condition, table in tables.items():
+    rates, pooled, problems = {}, set[str](), []
+    for condition, metric in METRICS.items():
         parts = []
-        for name, size in zip(groups.labels, groups.sizes, strict=True):
-            quantiles = table.loc[types[name], list(QUANTILES)].to_numpy(dtype=float)
-            at = (np.arange(size) + 0.5) / size
-            parts.append(np.interp(at, list(QUANTILES.values()), quantiles))
-            if table.loc[types[name], "pooled"]:
-                pooled.add(types[name])
-        rates[condition] = torch.from_numpy(np.concatenate(parts))
+        for name, size in zip(groups.labels, groups.sizes.tolist(), strict=True):
+            try:
+                found = recorded(reference, name, metric)
+            except (DataError, NetworkError) as error:
+                fix = "add it, or set train.rate_weight = 0"
+                what = f"no recorded rates belong to population '{name}'"
+                problems.append(Problem(what, str(where), error.problems[0].what, fix))
+                continue
+            parts.append(torch.from_numpy(found.sample(size)))
+            if found.cell_types != (own := reference_type(name),):
+                pooled.add(own)
+        rates[condition] = torch.cat(parts) if parts else torch.zeros(0)
+    raise_if_any(problems, DataError)
     return RateTargets(torch.from_numpy(groups.of_cell), rates, tuple(sorted(pooled)))
 
 

@@ -25,6 +25,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
+from v1builder.model.edges import EDGE_GROUPINGS
 from v1builder.model.surrogate import Surrogate, SurrogateKind
 from v1builder.schema.config import Settings, load_settings
 from v1builder.schema.errors import ConfigError
@@ -243,6 +244,14 @@ class Experiment(Settings):
             notes.append(
                 f"{len(self.seeds)} paired seeds (fewer than {ENOUGH_SEEDS}): small differences between "
                 "networks are not decided"
+            )
+        grouping = self.model.group_by
+        shared = {grouping} if isinstance(grouping, str) else set(grouping.values())
+        if shared - {"cell", "cell_model", *EDGE_GROUPINGS}:
+            notes.append(
+                "model.group_by makes cells of several models share values under weights in pA that were "
+                "made for each, which moves their rates; an ablation such as mean(population) carries the "
+                "weights along"
             )
         if self.compare.carry == "none":
             notes.append(

@@ -9,6 +9,6 @@ An ablated network is a network: it can be saved as SONATA, loaded into torch, a
 """
 
 from v1builder.experiments.ablations.base import Ablation, Composition
-from v1builder.experiments.ablations.names import ABLATIONS, parse_ablation, usage
+from v1builder.experiments.ablations.names import ABLATIONS, catalogue, parse_ablation, usage
 
-__all__ = ["ABLATIONS", "Ablation", "Composition", "parse_ablation", "usage"]
+__all__ = ["ABLATIONS", "Ablation", "Composition", "catalogue", "parse_ablation", "usage"]

@@ -35,12 +35,13 @@ _NAMES: Final = ("pop_name", "node_type_id")
 
 @dataclass(frozen=True)
 class _Ends:
-    """What sources and targets are: [sources] and [cells] numbers.
+    """What sources and targets are.
 
     Attributes:
-        population: of sources, and of cells.
-        sign: of sources.
-        model: node type of cells.
+        source_population: [sources] number of each one's population.
+        source_sign: [sources] excitatory or inhibitory, as a number.
+        target_population: [cells] number of each one's population.
+        target_model: [cells] number of each one's node type.
     """
 
     source_population: Indices
@@ -64,17 +65,9 @@ class _Ends:
         """[e] numbers of what decides about an edge, from the finest to the coarsest."""
         population, sign = self.source_population[source], self.source_sign[source]
         model, group = self.target_model[target], self.target_population[target]
-        n = (
-            max(int(ends.max(initial=0)) for ends in (self.target_model, self.target_population))
-            + 1
-        )
-        return [
-            population * n + model,
-            population * n + group,
-            sign * n + model,
-            sign * n + group,
-            sign,
-        ]
+        n = 1 + int(max(self.target_model.max(initial=0), self.target_population.max(initial=0)))
+        finest = [population * n + model, population * n + group]
+        return [*finest, sign * n + model, sign * n + group, sign]
 
 
 def moved(

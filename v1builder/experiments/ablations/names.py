@@ -71,3 +71,12 @@ def _value(argument: str, field: "dataclasses.Field[object]", where: str) -> obj
         raise ConfigError.of(
             f"{field.name} must be a number", where, argument, "write 0.5"
         ) from None
+
+
+def catalogue() -> str:
+    """Every ablation with the first sentence of what it says of itself, as a table for people."""
+    rows = []
+    for _, kind in sorted(ABLATIONS.items()):
+        said = " ".join((kind.__doc__ or "").split("\n\n")[0].split())
+        rows.append(f"| `{usage(kind)}` | {said} |")
+    return "\n".join(["| ablation | what it does |", "|---|---|", *rows]) + "\n"

@@ -130,9 +130,7 @@ def compare_speed(
     result = _with_hazard_ratio(result, steps, reached, ablated, seeds, confidence)
     if not reached.all():
         return result
-    note = "; ".join(
-        filter(None, ["every run reached the criterion, none is censored", result.note])
-    )
+    note = "; ".join(filter(None, ["no run is censored", result.note]))
     if steps.min() == 0:
         return replace(result, note=note)
     ratio = np.exp(np.log(condition.steps).mean() - np.log(baseline.steps).mean())
@@ -174,7 +172,8 @@ def _with_hazard_ratio(
         log_ratio, error = float(np.asarray(fit.params)[0]), float(np.asarray(fit.bse)[0])
     result = replace(result, hazard_ratio=float(np.exp(log_ratio)))
     if result.n < 2 or not error > 0:
-        return replace(result, note="too few seeds for an interval of the hazard ratio")
+        note = "one seed gives no interval" if result.n < 2 else "every seed says the same"
+        return replace(result, note=note)
     error *= np.sqrt(result.n / (result.n - 1))
     half = stats.t.ppf((1 + confidence) / 2, result.n - 1) * error
     return replace(
