@@ -149,6 +149,11 @@ def build(
             progress=progress,
         )
     console.print(f"network: {out}")
+    if (out / "network" / "boundary_nodes.h5").exists():
+        console.print(
+            f"its cells hear a boundary that the published background was not tuned with: "
+            f"v1builder calibrate {out} --out TUNED"
+        )
 
 
 @app.command()

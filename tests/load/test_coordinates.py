@@ -135,7 +135,7 @@ def charge(network):
 
 
 def test_amplitudes_and_rates_averaged_apart_make_fast_spiking_cells_adapt_too_much(small_column):
-    """i23Pvalb of a built column: mean(a)/exp(mean(log k)) against mean(a/k), summed over both currents."""
+    """i23Pvalb of a built column: mean(a)/exp(mean(log k)) against mean(a/k), both currents."""
     network = load_network(small_column)
     own = network.cells.attributes["pop_name"] == "i23Pvalb"
     amps, rate = (network.membrane.per_cell(name)[own] for name in ("asc_amps", "asc_decay"))
