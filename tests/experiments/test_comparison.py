@@ -159,11 +159,7 @@ def test_nothing_is_concluded_from_cells_under_weights_of_other_cells(experiment
 
 @pytest.mark.slow
 def test_the_negative_control_is_valid_when_weights_are_carried(small_column):
-    """shuffle_within as the experiments do it by default: three seeds, 32 trials of each condition.
-
-    One seed alone may leave the bars in populations of some 30 cells (e4Scnn1a with seed 1: 2.70 -> 3.10
-    Hz): which cell sits in front of which LGN units matters there. Over the seeds it does not.
-    """
+    """shuffle_within as experiments do it by default: three seeds, 32 trials of each condition."""
     carried, raw = (
         measure([small_column] * 3, ["shuffle_within"], n_trials=32, carry=carry)[1]
         for carry in ("psp", "none")
