@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from handmade import every_ablation, some_activity, with_plasticity
 
+from v1builder.experiments.ablate import ablate_network
 from v1builder.experiments.ablations import parse_ablation
 from v1builder.experiments.matching import with_bias
 from v1builder.load import load_network, save_network
+from v1builder.sonata import validate
+from v1builder.verify.networks import pointnet_and_simulate, poisson_spikes, write_configuration
 
 
 @pytest.mark.parametrize("text", list(every_ablation()))
@@ -45,6 +48,24 @@ def test_written_and_read_back(text, small_network_folder, tmp_path):
                     per_edge(edges, parameter)[order[0]],
                     rtol=1e-9,
                 )
+
+
+@pytest.mark.nest
+@pytest.mark.slow
+def test_a_carried_network_spikes_alike_in_nest(small_column, tmp_path):
+    """What `ablate` writes, its weights carried and its background tuned: equal spikes under PointNet."""
+    net = tmp_path / "ablated"
+    ablate_network(small_column, "mean(population) | no_asc", net, n_trials=2)
+    assert validate(net) == []
+    network = load_network(net)
+    assert len(network.membrane.labels) == len(set(network.cells.attributes["pop_name"]))
+    assert not network.membrane.values["asc_amps"].any()
+    inputs = poisson_spikes(
+        tmp_path, {"lgn": (len(network.nodes["lgn"]), 8.0), "bkg": (100, 250.0)}
+    )
+    path = write_configuration(tmp_path, net, inputs, dt=1.0)
+    measured = pointnet_and_simulate(path, net, dt=1.0, least=500)
+    assert measured.passed, measured
 
 
 def per_edge(edges, parameter):

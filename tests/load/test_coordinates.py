@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_network import CELL_MODELS
 
+from v1builder import curate
+from v1builder.build.node_types import build_models
 from v1builder.experiments.ablations import parse_ablation
 from v1builder.load import load_network
 from v1builder.load.coordinates import ASPECTS, BACKGROUND, from_theta, group_means, to_theta
@@ -134,19 +136,26 @@ def charge(network):
     return network.membrane.per_cell("asc_amps") / network.membrane.per_cell("asc_decay")
 
 
-def test_amplitudes_and_rates_averaged_apart_make_fast_spiking_cells_adapt_too_much(small_column):
-    """i23Pvalb of a built column: mean(a)/exp(mean(log k)) against mean(a/k), both currents."""
-    network = load_network(small_column)
-    own = network.cells.attributes["pop_name"] == "i23Pvalb"
-    amps, rate = (network.membrane.per_cell(name)[own] for name in ("asc_amps", "asc_decay"))
+def test_amplitudes_and_rates_averaged_apart_make_fast_spiking_cells_adapt_too_much():
+    """The published i23Pvalb models: mean(a)/exp(mean(log k)) against mean(a/k), both currents."""
+    tables = curate.read_store()
+    models = build_models(curate.cell_models(tables), tables.populations)
+    models = models[models["population"] == "i23Pvalb"]
+    values = {
+        name: models[[f"{name}_0", f"{name}_1"]].to_numpy()
+        if f"{name}_0" in models
+        else models[name].to_numpy()
+        for name in GLIF_UNITS
+    }
+    amps, rate = values["asc_amps"], values["asc_decay"]
     true = (amps / rate).mean(axis=0).sum()
     apart = (amps.mean(axis=0) / np.exp(np.log(rate).mean(axis=0))).sum()
-    assert own.sum() == 3
-    # The slow current is small and the fast one large: -702.6 pA ms per spike, not -4862.
-    assert true == pytest.approx(-702.62, abs=0.01)
-    assert apart / true == pytest.approx(6.92, abs=0.01)
-    mean = parse_ablation("mean(population)")(network)
-    np.testing.assert_allclose(charge(mean)[own].sum(axis=1), true, rtol=1e-12)
+    assert len(models) == 10
+    assert true == pytest.approx(-822.18, abs=0.01)  # pA ms per spike
+    assert apart / true == pytest.approx(4.57, abs=0.01)
+    labels = tuple(models["specimen_id"].astype(str))
+    (mean,) = _means(GroupedValues(values, np.arange(len(models)), labels))
+    assert (mean["asc_amps"] / mean["asc_decay"]).sum() == pytest.approx(true, rel=1e-12)
 
 
 # As NEST documents them: nestml/glif_psc_double_alpha, tsodyks2_synapse; and voltages relative to E_L.

@@ -60,7 +60,8 @@ def ablate_network(
         Row("intact", (start.point,), True, ()),
         Row(parsed.name, (point,), found.valid, found.reasons),
     ]
+    table = markdown(rows)
     save_network(ablated, out, overwrite=overwrite, recordings_of=folder)
-    write_text(Path(out) / "operating_point.md", markdown(rows))
+    write_text(Path(out) / "operating_point.md", table)
     show(parsed.name, 3, 3)
     return rows

@@ -3,22 +3,27 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from v1builder.experiments.ablations import Ablation
+from v1builder.experiments.ablations.base import CARRY
 from v1builder.experiments.activity import Activity
 from v1builder.experiments.background import calibrated
 from v1builder.experiments.operating_point import compared, operating_point
 from v1builder.experiments.probes import Probes, gray_inputs, make_probes
 from v1builder.load import Network
 from v1builder.model import V1Network
+from v1builder.schema.errors import ConfigError, Problem, raise_if_any, unknown_name
 from v1builder.tasks import Task
 
 Array = NDArray[np.float64]
+
+#: What happens to the background of new cell models, see `Bench`.
+BACKGROUNDS: Final = ("calibrated", "ratio")
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,16 @@ class Bench:
             carry: see `Ablation`.
             background: "calibrated" tunes the background of new cell models, "ratio" does not.
             model: makes the module that is measured; `V1Network` of the given dt unless said.
+
+        Raises:
+            ConfigError: `carry` or `background` is unknown.
         """
+        problems: list[Problem] = []
+        if carry not in CARRY:
+            problems.append(unknown_name("carry", carry, CARRY, "bench"))
+        if background not in BACKGROUNDS:
+            problems.append(unknown_name("background", background, BACKGROUNDS, "bench"))
+        raise_if_any(problems, ConfigError)
         self._task = task
         self._seed = seed
         self._dt = dt

@@ -56,9 +56,10 @@ class Row:
     valid: bool
     reasons: tuple[str, ...]
 
-    def mean(self, name: str) -> float:
-        """Mean of a number over networks."""
-        return float(np.mean([point[name] for point in self.points]))
+    def mean(self, name: str) -> float | None:
+        """Mean of a number over networks; None where one lacks it, as the spread of small populations."""
+        values = [point[name] for point in self.points]
+        return None if None in values else float(np.mean(values))
 
     @property
     def worst_ratio(self) -> tuple[str, float] | None:
@@ -162,15 +163,20 @@ def markdown(rows: Sequence[Row]) -> str:
         change = f"{worst[0]} x {worst[1]:.2f}" if worst else ""
         inside = "" if row.ablation == "intact" else ("yes" if row.valid else "**no**")
         lines.append(
-            f"| {row.ablation} | {row.mean('spontaneous_Hz'):.2f} / {row.mean('evoked_Hz'):.2f} | "
-            f"{row.mean('silent_share'):.1%} | {row.mean('rate_cv'):.2f} | {row.mean('top10_share'):.0%} | "
-            f"{change} | {inside} |"
+            f"| {row.ablation} | {_text(row, 'spontaneous_Hz', '.2f')} / {_text(row, 'evoked_Hz', '.2f')} | "
+            f"{_text(row, 'silent_share', '.1%')} | {_text(row, 'rate_cv', '.2f')} | "
+            f"{_text(row, 'top10_share', '.0%')} | {change} | {inside} |"
         )
     outside = [row for row in rows if row.reasons]
     if outside:
         lines += ["", f"Outside the bars (populations of at least {CELLS_MIN} cells):", ""]
         lines += [f"- `{row.ablation}`: {'; '.join(row.reasons)}." for row in outside]
     return "\n".join(lines) + "\n"
+
+
+def _text(row: Row, name: str, form: str) -> str:
+    value = row.mean(name)
+    return "-" if value is None else format(value, form)
 
 
 def write(rows: Sequence[Row], out: Path, title: str) -> None:
