@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from v1builder.experiments.matching import match_rates, rheobase, with_bias
+from v1builder.experiments.matching import match_rates, with_bias
 from v1builder.schema.errors import ConfigError
 
 
@@ -145,12 +145,7 @@ def test_wrong_arguments(change, said):
         match_rates(arguments.pop("measure"), arguments.pop("target"), **arguments)
 
 
-def test_rheobase_and_bias_of_a_network(network):
-    groups, current = rheobase(network)
-    v = network.membrane.values
-    model = v["g"] * (v["V_th"] - v["E_L"])
-    assert groups.labels == ("e23Cux2", "e4Rorb", "i23Pvalb", "i4Sst")
-    assert current[0] == pytest.approx((5 * model[0] + 3 * model[1]) / 8)
+def test_bias_of_a_network(network):
     biased = with_bias(with_bias(network, np.array([1.0, 2, 3, 4])), np.array([0.5, 0, 0, 0]))
     pop = network.cells.attributes["pop_name"]
     assert set(biased.bias_current[pop == "e23Cux2"]) == {1.5}
