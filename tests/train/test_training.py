@@ -16,7 +16,12 @@ from v1builder.train import check, load_experiment, prepare, train
 from v1builder.train.checkpoint import read_metrics
 from v1builder.train.loop import draw_batch, fit, stream
 from v1builder.train.run import learning, make_classifier
-from v1builder.train.settings import NetworkSettings, ReadoutSettings, TrainSettings
+from v1builder.train.settings import (
+    CompareSettings,
+    NetworkSettings,
+    ReadoutSettings,
+    TrainSettings,
+)
 
 EXPERIMENT = """
 name = "a test"
@@ -248,13 +253,23 @@ def test_pooled_types_are_named_in_the_result(experiment, subject):
 
 
 def test_a_small_experiment_says_what_it_cannot_decide(experiment):
-    test, validation, seeds = experiment.notes()
+    test, validation, seeds, rate = experiment.notes()
     assert "8 test trials" in test
     assert "standard error of 20.0 points" in test  # 100 sqrt(2 .8 .2 / 8)
     assert "4 validation trials" in validation
     assert "1 paired seeds" in seeds
-    large = experiment.model_copy(update={"train": TrainSettings(), "seeds": tuple(range(20))})
+    assert "one learning rate for all conditions" in rate
+    chosen = CompareSettings(learning_rate_factors=(0.333, 1.0, 3.0))
+    large = experiment.model_copy(
+        update={"train": TrainSettings(), "seeds": tuple(range(20)), "compare": chosen}
+    )
     assert large.notes() == ()
+    left = chosen.model_copy(update={"carry": "none"})
+    (note,) = large.model_copy(update={"compare": left}).notes()
+    assert "made for other cells" in note
+    shared = experiment.model.model_copy(update={"group_by": "population"})
+    (note,) = large.model_copy(update={"model": shared}).notes()
+    assert "group_by" in note
     assert (large.train.test_trials, large.train.validation_trials) == (2048, 512)
 
 
