@@ -58,8 +58,8 @@ def test_learning_rates_are_chosen_as_in_one_process(others, tmp_path):
         assert other["learning_rate_factor"] == cell["learning_rate_factor"]
         for score in ("accuracy", "loss", "spikes_per_trial"):
             assert other[score] == pytest.approx(cell[score], rel=1e-6), (key, score)
-    # Candidates of seed 1: 2 factors of 4 conditions; then 4 conditions of 2 seeds.
-    assert seen[-1] == ("conditions on Ray", 16, 16)
+    # Candidates of 4 conditions of seed 1, both factors in one job; then 4 conditions of 2 seeds.
+    assert seen[-1] == ("conditions on Ray", 12, 12)
 
 
 def test_a_job_whose_worker_dies_is_started_again(tmp_path):

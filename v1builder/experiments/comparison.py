@@ -110,7 +110,9 @@ def _silent(_stage: str, _done: int, _total: int) -> None:
 
 @dataclass(frozen=True)
 class _Job:
-    """One condition of one seed; with `factor`, a candidate for its learning rate.
+    """One condition of one seed; with `factors`, the candidates for its learning rate.
+
+    Candidates share a folder, so they are one job: of two at once one could empty what the other fills.
 
     Called by Ray it makes the result wherever it is; all it needs is in files.
     """
@@ -119,7 +121,7 @@ class _Job:
     protocol: str
     ablation: str
     seed: int
-    factor: float | None = None
+    factors: tuple[float, ...] = ()
 
     def __call__(self) -> None:
         _Runs(self.plan, _silent).do(self)
@@ -179,7 +181,7 @@ class _Plan:
         if protocol not in TRAINED or len(factors) == 1:
             return []
         seeds = self.experiment.seeds[: settings.learning_rate_seeds]
-        return [_Job(self, protocol, ablation, s, f) for s in seeds for f in factors]
+        return [_Job(self, protocol, ablation, seed, factors) for seed in seeds]
 
 
 class _Runs:
@@ -201,18 +203,18 @@ class _Runs:
     def do(self, job: _Job) -> None:
         """Make what a job makes."""
         run, ablation = self.of(job.seed), parse_ablation(job.ablation)
-        if job.factor is None:
+        if not job.factors:
             run.result(job.protocol, ablation, self._factor(job.protocol, ablation))
-        else:
-            run.validated(job.protocol, ablation, job.factor)
+        for factor in job.factors:
+            run.validated(job.protocol, ablation, factor)
 
     def _factor(self, protocol: str, ablation: Ablation) -> float:
         """The factor of the learning rate of a condition, from the files of its candidates."""
         by_factor: dict[float, list[float]] = {}
         for job in self.plan.candidates(protocol, ablation.name):
-            assert job.factor is not None
             folder = Condition(protocol, ablation, job.seed).folder(self.plan.out)
-            by_factor.setdefault(job.factor, []).append(read_validation(folder, job.factor))
+            for factor in job.factors:
+                by_factor.setdefault(factor, []).append(read_validation(folder, factor))
         if not by_factor:
             return (
                 self.plan.experiment.compare.learning_rate_factors[0]
