@@ -17,6 +17,7 @@ from v1builder.terminal import (
     show_sources,
     show_store,
     show_table,
+    written,
 )
 
 # torch, pandas and numba take seconds to import, so each command imports what it needs itself.
@@ -119,7 +120,7 @@ def fetch(
         )
     if source == stores.LIVE:
         show_store(out)
-    console.print(f"store: {out}")
+    written("store", out)
 
 
 @app.command()
@@ -148,7 +149,7 @@ def build(
             overwrite=overwrite,
             progress=progress,
         )
-    console.print(f"network: {out}")
+    written("network", out)
     if (out / "network" / "boundary_nodes.h5").exists():
         console.print(
             f"its cells hear a boundary that the published background was not tuned with: "
@@ -164,7 +165,7 @@ def validate(net: Net) -> None:
     problems = find_problems(net)
     if problems:
         raise NetworkError(problems)
-    console.print(f"{net}: no problem found")
+    console.print(f"{net}: no problem found", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -201,7 +202,7 @@ def simulate(
 
     with Bars() as progress:
         result = run(config, backend=backend, progress=progress)
-    console.print(f"output: {result}")
+    written("output", result)
 
 
 @app.command()
@@ -244,7 +245,8 @@ def calibrate(
     page = out / "calibration" / "index.html"
     for sentence in sentences(json.loads(page.with_name("calibration.json").read_text())):
         console.print(f"  - {escape(sentence)}", highlight=False)
-    console.print(f"network: {out}\npage: {page}")
+    written("network", out)
+    written("page", page)
 
 
 @app.command()
@@ -254,7 +256,7 @@ def characterize(net: Net, out: Out, overwrite: Overwrite = False) -> None:
 
     with Bars() as progress:
         page = run(net, out, overwrite=overwrite, progress=progress)
-    console.print(f"page: {page}")
+    written("page", page)
 
 
 @app.command()
@@ -286,7 +288,7 @@ def train(
     if not is_first():
         return
     console.print(f"held-out accuracy: {result['accuracy']:.3f} ({result['n_trials']} trials)")
-    console.print(f"run: {out}")
+    written("run", out)
 
 
 @app.command()
@@ -301,7 +303,7 @@ def compare(
 
     with Bars() as progress:
         run(load_experiment(experiment), out, engine=engine, progress=progress)
-    console.print(f"comparison: {out / 'comparison.json'}")
+    written("comparison", out / "comparison.json")
 
 
 @app.command()
@@ -332,7 +334,7 @@ def ablate(
             progress=progress,
         )
     console.print(markdown(rows), markup=False, highlight=False, soft_wrap=True)
-    console.print(f"network: {out}")
+    written("network", out)
 
 
 @app.command()
@@ -362,7 +364,7 @@ def operating_point(
         )
     table.write(rows, out, table.title(nets, carry, background, trials))
     console.print(table.markdown(rows), markup=False, highlight=False, soft_wrap=True)
-    console.print(f"table: {out}")
+    written("table", out)
 
 
 @app.command()
@@ -380,7 +382,7 @@ def export(
 
     network, origin = trained_network(run, protocol=protocol, ablation=ablation, seed=seed)
     save_network(network, out, overwrite=overwrite, recordings_of=origin)
-    console.print(f"network: {out}")
+    written("network", out)
 
 
 @app.command()
@@ -388,7 +390,7 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a finished compar
     """Write figures, a table and one HTML page about a comparison."""
     from v1builder.report import write_report
 
-    console.print(f"report: {write_report(run)}")
+    written("report", write_report(run))
 
 
 @app.command()
@@ -410,7 +412,7 @@ def verify(
     with Bars() as progress:
         rows = run(out, select=select or (), slow=not fast, overwrite=overwrite, progress=progress)
     console.print(shown(rows))
-    console.print(f"table: {out / 'agreement.md'}")
+    written("table", out / "agreement.md")
     if any(row.passed is False for row in rows):
         raise typer.Exit(1)
 
@@ -422,7 +424,7 @@ def demo(out: Out = Path("demo"), overwrite: Overwrite = False) -> None:
 
     with Bars() as progress:
         page = run_demo(out, overwrite=overwrite, heading=progress.heading, progress=progress)
-    console.print(f"\nThe report: {page}")
+    written("\nThe report", page)
 
 
 def main() -> None:

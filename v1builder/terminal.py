@@ -24,6 +24,11 @@ console = Console()
 errors = Console(stderr=True)
 
 
+def written(what: str, path: Path) -> None:
+    """Say where a result lies, on one line however narrow the terminal: a person copies it."""
+    console.print(f"{what}: {path}", markup=False, highlight=False, soft_wrap=True)
+
+
 class Bars:
     """Progress bars, one per stage; a heading closes those above it.
 
@@ -96,7 +101,7 @@ def show_differences(before: str, after: str, out: Path | None) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if out is not None:
         write_text(out, differences_frame(found).to_csv(index=False))
-        console.print(f"all of them: {out}")
+        written("all of them", out)
 
 
 def show_table(frame: "pd.DataFrame", title: str) -> None:
