@@ -26,7 +26,7 @@ from v1builder.calibrate.spontaneous import (
 from v1builder.inputs import input_sources
 from v1builder.load import Network
 from v1builder.model import V1Network
-from v1builder.tasks import GratingTuning, Trials, make_task
+from v1builder.tasks import GratingTuning, make_task
 
 Array = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
@@ -93,18 +93,20 @@ def operating_point(
     sources = input_sources(network, dt=dt)
     if not any(source.sees for source in sources.values()):
         return OperatingPoint(spontaneous, np.empty(0), None)
-    task = make_task(GratingTuning(), sources, dt=dt)
+    tuning = GratingTuning()
+    task = make_task(tuning, sources, dt=dt)
+    (response,) = task.windows
     generator = torch.Generator().manual_seed(int(streams[1]))
-    n = task.n_classes
-    each = Trials("test", torch.arange(n), torch.arange(n))
+    n = tuning.n_classes
+    each = tuning.trials(torch.arange(n), "test")
     total = np.zeros((n, network.n_cells))
     for done in range(trials):
         report("gratings, recurrent", done, trials)
         shown = _segments(task.inputs(each, generator), segment)
-        total += count_spikes(model, shown, task.response.start)
+        total += count_spikes(model, shown, response.start)
     report("gratings, recurrent", trials, trials)
-    seconds = trials * (task.response.stop - task.response.start) * dt / 1000
-    directions = np.array([grating.direction for grating in task.stimuli["test"].gratings])
+    seconds = trials * (response.stop - response.start) * dt / 1000
+    directions = np.array([grating.direction for grating, _ in tuning.stimuli("test")])
     return OperatingPoint(spontaneous, directions, total / seconds)
 
 

@@ -23,7 +23,7 @@ from v1builder.experiments.engines import ENGINES, run_on_ray
 from v1builder.experiments.operating_point import judge
 from v1builder.experiments.seed_run import SeedRun, choose_factor, read_result, read_validation
 from v1builder.experiments.shapley import coalitions, shapley_values
-from v1builder.experiments.summary import summarise
+from v1builder.experiments.summary import chosen_score, summarise
 from v1builder.load.groups import group_cells
 from v1builder.schema.errors import ConfigError, unknown_name
 from v1builder.schema.files import write_json
@@ -66,7 +66,8 @@ def compare(
     if engine not in ENGINES:
         raise ConfigError([unknown_name("engine", engine, ENGINES, "compare")])
     plan = _Plan(experiment, Path(out).absolute())
-    notes = check(experiment)
+    notes, scores = check(experiment)
+    primary = chosen_score(scores, experiment.compare.primary)
     runs = _Runs(plan, progress or _silent)
     if engine == "ray":
         run_on_ray(list(plan.stages()), progress or _silent)
@@ -84,19 +85,20 @@ def compare(
     summary = summarise(
         results,
         margin=experiment.compare.margin,
-        primary=experiment.compare.primary,
+        scores=scores,
+        primary=primary.name,
         untested=plan.coalitions,
     )
     comparison = {
         "experiment": experiment.model_dump(mode="json"),
         "seeds": list(experiment.seeds),
-        "chance": subjects[0]["chance"],
+        "scores": [dataclasses.asdict(score) for score in scores],
         "network": subjects[0]["network"],
         "cells": results,
         "rates": _rates_beside_recordings(results, runs.of(experiment.seeds[0]).subject.reference),
         **summary,
         "notes": [*notes, *summary["notes"]],
-        "shapley": _shapley(plan, results),
+        "shapley": _shapley(plan, results, primary.name),
         "sources": subjects[0]["sources"],
         "provenance": provenance("compare", networks={s["seed"]: s["hashes"] for s in subjects}),
     }
@@ -245,7 +247,6 @@ def _about(subject: Subject) -> dict[str, Any]:
     groups = group_cells(network.cells, "population")
     return {
         "seed": subject.seed,
-        "chance": 1 / subject.task.n_classes,
         "network": {
             "n_cells": network.n_cells,
             "n_cell_models": len(network.membrane.labels),
@@ -295,7 +296,7 @@ def _point(plan: _Plan, protocol: str, intact: dict[str, Any], moment: str) -> d
     return intact["operating_point"][moment]
 
 
-def _shapley(plan: _Plan, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _shapley(plan: _Plan, results: list[dict[str, Any]], primary: str) -> list[dict[str, Any]]:
     """Shapley values of the primary outcome, by protocol; empty unless they were asked for."""
     settings = plan.experiment.compare
     if not settings.shapley_orders:
@@ -305,7 +306,7 @@ def _shapley(plan: _Plan, results: list[dict[str, Any]]) -> list[dict[str, Any]]
         outcomes: dict[str, list[float]] = {}
         for result in sorted(results, key=lambda result: result["seed"]):
             if result["protocol"] == protocol:
-                outcomes.setdefault(result["ablation"], []).append(result[settings.primary])
+                outcomes.setdefault(result["ablation"], []).append(result[primary])
         values = shapley_values(outcomes, settings.shapley_orders, _SHAPLEY_SEED)
         invalid = {r["ablation"] for r in results if r["protocol"] == protocol and not r["valid"]}
         for value in values:

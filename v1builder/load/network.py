@@ -142,6 +142,7 @@ class Network:
         provenance: what made the network.
         initial_voltage: [n_cells] mV above E_L at time 0, as the component files say; None for
             cells at rest. `simulate` starts there, training at rest.
+        node_sets: named selections of nodes (`sonata.node_sets`) of the configuration.
     """
 
     nodes: dict[str, NodePopulation]
@@ -152,6 +153,7 @@ class Network:
     bias_current: NDArray[np.float64]
     provenance: dict[str, Any] = field(default_factory=dict)
     initial_voltage: NDArray[np.float64] | None = None
+    node_sets: dict[str, Any] = field(default_factory=dict)
 
     @property
     def cells(self) -> NodePopulation:

@@ -97,6 +97,7 @@ def load_circuit(circuit: Circuit, progress: Progress | None = None) -> Network:
         found.bias_current,
         provenance,
         found.initial_voltage,
+        {} if circuit.node_sets_file is None else read_json(circuit.node_sets_file),
     )
 
 

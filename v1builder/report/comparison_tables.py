@@ -34,6 +34,21 @@ def primary_of(comparison: Row) -> str:
     return comparison.get("family", {}).get("primary", {}).get("outcome", "accuracy")
 
 
+def scores_of(comparison: Row) -> dict[str, Row]:
+    """What the task judges answers by, the main score first, by name."""
+    earlier = [
+        {
+            "name": "accuracy",
+            "label": "accuracy",
+            "unit": "proportion",
+            "chance": comparison.get("chance", 0.0),
+            "ceiling": 1.0,
+        },
+        {"name": "d_prime", "label": "d'", "unit": "1", "chance": 0.0, "ceiling": None},
+    ]
+    return {score["name"]: score for score in comparison.get("scores", earlier)}
+
+
 def shown(comparison: Row) -> list[Row]:
     """Rows of the summary without conditions that only serve an attribution: these have no verdict."""
     judged = _by_condition(comparison.get("verdicts", []))

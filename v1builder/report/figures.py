@@ -40,7 +40,7 @@ def color_of(index: int) -> str:
 
 
 def outcome_figure(
-    cells: pd.DataFrame, summary: pd.DataFrame, metric: str, chance: float, invalid: set[Condition]
+    cells: pd.DataFrame, summary: pd.DataFrame, score: dict[str, Any], invalid: set[Condition]
 ) -> Figure:
     """The primary outcome of every condition: mean with interval, and every seed, joined across conditions.
 
@@ -49,10 +49,10 @@ def outcome_figure(
     Args:
         cells: columns protocol, ablation, seed and the outcome.
         summary: columns protocol, ablation, metric, mean, low, high.
-        metric: name of the outcome.
-        chance: outcome of guessing.
+        score: name, label, chance and ceiling of the outcome.
         invalid: (protocol, ablation) of conditions outside the bars.
     """
+    metric, chance = score["name"], score["chance"]
     protocols = list(dict.fromkeys(cells["protocol"]))
     figure, axes = _figure(4.2 * len(protocols), 3.4, len(protocols))
     with mpl.rc_context(_STYLE):
@@ -78,43 +78,46 @@ def outcome_figure(
             names = [f"{a} (invalid)" if (protocol, a) in invalid else a for a in ablations]
             ax.set_xticks(range(len(ablations)), names, rotation=25, ha="right")
             low, high = float(by_seed.min().min()), float(by_seed.max().max())
-            top = 1.02 if metric == "accuracy" else high + 0.2
+            top = high + 0.2 if score["ceiling"] is None else 1.02 * score["ceiling"]
             ax.set_ylim(min(chance, low) - 0.05, top)
-            ax.set_ylabel({"accuracy": "held-out accuracy", "d_prime": "held-out d'"}[metric])
+            ax.set_ylabel(f"held-out {score['label']}")
             ax.set_title(named(protocol))
     return figure
 
 
-def learning_figure(curves: dict[str, dict[str, NDArray[np.float64]]], chance: float) -> Figure:
-    """Validation accuracy against training step, mean over seeds with the range of seeds.
+def learning_figure(
+    curves: dict[str, dict[str, NDArray[np.float64]]], score: dict[str, Any]
+) -> Figure:
+    """The task's main score on validation trials against training step, mean with the range of seeds.
 
     Args:
-        curves: by protocol and ablation, [seed, point, 2] of (step, accuracy).
-        chance: accuracy of guessing.
+        curves: by protocol and ablation, [seed, point, 2] of (step, score).
+        score: label and chance of the score.
     """
     figure, axes = _figure(max(5.6, 4.2 * len(curves)), 3.4, len(curves))
     with mpl.rc_context(_STYLE):
         for ax, (protocol, by_ablation) in zip(axes, curves.items(), strict=True):
             for index, (ablation, curve) in enumerate(by_ablation.items()):
-                steps, accuracy = curve[0, :, 0], curve[:, :, 1]
-                mean, color = accuracy.mean(axis=0), color_of(index)
+                steps, reached = curve[0, :, 0], curve[:, :, 1]
+                mean, color = reached.mean(axis=0), color_of(index)
                 ax.plot(steps, mean, color=color, label=ablation, linewidth=1.8)
                 ax.fill_between(
-                    steps, accuracy.min(axis=0), accuracy.max(axis=0), color=color, alpha=0.12, lw=0
+                    steps, reached.min(axis=0), reached.max(axis=0), color=color, alpha=0.12, lw=0
                 )
-            ax.axhline(chance, color="#888888", linestyle=":", linewidth=1)
+            ax.axhline(score["chance"], color="#888888", linestyle=":", linewidth=1)
             ax.set_xlabel("training step")
-            ax.set_ylabel("validation accuracy")
+            ax.set_ylabel(f"validation {score['label']}")
             ax.set_title(f"{named(protocol)} (mean and range)")
             ax.legend(loc="lower right", fontsize=7)
     return figure
 
 
-def dose_figure(curves: list[dict[str, Any]]) -> Figure:
+def dose_figure(curves: list[dict[str, Any]], label: str) -> Figure:
     """Outcome against the level of heterogeneity: seeds, their mean, the quadratic and its peak.
 
     Args:
         curves: dose curves of a comparison that were fitted; low or high is None where the peak has no bound.
+        label: of the outcome.
     """
     figure, axes = _figure(4.6 * len(curves), 3.4, len(curves))
     with mpl.rc_context(_STYLE):
@@ -133,9 +136,7 @@ def dose_figure(curves: list[dict[str, Any]]) -> Figure:
                     ax.axvline(curve["peak"], color=_COLORS[1], lw=1, ls="--", label="peak, 95 %")
             ax.axvline(1, color="#888888", linestyle=":", linewidth=1)
             ax.set_xlabel(f"heterogeneity within {curve['level']} (0 none, 1 observed)")
-            ax.set_ylabel(
-                {"accuracy": "held-out accuracy", "d_prime": "held-out d'"}[curve["metric"]]
-            )
+            ax.set_ylabel(f"held-out {label}")
             ax.set_title(named(curve["protocol"]))
             ax.legend(loc="lower center", fontsize=7)
     return figure

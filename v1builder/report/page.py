@@ -55,15 +55,15 @@ def _draw(comparison: dict[str, Any], run: Path) -> dict[str, Figure]:
                 pd.DataFrame({"time": trial["spike_time"], "cell": trial["spike_cell"]}),
                 (float(trial["stimulus"][0]), float(trial["stimulus"][1])),
             )
-    primary = tables.primary_of(comparison)
-    chance = comparison["chance"] if primary == "accuracy" else 0.0
+    scores = tables.scores_of(comparison)
+    primary, main = scores[tables.primary_of(comparison)], next(iter(scores.values()))
     invalid = {(row["protocol"], row["ablation"]) for row in comparison.get("invalid", [])}
-    drawn["outcome"] = figures.outcome_figure(cells, summary, primary, chance, invalid)
+    drawn["outcome"] = figures.outcome_figure(cells, summary, primary, invalid)
     if curves := _learning_curves(comparison):
-        drawn["learning"] = figures.learning_figure(curves, comparison["chance"])
+        drawn["learning"] = figures.learning_figure(curves, main)
     fitted = [curve for curve in comparison.get("dose", []) if "coefficients" in curve]
     if fitted:
-        drawn["dose"] = figures.dose_figure(fitted)
+        drawn["dose"] = figures.dose_figure(fitted, primary["label"])
     if comparison.get("rates"):
         drawn["rates"] = figures.rates_figure(
             pd.DataFrame(comparison["rates"]).set_index("population")
@@ -72,7 +72,7 @@ def _draw(comparison: dict[str, Any], run: Path) -> dict[str, Figure]:
 
 
 def _learning_curves(comparison: dict[str, Any]) -> dict[str, dict[str, NDArray[np.float64]]]:
-    """By protocol that trains every condition, and ablation: [seed, point, 2] of (step, accuracy)."""
+    """By protocol that trains every condition, and ablation: [seed, point, 2] of (step, score)."""
     trained = {
         (row["protocol"], row["ablation"])
         for row in tables.shown(comparison)
@@ -94,22 +94,30 @@ def headline(comparison: dict[str, Any]) -> list[str]:
 
     Judged by Student's t, not by the bootstrap interval: with few seeds that is too narrow.
     """
+    main = next(iter(tables.scores_of(comparison).values()))
     intact = next(
         row
         for row in comparison["summary"]
-        if row["ablation"] == "intact" and row["metric"] == "accuracy"
+        if row["ablation"] == "intact" and row["metric"] == main["name"]
     )
     low, high = intact["t_interval"]
-    above = low is not None and low > comparison["chance"]
-    between = "no interval" if low is None else f"95 % interval {low:.1%} to {high:.1%}"
+    above = low is not None and low > main["chance"]
+    proportion = main["unit"] == "proportion"
+    form = ".1%" if proportion else ".2f"
+    between = "no interval" if low is None else f"95 % interval {low:{form}} to {high:{form}}"
+    said = (
+        f"answers {intact['mean']:.1%} of held-out trials correctly"
+        if main["name"] == "accuracy"
+        else f"reaches {main['label']} {intact['mean']:{form}} on held-out trials"
+    )
+    chance = f"{main['chance']:.0%}" if proportion else f"{main['chance']:g}"
     answer = comparison.get(
         "sentence", "Made by an earlier version, without verdicts: run `v1builder compare` again."
     )
     return [
         answer,
         tables.validity(comparison),
-        f"The intact network answers {intact['mean']:.1%} of held-out trials correctly ({between}, "
-        f"{intact['n']} seeds; chance {comparison['chance']:.0%}): "
+        f"The intact network {said} ({between}, {intact['n']} seeds; chance {chance}): "
         f"{'above' if above else 'not distinguishable from'} chance.",
     ]
 
@@ -158,7 +166,7 @@ def write_report(run: Path | str) -> Path:
         number=tables.number,
         span=tables.span,
         dose=tables.dose,
-        primary={"accuracy": "accuracy", "d_prime": "d'"}[tables.primary_of(comparison)],
+        primary=tables.scores_of(comparison)[tables.primary_of(comparison)]["label"],
         images=images,
         settings=json.dumps(comparison["experiment"], indent=2),
         versions=comparison["provenance"]["versions"],

@@ -8,15 +8,15 @@ from typing import Any
 import pandas as pd
 import torch
 
-from v1builder.analysis.detection import confusion, d_prime
 from v1builder.inputs import input_sources
 from v1builder.load import Network, load_network
 from v1builder.load.reference import IN_VIVO, read_in_vivo
 from v1builder.model import V1Network
+from v1builder.readout import Asked, Readout
 from v1builder.schema.errors import DataError
 from v1builder.schema.files import hash_folder, write_json
 from v1builder.schema.provenance import provenance
-from v1builder.tasks import Readout, Task, make_task
+from v1builder.tasks import Score, Task, make_task
 from v1builder.train.checkpoint import read_metrics
 from v1builder.train.loop import Classifier, Evaluation, Progress, evaluate, fit
 from v1builder.train.parallel import Accelerator, Processes, start
@@ -86,32 +86,28 @@ def prepare(experiment: Experiment, seed: int) -> Subject:
     return Subject(seed, network, task, reference, targets, hash_folder(home), tuple(notes))
 
 
-def check(experiment: Experiment) -> tuple[str, ...]:
+def check(experiment: Experiment) -> tuple[tuple[str, ...], tuple[Score, ...]]:
     """Prepare every seed of a comparison once, so that what is missing is missed now.
 
     Returns:
-        The notes of the experiment and of all its networks, none twice.
+        The notes of the experiment and of all its networks, none twice; and what the task judges answers by.
 
     Raises:
         V1BuilderError: as `prepare`, of the first seed that cannot be prepared.
     """
     # One network for all seeds need not be read for each; only its pools differ, not their size.
     seeds = {experiment.network.path.format(seed=seed): seed for seed in reversed(experiment.seeds)}
-    notes = [note for seed in seeds.values() for note in prepare(experiment, seed).notes]
-    return tuple(dict.fromkeys([*experiment.notes(), *notes]))
+    notes, scores = [*experiment.notes()], ()
+    for seed in seeds.values():
+        subject = prepare(experiment, seed)
+        notes += subject.notes
+        scores = subject.task.answer.scores
+    return tuple(dict.fromkeys(notes)), scores
 
 
 def _readout(experiment: Experiment, seed: int, task: Task, network: Network) -> Readout:
-    settings = experiment.readout
-    return Readout(
-        network,
-        n_classes=task.n_classes,
-        response=task.response,
-        pool_size=settings.pool_size,
-        radius_um=None if settings.radius_um == "all" else settings.radius_um,
-        populations=settings.populations,
-        seed=seed,
-    )
+    asked = Asked(task.answer.n_outputs, task.windows, task.n_steps, task.dt, task.per_step)
+    return experiment.readout.make(network, asked, seed)
 
 
 def make_classifier(experiment: Experiment, subject: Subject, network: Network) -> Classifier:
@@ -185,40 +181,38 @@ def train_network(
         progress=progress,
     )
     scores = score(test(experiment, subject, classifier, processes)) if tested else {}
-    return {**scores, **learning(read_metrics(out), experiment.train)}
+    primary = subject.task.answer.primary.name
+    return {**scores, **learning(read_metrics(out), experiment.train, primary)}
 
 
 def score(evaluation: Evaluation) -> dict[str, Any]:
     """The numbers of a test, as data.
 
     Returns:
-        accuracy, n_trials, n_correct, d_prime (None for more than two classes), confusion (trials by right
-        answer and answer), loss, rate_Hz, spikes_per_trial.
+        n_trials, loss, rate_Hz, spikes_per_trial, and what the task says of the answers
+        (`tasks.Answer.score`).
     """
-    target, choice, n_classes = (
-        evaluation.target.numpy(),
-        evaluation.choice.numpy(),
-        evaluation.n_classes,
-    )
     return {
-        "accuracy": evaluation.accuracy,
-        "n_trials": len(target),
-        "n_correct": int(evaluation.correct.sum()),
-        "d_prime": d_prime(target, choice) if n_classes == 2 else None,
-        "confusion": confusion(target, choice, n_classes).tolist(),
+        **evaluation.scores,
+        "n_trials": len(evaluation.trials),
         "loss": evaluation.loss,
         "rate_Hz": evaluation.rate.mean().item(),
         "spikes_per_trial": evaluation.spikes_per_trial,
     }
 
 
-def learning(metrics: list[dict[str, Any]], settings: TrainSettings) -> dict[str, Any]:
+def learning(metrics: list[dict[str, Any]], settings: TrainSettings, score: str) -> dict[str, Any]:
     """Learning speed from the validations of a run.
 
-    area_under_curve is the mean validation accuracy over training (trapezoidal, normalised by the number
+    area_under_curve is the mean validation score over training (trapezoidal, normalised by the number
     of steps); steps_to_criterion the first validated step at or above the criterion, None when never.
+
+    Args:
+        metrics: lines of the run.
+        settings: with the criterion.
+        score: name of the task's main score.
     """
-    curve = [[m["step"], m["accuracy"]] for m in metrics if m["split"] == "validation"]
+    curve = [[m["step"], m[score]] for m in metrics if m["split"] == "validation"]
     pairs = itertools.pairwise(curve)
     area = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairs)
     length = curve[-1][0] - curve[0][0]
@@ -226,7 +220,7 @@ def learning(metrics: list[dict[str, Any]], settings: TrainSettings) -> dict[str
         "learning_curve": curve,
         "area_under_curve": area / length if length else curve[-1][1],
         "steps_to_criterion": next(
-            (s for s, accuracy in curve if accuracy >= settings.criterion), None
+            (step for step, reached in curve if reached >= settings.criterion), None
         ),
     }
 
@@ -273,8 +267,10 @@ def train(
         processes=processes,
         progress=progress,
     )
+    main = subject.task.answer.primary
     result = {
         **scores,
+        "main_score": {"name": main.name, "label": main.label, "value": scores[main.name]},
         "seed": subject.seed,
         "notes": [*experiment.notes(), *subject.notes],
         "provenance": provenance(
