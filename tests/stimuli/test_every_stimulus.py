@@ -8,7 +8,7 @@ import torch
 from v1builder.lgn import Raster
 from v1builder.stimuli import STIMULI, Shown, factored
 
-RASTER = Raster(30, 20, 2.0)
+RASTER = Raster(pixels_per_degree=0.5)
 EXAMPLES = [
     pytest.param(example, id=f"{name}-{i}")
     for name, kind in STIMULI.items()

@@ -278,10 +278,14 @@ def test_learning_speed_by_hand():
         {"step": step, "split": "validation", "accuracy": accuracy}
         for step, accuracy in ((0, 0.5), (10, 0.7), (30, 0.9))
     ]
-    found = learning([*metrics, {"step": 5, "split": "train"}], TrainSettings(criterion=0.7), "accuracy")
+    found = learning(
+        [*metrics, {"step": 5, "split": "train"}], TrainSettings(criterion=0.7), "accuracy"
+    )
     assert found["area_under_curve"] == pytest.approx((10 * 0.6 + 20 * 0.8) / 30)
     assert found["steps_to_criterion"] == 10
-    assert learning(metrics, TrainSettings(criterion=0.95), "accuracy")["steps_to_criterion"] is None
+    assert (
+        learning(metrics, TrainSettings(criterion=0.95), "accuracy")["steps_to_criterion"] is None
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,12 @@ from v1builder.tasks.answer import Answer, Classes, Score, Values
 from v1builder.tasks.direction_classification import DirectionClassification
 from v1builder.tasks.grating_tuning import GratingTuning
 from v1builder.tasks.orientation_discrimination import OrientationDiscrimination
-from v1builder.tasks.register import TASKS, AnyTask, make_task
 from v1builder.tasks.task import SPLITS, Task, TaskSettings, Trials
 from v1builder.tasks.visual import VisualSettings, VisualTask
+
+# Last: members, also those of other packages, use what is above.
+# isort: split
+from v1builder.tasks.register import TASKS, AnyTask, make_task
 
 __all__ = [
     "SPLITS",
