@@ -44,12 +44,12 @@ def cut(inputs, start, stop):
     return {name: spikes[:, start:stop] for name, spikes in inputs.items()}
 
 
-@pytest.mark.parametrize("backend", ["auto", "reference"])
-@pytest.mark.parametrize("neuron", ["glif", "glifr"])
 def pools(network, window, n_steps):
     return PoolsSettings(pool_size=10).make(network, Asked(2, [window], n_steps, 1.0), 0)
 
 
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("neuron", ["glif", "glifr"])
 def test_a_trial_after_a_warm_up_is_the_second_part_of_one_rollout(
     plastic, backend, neuron, monkeypatch
 ):

@@ -66,9 +66,10 @@ def compare(
     if engine not in ENGINES:
         raise ConfigError([unknown_name("engine", engine, ENGINES, "compare")])
     plan = _Plan(experiment, Path(out).absolute())
-    notes, scores = check(experiment)
-    primary = chosen_score(scores, experiment.compare.primary)
+    notes = check(experiment)
     runs = _Runs(plan, progress or _silent)
+    scores = runs.of(experiment.seeds[0]).subject.task.answer.scores
+    primary = chosen_score(scores, experiment.compare.primary)
     if engine == "ray":
         run_on_ray(list(plan.stages()), progress or _silent)
     else:

@@ -16,7 +16,7 @@ from v1builder.readout import Asked, Readout
 from v1builder.schema.errors import DataError
 from v1builder.schema.files import hash_folder, write_json
 from v1builder.schema.provenance import provenance
-from v1builder.tasks import Score, Task, make_task
+from v1builder.tasks import Task, make_task
 from v1builder.train.checkpoint import read_metrics
 from v1builder.train.loop import Classifier, Evaluation, Progress, evaluate, fit
 from v1builder.train.parallel import Accelerator, Processes, start
@@ -86,23 +86,19 @@ def prepare(experiment: Experiment, seed: int) -> Subject:
     return Subject(seed, network, task, reference, targets, hash_folder(home), tuple(notes))
 
 
-def check(experiment: Experiment) -> tuple[tuple[str, ...], tuple[Score, ...]]:
+def check(experiment: Experiment) -> tuple[str, ...]:
     """Prepare every seed of a comparison once, so that what is missing is missed now.
 
     Returns:
-        The notes of the experiment and of all its networks, none twice; and what the task judges answers by.
+        The notes of the experiment and of all its networks, none twice.
 
     Raises:
         V1BuilderError: as `prepare`, of the first seed that cannot be prepared.
     """
     # One network for all seeds need not be read for each; only its pools differ, not their size.
     seeds = {experiment.network.path.format(seed=seed): seed for seed in reversed(experiment.seeds)}
-    notes, scores = [*experiment.notes()], ()
-    for seed in seeds.values():
-        subject = prepare(experiment, seed)
-        notes += subject.notes
-        scores = subject.task.answer.scores
-    return tuple(dict.fromkeys(notes)), scores
+    notes = [note for seed in seeds.values() for note in prepare(experiment, seed).notes]
+    return tuple(dict.fromkeys([*experiment.notes(), *notes]))
 
 
 def _readout(experiment: Experiment, seed: int, task: Task, network: Network) -> Readout:
