@@ -9,8 +9,7 @@ of the room:
 
 import importlib
 import pkgutil
-from functools import cache
-from importlib.metadata import EntryPoints, entry_points
+from importlib.metadata import entry_points
 
 from v1builder.schema.errors import ConfigError
 
@@ -29,7 +28,7 @@ def import_members(package: str, but: str) -> None:
     for module in pkgutil.iter_modules(path, f"{package}."):
         if module.name != but:
             importlib.import_module(module.name)
-    for added in _installed().select(group=package):
+    for added in entry_points(group=package):
         try:
             added.load()
         except Exception as error:
@@ -39,8 +38,3 @@ def import_members(package: str, but: str) -> None:
                 f"{added.value}: {error!r}",
                 "mend or remove the package",
             ) from error
-
-
-@cache
-def _installed() -> EntryPoints:
-    return entry_points()
