@@ -1,12 +1,9 @@
 """Turn a finished comparison into one self-contained HTML page, its figures as files, and a table."""
 
-import base64
-import io
 import json
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -14,9 +11,10 @@ from numpy.typing import NDArray
 
 from v1builder.report import comparison_tables as tables
 from v1builder.report import figures
+from v1builder.report.canvas import save_figures, write_html
 from v1builder.schema.citations import write_citations
 from v1builder.schema.errors import NetworkError
-from v1builder.schema.files import atomic_file, write_text
+from v1builder.schema.files import write_text
 
 
 def _read(run: Path) -> dict[str, Any]:
@@ -34,12 +32,6 @@ def _read(run: Path) -> dict[str, Any]:
         raise NetworkError.of(
             "the comparison cannot be read", path, error, "run `v1builder compare` again"
         ) from None
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
-    return buffer.getvalue()
 
 
 def _draw(comparison: dict[str, Any], run: Path) -> dict[str, Figure]:
@@ -138,12 +130,7 @@ def write_report(run: Path | str) -> Path:
     run = Path(run)
     comparison = _read(run)
     folder = run / "report"
-    images = {}
-    for name, figure in _draw(comparison, run).items():
-        image = _png(figure)
-        with atomic_file(folder / f"{name}.png") as temporary:
-            temporary.write_bytes(image)
-        images[name] = base64.b64encode(image).decode("ascii")
+    images = save_figures(folder, _draw(comparison, run))
     table = pd.DataFrame(
         [
             {name: value for name, value in cell.items() if not isinstance(value, dict | list)}
@@ -153,10 +140,9 @@ def write_report(run: Path | str) -> Path:
     write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
     if comparison["sources"]:
         write_citations(folder, comparison)
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        (Path(__file__).parent / "page.html.jinja").read_text(encoding="utf-8")
-    )
-    page = template.render(
+    return write_html(
+        folder / "index.html",
+        "page.html.jinja",
         comparison=comparison,
         headline=headline(comparison),
         results=tables.results(comparison),
@@ -171,5 +157,3 @@ def write_report(run: Path | str) -> Path:
         settings=json.dumps(comparison["experiment"], indent=2),
         versions=comparison["provenance"]["versions"],
     )
-    write_text(folder / "index.html", page)
-    return folder / "index.html"
