@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,13 @@ import torch
 from small_network import N_BKG, N_EXC, N_LGN, N_V1
 
 from v1builder.load import load_network
-from v1builder.model import V1Network
+from v1builder.model import V1Network, observation
 from v1builder.schema.errors import ConfigError
 from v1builder.simulate import simulate
+from v1builder.simulate.inputs import clamps, current
 from v1builder.sonata.reports import read_report
+from v1builder.sonata.simulation_config import read_simulation
 from v1builder.sonata.spikes import read_spikes, write_spikes
-
-simulate_module = import_module("v1builder.simulate")  # the name itself is the function
 
 POINTNET = Path(__file__).with_name("pointnet_run.py")
 TSTOP = 1000.0
@@ -137,7 +136,7 @@ def test_segments_change_nothing(small_network_folder, tmp_path, monkeypatch):
     write_inputs(tmp_path)
     path = configuration(small_network_folder, tmp_path)
     whole = read_spikes(simulate(path, backend="reference") / "spikes.h5")["v1"]
-    monkeypatch.setattr(simulate_module, "SEGMENT_STEPS", 37)
+    monkeypatch.setattr(observation, "SEGMENT_STEPS", 37)
     parts = read_spikes(simulate(path, backend="reference") / "spikes.h5")["v1"]
     assert np.array_equal(whole.timestamps, parts.timestamps)
     assert np.array_equal(whole.node_ids, parts.node_ids)
@@ -199,13 +198,12 @@ def test_steps_of_one_clamp_replace_each_other(small_network_folder, tmp_path):
     }
     write_inputs(tmp_path)
     path = configuration(small_network_folder, tmp_path, inputs={"clamp": clamp})
-    simulation = simulate_module.read_simulation(path)
     network = load_network(small_network_folder)
-    clamps = [c for c in simulate_module._clamps(simulation, network) if 5 in c.cells][:2]
-    current = simulate_module._current(clamps, N_V1, 0, 40)[0, :, 5]
+    own = [c for c in clamps(read_simulation(path), network) if 5 in c.cells][:2]
+    injected = current(own, N_V1, 0, 40)[0, :, 5]
     expected = np.zeros(40)
     expected[10:20], expected[20:25] = 100.0, 50.0
-    assert current.tolist() == expected.tolist()
+    assert injected.tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize(

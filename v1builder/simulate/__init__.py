@@ -1,0 +1,9 @@
+"""Run a standard SONATA simulation configuration, see `run`.
+
+Modules: `run` (the run and its spikes), `inputs` (spikes and current clamps), `reports` (membrane reports),
+`selection` (the cells they name).
+"""
+
+from v1builder.simulate.run import simulate
+
+__all__ = ["simulate"]
