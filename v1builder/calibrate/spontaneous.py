@@ -17,7 +17,7 @@ from torch import Tensor
 
 from v1builder.inputs import input_sources
 from v1builder.lgn import poisson_spikes
-from v1builder.load import Network, NodePopulation
+from v1builder.load import Network
 from v1builder.model import V1Network
 from v1builder.model.edges import Edges
 from v1builder.model.observation import SpikeCounts, observe, segment_steps
@@ -56,7 +56,7 @@ def only_cells(network: Network, cells: NDArray[np.int64], *, all_inputs: bool =
     new_position = np.full(network.n_cells, -1, np.int32)
     new_position[cells] = np.arange(len(cells))
     nodes = dict(network.nodes)
-    nodes[network.simulated] = _part(network.cells, cells)
+    nodes[network.simulated] = network.cells.part(cells)
     kept = {name: new_position[e.target_index] >= 0 for name, e in network.edges.items()}
     units: dict[str, NDArray[np.int64]] = {}
     for name, population in network.edges.items():
@@ -65,7 +65,7 @@ def only_cells(network: Network, cells: NDArray[np.int64], *, all_inputs: bool =
             reaching = np.arange(len(network.nodes[population.source]))
         units[population.source] = np.union1d(units.get(population.source, reaching), reaching)
     for source, positions in units.items():
-        nodes[source] = _part(network.nodes[source], positions)
+        nodes[source] = network.nodes[source].part(positions)
     edges = {}
     for name, population in network.edges.items():
         here = kept[name]
@@ -90,15 +90,6 @@ def only_cells(network: Network, cells: NDArray[np.int64], *, all_inputs: bool =
         membrane=replace(network.membrane, group_of=network.membrane.group_of[cells]),
         receptors=replace(network.receptors, group_of=network.receptors.group_of[cells]),
         bias_current=network.bias_current[cells],
-    )
-
-
-def _part(nodes: NodePopulation, positions: NDArray[np.integer]) -> NodePopulation:
-    return replace(
-        nodes,
-        node_id=nodes.node_id[positions],
-        node_type_id=nodes.node_type_id[positions],
-        attributes={name: values[positions] for name, values in nodes.attributes.items()},
     )
 
 

@@ -77,8 +77,8 @@ def _length(inputs: Inputs) -> int:
 
 
 @dataclass(frozen=True)
-class Activity:
-    """Activity of the simulated cells of a network.
+class SpikeHistory:
+    """Spikes of the simulated cells of a network from rest on, and what follows from them.
 
     Attributes:
         rates: [n_cells] Hz, over the trials without their warm-up.
@@ -113,7 +113,7 @@ class Activity:
                 f"the activity has no spikes of population {edges.source}",
                 f"efficacy of the synapses {edges.name}",
                 ", ".join(self.inputs) or "none of inputs",
-                "use what `measure_activity` says of a network in which these synapses are plastic",
+                "use what `measure_history` says of a network in which these synapses are plastic",
             )
         return trains
 
@@ -169,7 +169,7 @@ def source_weights(edges: EdgePopulation, n_sources: int) -> dict[int, NDArray[n
     }
 
 
-def measure_activity(model: V1Network, probes: Sequence[Probe]) -> Activity:
+def measure_history(model: V1Network, probes: Sequence[Probe]) -> SpikeHistory:
     """Run trials without gradient, from rest, and keep their spikes.
 
     Args:
@@ -182,7 +182,7 @@ def measure_activity(model: V1Network, probes: Sequence[Probe]) -> Activity:
     if model.smooth is not None:
         raise ConfigError.of(
             "activity is measured in spikes, and GLIFR neurons have none",
-            "measure_activity",
+            "measure_history",
             "neuron glifr",
             'give a module of the same network with neuron = "glif"',
         )
@@ -190,10 +190,10 @@ def measure_activity(model: V1Network, probes: Sequence[Probe]) -> Activity:
     plastic = {e.source for e in edges if e.n_sites and e.source is not None}
     parts = [part for probe in probes for part in _run(model, probe, sorted(plastic))]
     if not parts:
-        raise ConfigError.of("nothing to measure", "measure_activity", "no trials", "give trials")
+        raise ConfigError.of("nothing to measure", "measure_history", "no trials", "give trials")
     cells = _joined([part.pop("") for part in parts])
     seconds = (cells.n_steps - cells.first_step).sum() * model.dt / _MS_PER_S
-    return Activity(
+    return SpikeHistory(
         cells.count / seconds,
         after_spike(model).mean_current(cells),
         cells,
