@@ -7,7 +7,7 @@
         ...  # row.measure, row.window, row.level, row.group, row.value, row.n, row.reason
 
 A value that cannot be had from so few trials or cells is NaN, with the reason in its row. A measure is a
-class of this package with a name. It registers itself (`names`), and tests/measures tests it from then on.
+subclass of `Measure` with a name, in a file of this package or of another (`schema.members`).
 """
 
 from v1builder.measures.activity import Activity, Design

@@ -1,16 +1,12 @@
-"""The register: every measure of this package by its name."""
+"""Every measure by its name."""
 
-import importlib
-import pkgutil
 from typing import Final
 
-from v1builder import measures
 from v1builder.measures.measure import Measure, registered
 from v1builder.schema.errors import ConfigError, unknown_name
+from v1builder.schema.members import import_members
 
-for _module in pkgutil.iter_modules(measures.__path__, f"{measures.__name__}."):
-    if _module.name != __name__:
-        importlib.import_module(_module.name)
+import_members("v1builder.measures", but=__name__)
 
 #: Every measure by name, in alphabetical order.
 MEASURES: Final[dict[str, type[Measure]]] = {

@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from v1builder.load import Network, NodePopulation
+from v1builder.load.selection import select_cells
 from v1builder.schema.errors import ConfigError
-from v1builder.simulate.selection import select, select_cells
+from v1builder.sonata.node_sets import resolve_node_set
 from v1builder.sonata.simulation_config import Input, Simulation
 from v1builder.sonata.spikes import Spikes, read_spikes
 
@@ -44,7 +45,14 @@ def input_spikes(simulation: Simulation, network: Network, n_steps: int) -> dict
         nodes = network.nodes[population]
         chosen = np.arange(len(nodes))
         if settings.source is None:
-            chosen = select(settings.node_set, nodes, simulation, where)
+            chosen = resolve_node_set(
+                settings.node_set,
+                nodes.name,
+                nodes.node_id,
+                nodes.attributes,
+                simulation.node_sets,
+                where,
+            )
         train = spikes[population] if population in spikes else spikes[""]
         rows, sources = _rows_of(train, nodes, chosen, simulation.config.run.dt, where)
         if population in found:
@@ -123,7 +131,7 @@ def clamps(simulation: Simulation, network: Network) -> list[Clamp]:
         if settings.input_type != "current_clamp" or not settings.enabled:
             continue
         where = f"{simulation.path}, inputs.{key}"
-        cells = select_cells(settings.node_set, network.cells, simulation, where)
+        cells = select_cells(network, settings.node_set, where, simulation.node_sets)
         steps = sorted(settings.steps)
         onsets = [onset for onset, _, _ in steps[1:]] + [float("inf")]
         for (onset, duration, amplitude), next_onset in zip(steps, onsets, strict=True):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from v1builder.load import Network, NodePopulation
 from v1builder.load.populations import split
+from v1builder.load.selection import select_cells
 from v1builder.model.observation import Observer, Segment
 from v1builder.model.recordables import (
     GLIF_RECORDABLES,
@@ -24,7 +25,6 @@ from v1builder.model.recordables import (
 )
 from v1builder.schema.errors import ConfigError, unknown_name
 from v1builder.schema.names import PSC_DELTA
-from v1builder.simulate.selection import select_cells
 from v1builder.sonata.integrate_fire import SHAPE_OF
 from v1builder.sonata.point_neuron import plain_template
 from v1builder.sonata.reports import write_reports
@@ -97,7 +97,7 @@ def recordings(simulation: Simulation, network: Network, n_steps: int) -> list[R
         if not settings.enabled:
             continue
         where = f"{simulation.path}, reports.{name}"
-        cells = select_cells(settings.cells, network.cells, simulation, where)
+        cells = select_cells(network, settings.cells, where, simulation.node_sets)
         variable = _variable(settings, network, cells, where)
         path = simulation.output_path(settings.file_name or f"{name}.h5")
         steps = _recorded_steps(settings, simulation.config.run.dt, n_steps, where)
