@@ -8,8 +8,7 @@ import torch
 
 from v1builder.load import load_network
 from v1builder.load.network import GroupedValues
-from v1builder.model import V1Network
-from v1builder.model import network as network_module
+from v1builder.model import V1Network, observation
 from v1builder.readout import Asked
 from v1builder.readout.pools import PoolsSettings
 from v1builder.schema.parameters import PLASTICITY_UNITS
@@ -55,7 +54,7 @@ def test_a_trial_after_a_warm_up_is_the_second_part_of_one_rollout(
 ):
     model = V1Network(plastic, backend=backend, neuron=neuron, dtype=torch.float64)
     inputs = some_inputs(model, 160)
-    monkeypatch.setattr(network_module, "_SETTLING_SPIKES", 3 * model.n_cells * 37)  # uneven blocks
+    monkeypatch.setattr(observation, "SEGMENT_STEPS", 37)  # uneven segments
     with torch.no_grad():
         whole = model(inputs)
         settled = model.settled(cut(inputs, 0, 100))

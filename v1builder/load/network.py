@@ -64,6 +64,16 @@ class NodePopulation:
         """True when the population only sends spikes and is not simulated."""
         return bool(np.all(self.attributes["model_type"] == "virtual"))
 
+    def part(self, positions: NDArray[np.integer]) -> "NodePopulation":
+        """Some of the nodes, without `parts`."""
+        return replace(
+            self,
+            node_id=self.node_id[positions],
+            node_type_id=self.node_type_id[positions],
+            attributes={name: values[positions] for name, values in self.attributes.items()},
+            parts=(),
+        )
+
 
 @dataclass(frozen=True)
 class EdgePopulation:

@@ -16,6 +16,7 @@ from v1builder.model.cells import CELL_PARAMETERS, TRAINABLE_CELL_PARAMETERS, Ce
 from v1builder.model.edges import EDGE_GROUPINGS, PLASTICITY_BOUNDS, Edges
 from v1builder.model.export import exported
 from v1builder.model.memory import choose_segment
+from v1builder.model.observation import observe
 from v1builder.model.ports import merge_ports
 from v1builder.model.rollout import Plasticity, Propagators, Rollout, SmoothSpike, State
 from v1builder.model.surrogate import Surrogate
@@ -25,9 +26,6 @@ from v1builder.schema.parameters import RECEPTOR_UNITS
 DTYPES = (torch.float32, torch.float64)
 NeuronName = Literal["glif", "glifr"]
 NEURONS: Final[tuple[NeuronName, ...]] = get_args(NeuronName)
-
-#: Spikes [batch, step, cell] of a block of a warm-up, 64 MiB in float32.
-_SETTLING_SPIKES: Final = 1 << 24
 
 
 class V1Network(nn.Module):
@@ -41,7 +39,7 @@ class V1Network(nn.Module):
         smooth: settings of a GLIFR neuron, or None; its sigma_V may be replaced between steps of an
             optimiser, to sharpen the neuron as training goes on.
         cells: parameters of the cells under their NEST names. Ports of equal kinetics are one port
-            (`model.ports`), unless kinetics are learned or regrouped.
+            (`model.ports`), unless kinetics are learned or regrouped, or `keep_ports`.
         edges: weights by edge population.
         bias_current: [n] pA, constant current into each cell.
         n_cells: number of simulated cells.
@@ -68,6 +66,7 @@ class V1Network(nn.Module):
         neuron: NeuronName | str = "glif",
         sigma_V: float | None = None,
         tau: float | None = None,
+        keep_ports: bool = False,
     ):
         """Make the module.
 
@@ -92,6 +91,7 @@ class V1Network(nn.Module):
             neuron: "glif", or "glifr" for its smooth variant (`model.glifr`), computed by the reference.
             sigma_V: mV, smoothness of a GLIFR neuron; 1 unless given.
             tau: ms, shortest interval between spikes of a GLIFR neuron; dt unless given.
+            keep_ports: keep ports of equal kinetics apart, so that the current of each can be observed.
 
         Raises:
             ConfigError: an argument is not valid.
@@ -119,7 +119,7 @@ class V1Network(nn.Module):
         self.n_cells = network.n_cells
         self._rollout = get_backend(backend)
         bounds = None if self.smooth is None else {"asc_decay": glifr.decay_bounds(dt)}
-        if not any(
+        if not keep_ports and not any(
             name in learned or grouping.get(name, "cell_model") != "cell_model"
             for name in RECEPTOR_UNITS
         ):
@@ -207,7 +207,7 @@ class V1Network(nn.Module):
             ConfigError: an input is missing, unknown, or has a wrong shape.
         """
         inputs = dict(inputs or {})
-        batch, n_steps = self._check_inputs(inputs, n_steps, current, state)
+        batch, n_steps = self.check_inputs(inputs, n_steps, current, state)
         dtype = self.bias_current.dtype
         inputs = {
             name: spikes.to(dtype) if spikes.is_floating_point() else spikes
@@ -221,7 +221,6 @@ class V1Network(nn.Module):
         segment = self._segment(inputs, batch, n_steps, record_voltage)
         return self._run(inputs, n_steps, current, state, record_voltage, segment)
 
-    @torch.no_grad()
     def settled(self, inputs: Mapping[str, Tensor]) -> State:
         """The state that `inputs` lead to from rest: where a trial after a warm-up starts.
 
@@ -235,13 +234,7 @@ class V1Network(nn.Module):
         Raises:
             ConfigError: as `forward`.
         """
-        batch, n_steps = self._check_inputs(dict(inputs), None, None, None)
-        block = max(1, _SETTLING_SPIKES // max(1, batch * self.n_cells))
-        state = self.initial_state(batch)
-        for start in range(0, n_steps, block):
-            part = {name: spikes[:, start : start + block] for name, spikes in inputs.items()}
-            state = self(part, state=state).state
-        return state
+        return observe(self, inputs)
 
     def run(
         self, inputs: Mapping[str, Tensor], n_steps: int, state: State, record_voltage: bool
@@ -276,7 +269,7 @@ class V1Network(nn.Module):
         record_voltage: bool,
         segment: int,
     ) -> Rollout:
-        coefficients = self._propagators()
+        coefficients = self.propagators()
         projections = [edges.projection for edges in self._edges()]
         weights = [edges() for edges in self._edges()]
         plasticity = self._plasticity()
@@ -310,7 +303,8 @@ class V1Network(nn.Module):
             state = parts[-1].state
         return _joined(parts)
 
-    def _propagators(self) -> Propagators:
+    def propagators(self) -> Propagators:
+        """Coefficients of the cells over one step."""
         if self.smooth is None:
             return glif.propagators(self.cells(), self.dt)
         return glifr.propagators(self.cells(), self.dt, self.smooth)
@@ -331,7 +325,7 @@ class V1Network(nn.Module):
         """`network`, which this module was made from, with what was learned since; see `export`."""
         return exported(self, network)
 
-    def _check_inputs(
+    def check_inputs(
         self,
         inputs: Mapping[str, Tensor],
         n_steps: int | None,
