@@ -20,6 +20,7 @@ import pandas as pd
 from v1builder.experiments.ablations import Ablation, parse_ablation
 from v1builder.experiments.condition import TRAINED, Condition
 from v1builder.experiments.engines import ENGINES, run_on_ray
+from v1builder.experiments.measured import measured_rows, summarise_measured, write_measured
 from v1builder.experiments.operating_point import judge
 from v1builder.experiments.seed_run import SeedRun, choose_factor, read_result, read_validation
 from v1builder.experiments.shapley import coalitions, shapley_values
@@ -83,6 +84,8 @@ def compare(
         subjects.append(_about(run.subject))
     results.sort(key=lambda result: experiment.compare.protocols.index(result["protocol"]))
     _judge(plan, results, _smallest([about["population_sizes"] for about in subjects]))
+    rows = measured_rows(results)
+    write_measured(rows, plan.out)
     summary = summarise(
         results,
         margin=experiment.compare.margin,
@@ -97,6 +100,7 @@ def compare(
         "network": subjects[0]["network"],
         "cells": results,
         "rates": _rates_beside_recordings(results, runs.of(experiment.seeds[0]).subject.reference),
+        "measures": summarise_measured(rows),
         **summary,
         "notes": [*notes, *summary["notes"]],
         "shapley": _shapley(plan, results, primary.name),

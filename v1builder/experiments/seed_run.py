@@ -25,7 +25,7 @@ from v1builder.schema.files import atomic_file, write_json
 from v1builder.schema.provenance import software_versions
 from v1builder.train.checkpoint import CHECKPOINT, load_checkpoint, read_metrics
 from v1builder.train.loop import Classifier, stream
-from v1builder.train.run import Subject, make_classifier, score, test, train_network
+from v1builder.train.run import Subject, make_classifier, score_tested, train_network
 from v1builder.train.settings import Experiment
 
 Array = NDArray[np.float64]
@@ -152,7 +152,7 @@ class SeedRun:
         network, classifier, record = self._prepared(condition)
         if condition.protocol == "frozen":
             self.show(condition.title, 0, 1)
-            scores = score(test(self.experiment, self.subject, classifier))
+            scores = score_tested(self.experiment, self.subject, classifier)
             self.show(condition.title, 1, 1)
             return {**scores, **record}
         scores = self._train(condition, classifier, factor)

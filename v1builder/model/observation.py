@@ -251,6 +251,22 @@ class SpikeCounts(Observer):
         self._total = counts if self._total is None else self._total + counts
 
 
+class Spikes(Observer):
+    """Keeps the spikes as they come, for trials that fit into memory."""
+
+    def __init__(self):
+        self._parts: list[Tensor] = []
+
+    @property
+    def spikes(self) -> Tensor:
+        """[b, t, n] of all segments seen."""
+        return torch.cat(self._parts, dim=1)
+
+    def see(self, segment: Segment) -> None:
+        """Keep the spikes of a segment."""
+        self._parts.append(segment.spikes)
+
+
 class SpikeEvents(Observer):
     """Keeps every spike, as positions: memory grows with the number of spikes, not of steps and cells."""
 

@@ -195,6 +195,27 @@ def _range(points: list[Row], name: str, form: str) -> str:
     return span((min(means), max(means)), form)
 
 
+def measured(comparison: Row) -> list[Row]:
+    """One row per measure, window and condition: the whole network, and its difference from intact."""
+    rows = []
+    for row in comparison.get("measures", []):
+        if row["level"] == "network":
+            value = f"{number(row['mean'], '.3g')} ({span((row['low'], row['high']), '.3g')})"
+            difference = DASH
+            if "difference_mean" in row:
+                ends = row["difference_low"], row["difference_high"]
+                difference = f"{number(row['difference_mean'], '+z.3g')} ({span(ends, '+z.3g')})"
+            rows.append(
+                {name: row[name] for name in ("measure", "unit", "window", "ablation", "n")}
+                | {
+                    "protocol": named(row["protocol"]),
+                    "mean": row.get("reason") or value,
+                    "difference": difference,
+                }
+            )
+    return rows
+
+
 def validity(comparison: Row) -> str:
     """One sentence on whether anything may be concluded."""
     cells = comparison["cells"]

@@ -148,6 +148,7 @@ def write_report(run: Path | str) -> Path:
         results=tables.results(comparison),
         learning=tables.learning(comparison),
         points=tables.operating_points(comparison),
+        measured=tables.measured(comparison),
         named=tables.named,
         number=tables.number,
         span=tables.span,

@@ -87,7 +87,7 @@ class Classes(Answer):
         correct = choice == right
         numbers = right.numpy(), choice.numpy()
         return {
-            "accuracy": correct.float().mean().item(),
+            "accuracy": int(correct.sum()) / len(correct),
             "n_correct": int(correct.sum()),
             "d_prime": d_prime(*numbers) if self.n_outputs == 2 else None,
             "confusion": confusion(*numbers, self.n_outputs).tolist(),

@@ -15,7 +15,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from v1builder.measures import Measurement
 from v1builder.model import V1Network
+from v1builder.model.observation import Observer, Spikes, observe
 from v1builder.model.rollout import Rollout, State
 from v1builder.readout import Readout
 from v1builder.schema.errors import ConfigError
@@ -115,8 +117,21 @@ def evaluate(
     seed: int,
     dt: float,
     processes: Processes | None = None,
+    measurement: Measurement | None = None,
 ) -> Evaluation:
-    """Test on `n_trials` trials of a split; equal seeds give equal trials and noise."""
+    """Test on `n_trials` trials of a split; equal seeds give equal trials and noise.
+
+    Args:
+        classifier: network and readout.
+        task: draws trials and turns them into input spikes.
+        split: "train", "validation" or "test".
+        n_trials: number of trials.
+        batch_size: trials at once.
+        seed: names the streams of trials and noise.
+        dt: ms.
+        processes: that share every batch; this one alone when None.
+        measurement: sees the trials of this process.
+    """
     processes = processes or one_process()
     trials = task.draw(n_trials, split, stream(seed, split, "trials"))
     noise, before = stream(seed, split, "noise"), stream(seed, split, "warm-up")
@@ -130,16 +145,20 @@ def evaluate(
         warm_up = None if goes_on else task.warm_up(len(batch), before)
         if share.start == share.stop:
             continue
-        answers, rollout = classifier(
-            processes.own(inputs, share),
-            warm_up and processes.own(warm_up, share),
-            state=state if goes_on else None,
-        )
-        state = rollout.state if task.carry_state else None
+        if not goes_on:
+            own = None if warm_up is None else processes.own(warm_up, share)
+            state = None if own is None else classifier.network.settled(own)
+        fired = Spikes()
+        watching: list[Observer] = [fired]
+        if measurement is not None:
+            watching.append(measurement.observer(batch.condition[share]))
+        state = observe(classifier.network, processes.own(inputs, share), watching, state=state)
+        answers = classifier.readout(fired.spikes)
         if not len(output):
             output = answers.new_zeros(n_trials, *answers.shape[1:])
         output[first + share.start : first + share.stop] = answers
-        spikes = spikes + rollout.spikes.sum(dim=(0, 1))
+        spikes = spikes + fired.spikes.sum(dim=(0, 1))
+        state = state if task.carry_state else None
     if not len(output):  # more processes than trials in a batch
         n_answers = trials.target.shape[1]
         output = like.new_zeros(n_trials, n_answers, task.answer.n_outputs)

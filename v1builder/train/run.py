@@ -11,6 +11,7 @@ import torch
 from v1builder.inputs import input_sources
 from v1builder.load import Network, load_network
 from v1builder.load.reference import IN_VIVO, read_in_vivo
+from v1builder.measures import Design, Measurement
 from v1builder.model import V1Network
 from v1builder.readout import Asked, Readout
 from v1builder.schema.errors import DataError
@@ -133,8 +134,17 @@ def test(
     subject: Subject,
     classifier: Classifier,
     processes: Processes | None = None,  # noqa: PT028  (no test of pytest's)
+    measurement: Measurement | None = None,  # noqa: PT028
 ) -> Evaluation:
-    """Test on the trials that neither training nor validation saw."""
+    """Test on the trials that neither training nor validation saw.
+
+    Args:
+        experiment: how many, and with which batches.
+        subject: with the task and the seed.
+        classifier: trained or not.
+        processes: that share the trials.
+        measurement: sees the trials of this process, see `measurement_of`.
+    """
     return evaluate(
         classifier,
         subject.task,
@@ -144,7 +154,24 @@ def test(
         seed=subject.seed,
         dt=experiment.model.dt,
         processes=processes,
+        measurement=measurement,
     )
+
+
+def measurement_of(experiment: Experiment, subject: Subject) -> Measurement | None:
+    """What the experiment measures in the trials of a test, in the task's windows; None for nothing.
+
+    Raises:
+        ConfigError: a level is unknown.
+        NetworkError: the cells cannot be grouped by a level.
+    """
+    settings, task = experiment.measure, subject.task
+    windows = {"spontaneous": task.spontaneous, "evoked": task.evoked}
+    windows = {name: steps for name, steps in windows.items() if steps.stop > steps.start}
+    if not settings.names or experiment.model.neuron == "glifr":
+        return None
+    design = Design(subject.network.cells, task.dt, task.n_steps)
+    return Measurement(settings.names, design, windows, levels=settings.levels)
 
 
 def train_network(
@@ -176,9 +203,23 @@ def train_network(
         processes=processes,
         progress=progress,
     )
-    scores = score(test(experiment, subject, classifier, processes)) if tested else {}
+    scores = score_tested(experiment, subject, classifier, processes) if tested else {}
     primary = subject.task.answer.primary.name
     return {**scores, **learning(read_metrics(out), experiment.train, primary)}
+
+
+def score_tested(
+    experiment: Experiment,
+    subject: Subject,
+    classifier: Classifier,
+    processes: Processes | None = None,
+) -> dict[str, Any]:
+    """The scores of a test, and the rows of what was measured in it (in one process only)."""
+    alone = processes is None or processes.count == 1
+    measurement = measurement_of(experiment, subject) if alone else None
+    scores = score(test(experiment, subject, classifier, processes, measurement))
+    rows = [] if measurement is None else [row.record() for row in measurement.rows()]
+    return {**scores, "measures": rows}
 
 
 def score(evaluation: Evaluation) -> dict[str, Any]:

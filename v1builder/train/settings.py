@@ -25,12 +25,13 @@ from typing import Final, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
+from v1builder.measures import MEASURES
 from v1builder.model.edges import EDGE_GROUPINGS
 from v1builder.model.surrogate import Surrogate, SurrogateKind
 from v1builder.readout import AnyReadout
 from v1builder.readout.pools import PoolsSettings
 from v1builder.schema.config import Settings, load_settings
-from v1builder.schema.errors import ConfigError
+from v1builder.schema.errors import ConfigError, unknown_name
 from v1builder.tasks import AnyTask
 
 #: Below these an experiment says what it cannot decide, see `Experiment.notes`.
@@ -122,6 +123,39 @@ class TrainSettings(Settings):
     criterion: float = Field(default=0.8, gt=0, le=1)
 
 
+class MeasureSettings(Settings):
+    """What is measured of the activity in the test, see `v1builder.measures`.
+
+    Attributes:
+        names: of measures; none measures nothing.
+        levels: groups of cells they are measured of: network, layer, class, population, cell; unless given,
+            all that the cells can be grouped by but single cells.
+    """
+
+    names: tuple[str, ...] = (
+        "mean_rate",
+        "silent_share",
+        "rate_cv",
+        "top10_share",
+        "spikes_per_trial",
+        "cv_isi",
+        "fano_factor",
+    )
+    levels: tuple[str, ...] | None = None
+
+    @field_validator("names")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in MEASURES:
+                problem = unknown_name("measure", name, MEASURES, "measure.names")
+                raise ValueError(f"{problem.what}; {problem.fix}")
+            if MEASURES[name].needs != ("spikes",):
+                needs = ", ".join(MEASURES[name].needs)
+                raise ValueError(f"'{name}' needs {needs}; a test records spikes only")
+        return names
+
+
 class CompareSettings(Settings):
     """Which networks are compared and how.
 
@@ -200,6 +234,7 @@ class Experiment(Settings):
     model: ModelSettings = ModelSettings()
     readout: AnyReadout = PoolsSettings()
     train: TrainSettings = TrainSettings()
+    measure: MeasureSettings = MeasureSettings()
     compare: CompareSettings = CompareSettings()
 
     @field_validator("seeds")
