@@ -6,15 +6,10 @@ from scipy import stats
 from scipy.integrate import quad, solve_ivp
 
 from v1builder.build.connectivity import SampledEdges, pair_rule
-from v1builder.build.weights import (
-    alpha_psp,
-    receptors,
-    recurrent_weights,
-    unit_psp_peak,
-    weight_rule,
-)
+from v1builder.build.weights import receptors, recurrent_weights, weight_rule
 from v1builder.schema.errors import DataError
 from v1builder.schema.names import SYNAPSE_CLASSES
+from v1builder.schema.psp import alpha_psp, unit_psp_peak
 
 
 def integrated_peak(tau_fast, tau_slow, amp_slow, C_m, g):
