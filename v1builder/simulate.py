@@ -12,7 +12,7 @@ memory, recorded voltages go to disk.
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -71,11 +71,7 @@ def simulate(
     emitted: list[NDArray[np.int64]] = []
     with ExitStack() as stack, torch.no_grad():
         rows = {name: stack.enter_context(recording.on_disk()) for name, recording in recordings}
-        state = model.initial_state()
-        if network.initial_voltage is not None:
-            state = replace(
-                state, U=state.U + torch.from_numpy(network.initial_voltage).to(state.U)
-            )
+        state = model.starting_state()
         for start in range(0, n_steps, SEGMENT_STEPS):
             stop = min(start + SEGMENT_STEPS, n_steps)
             rollout = model(
