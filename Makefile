@@ -1,4 +1,6 @@
 # Two commands do everything: `make demo` and `make test`. Both create the same environment first.
+# `make test-slow` runs the tests that take more than half a minute each: all agreements with other software at
+# fine steps, notebooks, several processes.
 #
 # torch: a machine without a GPU needs only the small CPU build. Where pip would fetch the large CUDA
 # build, say   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -14,7 +16,7 @@ ALLEN_ENV    ?= .venv-allen
 # Own packages installed in an outer environment must not leak into this one.
 unexport PYTHONPATH
 
-.PHONY: demo test test-allen env env-allen format clean
+.PHONY: demo test test-slow test-allen env env-allen format clean
 
 demo: env
 	$(BIN)/v1builder demo --out demo --overwrite
@@ -24,9 +26,12 @@ test: env
 	$(BIN)/ruff check
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2 --dist worksteal -m "not network and not gpu"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not network and not gpu and not slow"
 	@if $(ALLEN_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then $(MAKE) test-allen; \
 	  else echo "skipped: tests with allensdk, which needs Python 3.11 (make test-allen ALLEN_PYTHON=python3.11)"; fi
+
+test-slow: env
+	$(BIN)/pytest -n 2 --dist worksteal -m "slow and not network and not gpu"
 
 test-allen: env-allen
 	$(ALLEN_ENV)/bin/python -m pytest -n 2 --dist worksteal -m "not network" tests/data

@@ -63,7 +63,7 @@ def ours(args: argparse.Namespace, movie: np.ndarray) -> list[dict]:
 
     torch.set_num_threads(args.threads)
     from v1builder.lgn import LGN
-    from v1builder.tasks import Grating, Presentation, grating_movie
+    from v1builder.stimuli import Grating, Shown, factored
     from v1builder.verify.lgn import lgn_units
 
     nodes = lgn_units(per_class=10**9)
@@ -74,8 +74,8 @@ def ours(args: argparse.Namespace, movie: np.ndarray) -> list[dict]:
     sampled = torch.from_numpy(sample_of(len(nodes), args.sample))
     n_steps = len(movie)
     grating = Grating(direction=45, spatial_frequency=0.04, temporal_frequency=4, contrast=0.8)
-    presentation = Presentation(500, n_steps - 1000, 500)
-    factored = grating_movie(grating, lgn.raster, presentation, DT)
+    shown = Shown(grating, 500 * DT, (n_steps - 500) * DT)
+    drifting = factored((shown,), n_steps, lgn.raster, DT)
 
     def whole() -> torch.Tensor:
         return lgn.rates(frames)[:, sampled]
@@ -86,7 +86,7 @@ def ours(args: argparse.Namespace, movie: np.ndarray) -> list[dict]:
     ways = {
         "whole movie": whole,
         **{f"streamed, blocks of {n} ms": partial(streamed, n) for n in BLOCKS},
-        "drifting grating, 2 frames": lambda: lgn.rates(factored)[:, sampled],
+        "drifting grating, 2 frames": lambda: lgn.rates(drifting)[:, sampled],
     }
     rows = []
     for name, run in ways.items():

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from v1builder.experiments.ablations import ABLATIONS, usage
-from v1builder.experiments.activity import Activity
+from v1builder.experiments.history import SpikeHistory
 from v1builder.experiments.trains import Trains
 from v1builder.load.network import EdgePopulation, GroupedValues, Network, NodePopulation
 from v1builder.schema.parameters import THRESHOLD_PARAMETERS
@@ -194,7 +194,7 @@ def with_background(network: Network, seed: int = 0) -> Network:
     )
 
 
-def some_activity(network: Network) -> Activity:
+def some_activity(network: Network) -> SpikeHistory:
     """Spikes of every cell and input in two trials of 100 ms after 20 ms of warm-up."""
 
     def trains(n_units: int) -> Trains:
@@ -207,7 +207,7 @@ def some_activity(network: Network) -> Activity:
     cells = trains(network.n_cells)
     current = np.random.default_rng(2).normal(-5, 2, network.n_cells)
     inputs = {name: trains(len(nodes)) for name, nodes in network.nodes.items() if name != "v1"}
-    return Activity(cells.count / 0.2, current, cells, inputs)
+    return SpikeHistory(cells.count / 0.2, current, cells, inputs)
 
 
 def repeated(network: Network, times: int) -> Network:

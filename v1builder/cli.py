@@ -287,7 +287,8 @@ def train(
         )
     if not is_first():
         return
-    console.print(f"held-out accuracy: {result['accuracy']:.3f} ({result['n_trials']} trials)")
+    main = result["main_score"]
+    console.print(f"held-out {main['label']}: {main['value']:.3f} ({result['n_trials']} trials)")
     written("run", out)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from v1builder.analysis import excitability
-from v1builder.characterize.simulated import cells_alone, counted, spikes_under_steps
+from v1builder.characterize.simulated import cells_alone, counts_under_steps, spikes_under_steps
 from v1builder.verify.published_cells import glif_models, membrane
 
 DT, DURATION = 1.0, 1000.0
@@ -32,7 +32,7 @@ def test_rheobase_divides_firing_from_silence(level):
     values, network = published(level)
     limit = excitability.rheobase(values, DURATION, DT)
     current = limit[:, None] * np.array([1 - 1e-9, 1 + 1e-9])
-    spikes = counted(spikes_under_steps(network, current, DURATION, DT))
+    spikes = counts_under_steps(network, current, DURATION, DT)
     assert not spikes[:, 0].any()
     assert spikes[:, 1].all()
 
@@ -42,7 +42,7 @@ def test_rheobase_divides_firing_from_silence(level):
 def test_spikes_of_steps_are_the_models(level, dt):
     values, network = published(level)
     current = excitability.rheobase(values, DURATION, dt)[:, None] + ABOVE_RHEOBASE[::3]
-    simulated = np.concatenate(list(spikes_under_steps(network, current, 400.0, dt)), axis=2)
+    simulated = spikes_under_steps(network, current, 400.0, dt)
     closed = excitability.spikes_of_steps(values, current, round(400 / dt), dt)
     assert simulated.any(axis=2).mean() > 0.9
     np.testing.assert_array_equal(closed, simulated)
@@ -64,7 +64,7 @@ def test_steady_firing_is_the_models_within_a_step(level, regular_share):
     known = np.isfinite(steady.interval)
     assert known.mean() > 0.95
     start = excitability.SteadyFiring(*(np.nan_to_num(part) for part in vars(steady).values()))
-    spikes = np.concatenate(list(spikes_under_steps(network, current, 2000, DT, start)), axis=2)
+    spikes = spikes_under_steps(network, current, 2000, DT, start)
     n_ref = np.ceil(values["t_ref"] / DT)
     n_regular = n_compared = 0
     for cell, at in np.argwhere(known):

@@ -139,8 +139,9 @@ def test_cells_keep_their_inputs_and_parameters(small_network_folder):
 def test_poisson_trains_have_their_rates_and_the_scatter_of_poisson():
     rates = {"a": np.array([0.0, 5.0, 200.0]), "b": np.array([1000.0])}
     counts = {"a": [], "b": []}
-    for segment in poisson_trains(rates, 4, 25_000, 1.0, seed=2, segment=2_000):
-        for name, train in segment.items():
+    drawn = poisson_trains(rates, 4, 1.0, seed=2)
+    for start in range(0, 25_000, 2_000):
+        for name, train in drawn(start, min(start + 2_000, 25_000)).items():
             counts[name].append(train.double().sum(dim=(0, 1)).numpy())
     seconds = 100.0
     assert [len(parts) for parts in counts.values()] == [13, 13]

@@ -51,7 +51,6 @@ def test_written_and_read_back(text, small_network_folder, tmp_path):
 
 
 @pytest.mark.nest
-@pytest.mark.slow
 def test_a_carried_network_spikes_alike_in_nest(small_column, tmp_path):
     """What `ablate` writes, its weights carried and its background tuned: equal spikes under PointNet."""
     net = tmp_path / "ablated"

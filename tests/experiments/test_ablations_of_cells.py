@@ -15,7 +15,7 @@ from handmade import (
 from scipy import stats
 
 from v1builder.experiments.ablations import parse_ablation
-from v1builder.experiments.activity import Activity
+from v1builder.experiments.history import SpikeHistory
 from v1builder.load.carrying import background_ratio
 from v1builder.load.coordinates import ASPECTS
 from v1builder.load.groups import LEVELS, group_cells
@@ -325,7 +325,7 @@ def test_asc_mean_current_is_the_measured_mean_of_the_population(network):
 def test_activity_is_asked_for_and_checked(network):
     with pytest.raises(ConfigError, match="needs the network's activity"):
         parse_ablation("asc_mean_current")(network)
-    other = Activity(np.zeros(3), np.zeros(3))
+    other = SpikeHistory(np.zeros(3), np.zeros(3))
     with pytest.raises(ConfigError, match="of another network"):
         parse_ablation("asc_mean_current")(network, activity=other)
 

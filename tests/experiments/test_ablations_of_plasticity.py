@@ -8,7 +8,7 @@ import torch
 from handmade import make_network, with_boundary, with_plasticity
 
 from v1builder.experiments.ablations import parse_ablation
-from v1builder.experiments.activity import Activity
+from v1builder.experiments.history import SpikeHistory
 from v1builder.experiments.trains import Trains
 from v1builder.load import load_network, save_network
 from v1builder.model import V1Network, plasticity
@@ -55,7 +55,7 @@ def activity(plastic, spikes):
         trains[name] = Trains(trial, unit, step, one, *windows, dense.shape[2])
     rates = spikes["v1_to_v1"][:, WARM_UP:].mean(axis=(0, 1)) * 1000
     inputs = {"boundary": trains["boundary_to_v1"]}
-    return Activity(rates, np.zeros(len(rates)), trains["v1_to_v1"], inputs)
+    return SpikeHistory(rates, np.zeros(len(rates)), trains["v1_to_v1"], inputs)
 
 
 def released(edges, dense):
@@ -268,7 +268,7 @@ def test_written_as_sonata_where_types_are_coarser_than_the_result(
     trains = Trains(
         0 * unit, unit, unit + 70 * (np.arange(len(unit)) % 3), np.ones(len(unit)), *windows, 24
     )
-    activity = Activity(np.full(24, 10.0), np.zeros(24), trains)
+    activity = SpikeHistory(np.full(24, 10.0), np.zeros(24), trains)
     ablated = parse_ablation(name)(network, seed=1, activity=activity)
     save_network(ablated, tmp_path / "ablated")
     back, edges = load_network(tmp_path / "ablated").edges["v1_to_v1"], ablated.edges["v1_to_v1"]

@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from v1builder.experiments import compare
@@ -94,7 +95,17 @@ def test_a_comparison_is_complete_and_can_be_reported(experiment, tmp_path):
     assert by_cell(comparison)["retrain", "intact", 1]["matching"] is None
     assert len(comparison["rates"]) == 22
     assert comparison["provenance"]["networks"].keys() == {1, 2}
-    assert "no_asc" in write_report(run).read_text()
+    rows = pd.read_csv(run / "measures.csv")
+    assert set(rows["seed"]) == {1, 2}
+    assert set(rows["measure"]) == set(experiment().measure.names)
+    silent = rows[(rows["measure"] == "silent_share") & (rows["group"] == "network")]
+    assert len(silent) == 2 * 2 * 2 * 2  # protocols, ablations, seeds, windows
+    assert silent["value"].between(0, 1).all()
+    compared = [r for r in comparison["measures"] if r["ablation"] == "no_asc"]
+    assert all(r["difference_n"] == 2 for r in compared if r["measure"] == "mean_rate")
+    page = write_report(run).read_text()
+    assert "no_asc" in page
+    assert "<td>silent_share</td>" in page
 
 
 def test_finished_cells_are_not_run_again_changed_ones_are(experiment, tmp_path):

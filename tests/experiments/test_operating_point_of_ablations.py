@@ -6,7 +6,6 @@ from v1builder import pipeline
 from v1builder.experiments.operating_table import measure
 
 
-@pytest.mark.slow
 def test_cells_that_are_moved_or_averaged_leave_the_operating_point_where_it_is(tmp_path):
     """R = 200 um, untrained, no bias currents; with weights left in pA 40 % of the cells were silent."""
     folder = pipeline.build(tmp_path / "net", radius=200, seed=1)
@@ -19,7 +18,6 @@ def test_cells_that_are_moved_or_averaged_leave_the_operating_point_where_it_is(
     assert intact.mean("spontaneous_Hz") > 0.2
 
 
-@pytest.mark.slow
 def test_weights_left_in_pA_break_it(tmp_path):
     """The negative control of the control: what carrying is there for, found by the same bars."""
     folder = pipeline.build(tmp_path / "net", radius=50, seed=1)

@@ -31,8 +31,6 @@ from v1builder.experiments.ablations import parse_ablation
 from v1builder.experiments.operating_point import Judgement, judge, operating_point
 from v1builder.experiments.summary import summarise
 
-pytestmark = pytest.mark.slow
-
 SEEDS = range(10)
 N_TRIALS = 1200  # half of them for the readout's training
 SIZES = dict.fromkeys(POPULATIONS, 2 * MODELS)

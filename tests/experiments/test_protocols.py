@@ -240,7 +240,7 @@ def test_the_best_validated_learning_rate_is_taken_and_its_training_reused(exper
                 last = [m for m in read_metrics(folder) if m["split"] == "validation"][-1]
                 assert last["step"] == 3
                 assert json.loads((folder / "validation.json").read_text()) == {
-                    "accuracy": last["accuracy"]
+                    "score": last["accuracy"]
                 }
                 validated.append(last["accuracy"])
             mean[factor] = np.mean(validated)

@@ -277,7 +277,7 @@ def test_conditions_of_an_attribution_are_described_and_not_tested():
 def test_wrong_input():
     with pytest.raises(ConfigError, match="did you mean 'd_prime'"):
         summarise(experiment(n=2), primary="d_prim")
-    with pytest.raises(ConfigError, match="two classes"):
+    with pytest.raises(ConfigError, match="not every result has"):
         summarise(experiment(n=2), primary="d_prime")
     with pytest.raises(ConfigError, match="same seeds"):
         summarise(experiment(n=3)[:-1])

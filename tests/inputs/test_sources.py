@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from example_nodes import units
 from lgn_nodes import lgn_nodes
 
 from v1builder.inputs import FilterSource, PoissonSource, input_sources
@@ -11,12 +12,6 @@ from v1builder.lgn import LGN, LGN_CLASSES
 from v1builder.load import load_network
 from v1builder.load.network import EdgePopulation, GroupedValues, Network, NodePopulation
 from v1builder.schema.errors import NetworkError
-
-
-def units(name, n, **columns):
-    ids = np.arange(n, dtype=np.int64)
-    columns = {"model_type": np.full(n, "virtual"), **columns}
-    return NodePopulation(name, ids + 10, ids, columns, pd.DataFrame(index=ids))
 
 
 def edges(source, source_index):

@@ -216,11 +216,11 @@ def break_synapse_counts(folder: Path) -> None:
 
 NODE_TYPES = "network/v1_node_types.csv"
 BROKEN = {
-    "an edge names a node that does not exist": lambda f: break_edges(f, "source_node_id", 99),
+    "an edge has a source that does not exist": lambda f: break_edges(f, "source_node_id", 99),
     "an edge has a type": lambda f: break_edges(f, "edge_type_id", 5),
     "'syn_weight' is missing, NaN": lambda f: break_edges(f, "0/syn_weight", np.nan),
     "a delay is not positive": lambda f: break_types(f, V1_TYPES, "edge_type_id", delay=-1.0),
-    "'nsyns' is not a whole number": break_synapse_counts,
+    "nsyns is not a whole number": break_synapse_counts,
     "have 'syn_weight'": lambda f: drop_weights(f),
     "receptor port does not exist": lambda f: break_types(
         f, V1_TYPES, "edge_type_id", receptor_type=0
@@ -228,7 +228,7 @@ BROKEN = {
     "choose one of: nest:glif_psc_double_alpha, nest:glif_psc": lambda f: break_types(
         f, NODE_TYPES, "node_type_id", model_template="nest:iaf_cond_alpha"
     ),
-    "port 1.5 at edge": lambda f: break_types(f, V1_TYPES, "edge_type_id", receptor_type=1.5),
+    "1.5 at edge": lambda f: break_types(f, V1_TYPES, "edge_type_id", receptor_type=1.5),
     "have no 'model_type'": lambda f: break_types(f, NODE_TYPES, "node_type_id", model_type=None),
     "needs a simulated node population": lambda f: break_types(
         f, NODE_TYPES, "node_type_id", model_type="virtual"

@@ -55,7 +55,6 @@ def run(installed, cwd, *arguments):
     )
 
 
-@pytest.mark.slow
 def test_the_wheel_builds_a_network_outside_the_checkout(installed, tmp_path):
     for arguments in (
         ["fetch", "--out", "store"],

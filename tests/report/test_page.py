@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 
@@ -10,6 +11,7 @@ from v1builder.report import comparison_tables as tables
 from v1builder.report import write_report
 from v1builder.report.page import headline
 from v1builder.schema.errors import NetworkError
+from v1builder.tasks import Classes
 
 SOURCE = {
     "citation": "Teeter et al. 2018",
@@ -77,7 +79,7 @@ def made_of(cells, **declared):
     return {
         "experiment": {"name": "A <test>", "compare": {"margin": 0.015}},
         "seeds": sorted({cell["seed"] for cell in cells}),
-        "chance": 0.5,
+        "scores": [dataclasses.asdict(score) for score in Classes(2).scores],
         "network": {"n_cells": 10, "n_cell_models": 2, "n_edges": 1234},
         "cells": cells,
         **summarise(cells, **declared),

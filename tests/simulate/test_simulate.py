@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,13 @@ import torch
 from small_network import N_BKG, N_EXC, N_LGN, N_V1
 
 from v1builder.load import load_network
-from v1builder.model import V1Network
+from v1builder.model import V1Network, observation
 from v1builder.schema.errors import ConfigError
 from v1builder.simulate import simulate
+from v1builder.simulate.inputs import clamps, current
 from v1builder.sonata.reports import read_report
+from v1builder.sonata.simulation_config import read_simulation
 from v1builder.sonata.spikes import read_spikes, write_spikes
-
-simulate_module = import_module("v1builder.simulate")  # the name itself is the function
 
 POINTNET = Path(__file__).with_name("pointnet_run.py")
 TSTOP = 1000.0
@@ -133,11 +132,42 @@ def test_equals_pointnet_on_nest(dt, small_network_folder, tmp_path, record_prop
     assert np.abs(report.data[:common] - expected.data).max() < 1e-3  # its text files: 3 decimals
 
 
+@pytest.mark.nest
+def test_records_what_pointnet_records(small_network_folder, tmp_path, record_property):
+    """Also in refractory periods, in which NEST's currents stand still."""
+    write_inputs(tmp_path)
+    cells = {"population": "v1", "node_id": list(INHIBITORY)}
+    variables = {"threshold": "mV", "ASCurrents_sum": "pA", "I_syn": "pA", "I": "pA"}
+    reports = {
+        name: {"cells": cells, "variable_name": name, "module": "multimeter_report",
+               "sections": "soma"}
+        for name in variables
+    }  # fmt: skip
+    path = configuration(small_network_folder, tmp_path)
+    settings = json.loads(path.read_text()) | {"reports": reports}
+    path.write_text(json.dumps(settings))
+    run_pointnet(path, small_network_folder)
+    (tmp_path / "output").rename(tmp_path / "pointnet")
+    output = simulate(path, backend="reference")
+    assert spike_set(output / "spikes.h5", 1.0) == spike_set(tmp_path / "pointnet/spikes.h5", 1.0)
+    for name, units in variables.items():
+        expected = read_report(tmp_path / f"pointnet/{name}.h5")
+        report = read_report(output / f"{name}.h5")
+        assert (report.units, report.variable) == (units, name)
+        assert report.node_ids.tolist() == expected.node_ids.tolist()
+        common = len(expected.data)
+        assert common > 0.99 * len(report.data)
+        assert name == "threshold" or np.ptp(expected.data) > 1  # GLIF3: that stands still
+        worst = np.abs(report.data[:common] - expected.data).max()
+        record_property(f"largest_difference_{name}", float(worst))
+        assert worst < 1.1e-3  # 3 decimals in its text files, float32 in both reports
+
+
 def test_segments_change_nothing(small_network_folder, tmp_path, monkeypatch):
     write_inputs(tmp_path)
     path = configuration(small_network_folder, tmp_path)
     whole = read_spikes(simulate(path, backend="reference") / "spikes.h5")["v1"]
-    monkeypatch.setattr(simulate_module, "SEGMENT_STEPS", 37)
+    monkeypatch.setattr(observation, "SEGMENT_STEPS", 37)
     parts = read_spikes(simulate(path, backend="reference") / "spikes.h5")["v1"]
     assert np.array_equal(whole.timestamps, parts.timestamps)
     assert np.array_equal(whole.node_ids, parts.node_ids)
@@ -165,6 +195,37 @@ def test_does_what_the_model_does(small_network_folder, tmp_path):
     assert written.node_ids.tolist() == cell.tolist()
     absolute = rollout.voltage[0, :, INHIBITORY] + model.cells.E_L[INHIBITORY]
     assert np.allclose(read_report(output / "voltage.h5").data, absolute, atol=1e-5)
+
+
+def test_currents_of_ports_add_up_and_reports_change_no_spike(small_network_folder, tmp_path):
+    write_inputs(tmp_path)
+    plain = spike_set(
+        simulate(configuration(small_network_folder, tmp_path), backend="reference") / "spikes.h5",
+        1.0,
+    )
+    names = ["I_syn", "threshold", *(f"I_syn_{port}" for port in range(1, 11))]
+    reports = {
+        name: {"cells": "all", "variable_name": name, "start_time": 200, "end_time": 400}
+        for name in names
+    }
+    run = {"tstop": 400.0}
+    output = simulate(
+        configuration(small_network_folder, tmp_path, run=run, reports=reports),
+        backend="reference",
+    )
+    again = spike_set(output / "spikes.h5", 1.0)
+    assert again == {(node, step) for node, step in plain if step <= 400}
+    found = {name: read_report(output / f"{name}.h5") for name in names}
+    assert all(report.data.shape == (200, N_V1) for report in found.values())
+    ports = [found[name].data for name in names[2:]]
+    heard = [bool(values.any()) for values in ports]
+    assert heard == [True, *[False] * 5, True, False, False, True]  # recurrent, and of the inputs
+    np.testing.assert_allclose(sum(ports), found["I_syn"].data, rtol=1e-5, atol=1e-3)
+    assert (ports[6] <= 0).all()  # of inhibitory cells
+    assert found["I_syn_7"].variable == "I_syn_7"
+    # No threshold moves in these cells.
+    v_th = load_network(small_network_folder).membrane.per_cell("V_th")
+    np.testing.assert_allclose(found["threshold"].data, np.tile(v_th, (200, 1)), rtol=1e-6)
 
 
 def test_report_window_and_csv(small_network_folder, tmp_path):
@@ -199,13 +260,12 @@ def test_steps_of_one_clamp_replace_each_other(small_network_folder, tmp_path):
     }
     write_inputs(tmp_path)
     path = configuration(small_network_folder, tmp_path, inputs={"clamp": clamp})
-    simulation = simulate_module.read_simulation(path)
     network = load_network(small_network_folder)
-    clamps = [c for c in simulate_module._clamps(simulation, network) if 5 in c.cells][:2]
-    current = simulate_module._current(clamps, N_V1, 0, 40)[0, :, 5]
+    own = [c for c in clamps(read_simulation(path), network) if 5 in c.cells][:2]
+    injected = current(own, N_V1, 0, 40)[0, :, 5]
     expected = np.zeros(40)
     expected[10:20], expected[20:25] = 100.0, 50.0
-    assert current.tolist() == expected.tolist()
+    assert injected.tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize(
@@ -216,6 +276,18 @@ def test_steps_of_one_clamp_replace_each_other(small_network_folder, tmp_path):
         (
             {"reports": {"voltage": {"cells": "all", "variable_name": "Vm"}}},
             "unknown variable 'Vm'",
+        ),
+        (
+            {"reports": {"current": {"cells": "all", "variable_name": "I_syn_11"}}},
+            r"(?s)unknown variable 'I_syn_11'.*I_syn_10",
+        ),
+        (
+            {"reports": {"current": {"cells": "all", "variable_name": "I_syn_ex"}}},
+            "unknown variable 'I_syn_ex'",  # of integrate-and-fire cells
+        ),
+        (
+            {"reports": {"both": {"cells": "all", "variable_name": ["V_m", "I_syn"]}}},
+            "a report has one variable",
         ),
         ({"reports": {"voltage": {"cells": "all", "dt": 0.3}}}, "not a whole number of steps"),
         ({"reports": {"voltage": {"cells": "all", "start_time": 2000}}}, "records nothing"),

@@ -144,12 +144,12 @@ CASES: dict[str, tuple[Breaker, str, str]] = {
     ),
     "node types without model_type": (
         edit_types("network/lgn_node_types.csv", "node_type_id", model_type=None),
-        "lacks the column 'model_type'",
+        "the nodes have no 'model_type'",
         "lgn_node_types.csv",
     ),
     "node types without dynamics_params": (
         edit_types("network/v1_node_types.csv", "node_type_id", dynamics_params=None),
-        "lacks the column 'dynamics_params'",
+        "the nodes have no 'dynamics_params'",
         "v1_node_types.csv",
     ),
     "edges without syn_weight": (

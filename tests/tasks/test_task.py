@@ -7,14 +7,13 @@ from v1builder.inputs import FilterSource, PoissonSource
 from v1builder.lgn import LGN, LGN_CLASSES, poisson_spikes
 from v1builder.schema.config import Settings, parse_settings
 from v1builder.schema.errors import ConfigError
+from v1builder.stimuli import factored
 from v1builder.tasks import (
     SPLITS,
+    AnyTask,
     DirectionClassification,
     GratingTuning,
     OrientationDiscrimination,
-    Presentation,
-    TaskSettings,
-    grating_movie,
     make_task,
 )
 
@@ -50,8 +49,8 @@ def discrimination(sources):
 def test_classes_are_balanced_in_every_split(sources, settings, split):
     task = make_task(settings, sources, dt=1.0)
     for n_trials in (16, 17, 40):
-        counts = torch.bincount(task.draw(n_trials, split, generator()).target)
-        assert len(counts) == task.n_classes
+        counts = torch.bincount(task.draw(n_trials, split, generator()).target.flatten())
+        assert len(counts) == settings.n_classes == task.answer.n_outputs
         assert counts.max() - counts.min() <= 1
 
 
@@ -60,8 +59,11 @@ def test_the_target_is_that_of_the_drawn_stimulus(sources, settings):
     task = make_task(settings, sources, dt=1.0)
     trials = task.draw(60, "train", generator())
     circle = 180 if getattr(settings, "temporal_frequency", None) == 0 else 360
-    for stimulus, target in zip(trials.stimulus, trials.target, strict=True):
-        grating = task.stimuli["train"].gratings[stimulus]
+    for condition, (shown,), target in zip(
+        trials.condition, trials.movies, trials.target, strict=True
+    ):
+        grating = shown.stimulus
+        assert grating == settings.stimuli("train")[condition][0]
         if settings.name == "orientation_discrimination":
             assert int(grating.direction > 45) == target
         else:
@@ -70,19 +72,19 @@ def test_the_target_is_that_of_the_drawn_stimulus(sources, settings):
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_every_stimulus_is_drawn_about_equally_often(discrimination, split):
-    n_stimuli = len(discrimination.stimuli[split].gratings)
-    counts = torch.bincount(discrimination.draw(4800, split, generator()).stimulus)
+    n_stimuli = len(discrimination.settings.stimuli(split))
+    counts = torch.bincount(discrimination.draw(4800, split, generator()).condition)
     assert len(counts) == n_stimuli == 24
     assert (counts - 200).abs().max() < 5 * 200**0.5
 
 
 @pytest.mark.parametrize("settings", [*ALL[:2], OrientationDiscrimination(n_phases=8)])
-def test_held_out_stimuli_are_not_those_of_training(sources, settings):
-    stimuli = make_task(settings, sources, dt=1.0).stimuli
-    sets = [set(stimuli[split].gratings) for split in SPLITS]
+def test_held_out_stimuli_are_not_those_of_training(settings):
+    stimuli = {split: {grating for grating, _ in settings.stimuli(split)} for split in SPLITS}
+    sets = list(stimuli.values())
     assert sum(map(len, sets)) == len(set.union(*sets))
     if settings.name == "orientation_discrimination":
-        angles = [{g.direction for g in stimuli[split].gratings} for split in SPLITS]
+        angles = [{g.direction for g in stimuli[split]} for split in SPLITS]
         assert sum(map(len, angles)) == len(set.union(*angles))
 
 
@@ -105,7 +107,7 @@ def test_windows_follow_the_time_step(dt):
     lgn = LGN(lgn_nodes(1, seed=0), dt=dt)
     task = make_task(OrientationDiscrimination(), sources_of(lgn), dt=dt)
     assert task.n_steps == 600 / dt
-    assert task.response == slice(round(150 / dt), round(200 / dt))
+    assert task.windows == (slice(round(150 / dt), round(200 / dt)),)
     assert task.stimulus_ms == (50.0, 150.0)
 
 
@@ -116,12 +118,11 @@ def test_windows_follow_the_time_step(dt):
                   response_ms=(100, 300)),
 ])  # fmt: skip
 def test_the_kept_rates_are_those_of_the_movie(lgn, sources, settings):
-    task = make_task(settings, sources, dt=1.0)
-    times = (settings.gray_before_ms, settings.on_ms, settings.gray_after_ms)
-    presentation = Presentation(*map(int, times))
-    for i, grating in enumerate(task.stimuli["test"].gratings):
-        movie = grating_movie(grating, lgn.raster, presentation, 1.0).dense()
-        assert torch.allclose(task.lgn_rates("test", i), lgn.rates(movie), atol=1e-4)
+    n_steps = round(settings.duration_ms)
+    trials = settings.trials(torch.arange(len(settings.stimuli("test"))), "test")
+    for movie in trials.movies:
+        rates = lgn.rates(factored(movie, n_steps, lgn.raster, 1.0).dense())
+        assert torch.allclose(sources["lgn"].rates(movie, n_steps), rates, atol=1e-4)
 
 
 def test_inputs_are_counts_of_the_right_size_and_rate(discrimination, lgn):
@@ -130,7 +131,7 @@ def test_inputs_are_counts_of_the_right_size_and_rate(discrimination, lgn):
     assert inputs["lgn"].shape == (64, 600, lgn.n_units)
     assert inputs["bkg"].shape == (64, 600, 100)
     assert {spikes.dtype for spikes in inputs.values()} == {torch.uint8}
-    expected = sum(discrimination.lgn_rates("train", int(i)).sum() for i in trials.stimulus) / 1000
+    expected = sum(FilterSource(lgn).rates(movie, 600).sum() for movie in trials.movies) / 1000
     assert abs(inputs["lgn"].sum() - expected) < 5 * expected**0.5
     expected = 64 * 600 * 100 * 0.25
     assert abs(inputs["bkg"].sum() - expected) < 5 * expected**0.5
@@ -151,9 +152,9 @@ def test_the_seed_determines_trials_and_noise(discrimination):
         return trials, discrimination.inputs(trials, stream)
 
     (first, inputs), (again, inputs_again), (other, _) = run(3), run(3), run(4)
-    assert torch.equal(first.stimulus, again.stimulus)
+    assert torch.equal(first.condition, again.condition)
     assert all(torch.equal(inputs[name], inputs_again[name]) for name in inputs)
-    assert not torch.equal(first.stimulus, other.stimulus)
+    assert not torch.equal(first.condition, other.condition)
 
 
 def test_a_slice_of_trials_is_a_batch(discrimination):
@@ -162,7 +163,7 @@ def test_a_slice_of_trials_is_a_batch(discrimination):
     assert len(batch) == 3
     assert batch.split == "validation"
     assert torch.equal(batch.target, trials.target[4:7])
-    assert torch.equal(batch.stimulus, trials.stimulus[4:7])
+    assert torch.equal(batch.condition, trials.condition[4:7])
 
 
 def test_trials_and_noise_of_a_seed_stay_what_they_were(discrimination, lgn):
@@ -170,8 +171,8 @@ def test_trials_and_noise_of_a_seed_stay_what_they_were(discrimination, lgn):
     trials = discrimination.draw(3, "train", generator(5))
     found = discrimination.inputs(trials, generator(6))
     stream = generator(6)
-    for trial, stimulus in enumerate(trials.stimulus):
-        rates = discrimination.lgn_rates("train", int(stimulus))
+    for trial, movie in enumerate(trials.movies):
+        rates = FilterSource(lgn).rates(movie, 600)
         for block, expected in zip(rates.split(32), found["lgn"][trial].split(32), strict=True):
             assert torch.equal(poisson_spikes(block.contiguous(), 1.0, stream), expected)
     spread = torch.full((3, 600, 100), 250.0)
@@ -230,7 +231,7 @@ def test_only_active_units_fire():
 
 
 class Table(Settings):
-    task: TaskSettings
+    task: AnyTask
 
 
 def parse(**task):
@@ -246,7 +247,7 @@ def test_the_name_selects_the_task():
     ({"name": "orientation_discriminate"}, "did you mean 'orientation_discrimination'"),
     ({"name": "orientation_discrimination", "max_dleta": 5}, "did you mean 'max_delta'"),
     ({"name": "direction_classification", "n_direction": 5}, "did you mean 'n_directions'"),
-    ({"max_delta": 5.0}, "add 'name', one of: orientation_discrimination"),
+    ({"max_delta": 5.0}, "add 'name', one of: direction_classification"),
     ({"name": "grating_tuning", "contrast": 1.5}, "less than or equal to 1"),
     ({"name": "orientation_discrimination", "response_ms": [150, 700]}, "trial of 600 ms"),
     ({"name": "orientation_discrimination", "response_ms": [200, 150]}, "a later end"),

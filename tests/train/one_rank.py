@@ -23,7 +23,9 @@ def batch_gradient(path: Path | str, processes: Processes) -> dict[str, torch.Te
     task = subject.task
     windows = {"evoked": task.evoked, "spontaneous": task.spontaneous}
     rates = RateLoss(subject.targets, windows, experiment.model.dt)
-    parts = backward(classifier, batch, rates, experiment.train, processes, stream(1, "rates"))
+    parts, _ = backward(
+        classifier, batch, task.answer, rates, experiment.train, processes, stream(1, "rates")
+    )
     gradients = {k: p.grad for k, p in classifier.named_parameters() if p.grad is not None}
     memory = {k: v["total"] for k, v in rates.state_dict().items()}
     return gradients | memory | {k: torch.tensor(v, dtype=torch.float64) for k, v in parts.items()}

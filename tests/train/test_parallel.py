@@ -60,7 +60,6 @@ def whole(experiment_file, tmp_path_factory):
     return out, finished(by_two(experiment_file, out))
 
 
-@pytest.mark.slow
 def test_two_processes_find_the_gradient_of_the_joined_batch(experiment_file, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = [*torchrun, ONE_RANK, experiment_file, tmp_path / "gradient.pt"]

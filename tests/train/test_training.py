@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from v1builder.load import load_network, save_network
+from v1builder.readout.pools import PoolsSettings
 from v1builder.schema.errors import ConfigError, DataError, NetworkError
 from v1builder.train import check, load_experiment, prepare, train
 from v1builder.train.checkpoint import read_metrics
@@ -19,7 +20,6 @@ from v1builder.train.run import learning, make_classifier
 from v1builder.train.settings import (
     CompareSettings,
     NetworkSettings,
-    ReadoutSettings,
     TrainSettings,
 )
 
@@ -126,7 +126,7 @@ def test_training_lowers_the_loss_on_trials_it_has_seen(experiment, subject):
     optimizer = torch.optim.Adam(classifier.parameters(), lr=0.03)
     losses = []
     for _ in range(20):
-        loss = torch.nn.functional.cross_entropy(classifier(inputs)[0], trials.target)
+        loss = torch.nn.functional.cross_entropy(classifier(inputs)[0][:, 0], trials.target[:, 0])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -233,7 +233,7 @@ def test_a_network_of_others_with_other_names_and_no_lgn_trains(experiment, smal
     free = at(experiment, folder, rate_weight=0.0, steps=1).model_copy(update={"model": model})
     with pytest.raises(ConfigError, match="choose one of: IntB, PyrA"):
         prepare(free, 1)
-    readout = ReadoutSettings(populations=("Pyr*",), pool_size=10)
+    readout = PoolsSettings(populations=("Pyr*",), pool_size=10)
     with pytest.raises(NetworkError, match='radius_um = "all"'):
         prepare(free.model_copy(update={"readout": readout}), 1)
     readout = readout.model_copy(update={"radius_um": "all"})
@@ -278,10 +278,14 @@ def test_learning_speed_by_hand():
         {"step": step, "split": "validation", "accuracy": accuracy}
         for step, accuracy in ((0, 0.5), (10, 0.7), (30, 0.9))
     ]
-    found = learning([*metrics, {"step": 5, "split": "train"}], TrainSettings(criterion=0.7))
+    found = learning(
+        [*metrics, {"step": 5, "split": "train"}], TrainSettings(criterion=0.7), "accuracy"
+    )
     assert found["area_under_curve"] == pytest.approx((10 * 0.6 + 20 * 0.8) / 30)
     assert found["steps_to_criterion"] == 10
-    assert learning(metrics, TrainSettings(criterion=0.95))["steps_to_criterion"] is None
+    assert (
+        learning(metrics, TrainSettings(criterion=0.95), "accuracy")["steps_to_criterion"] is None
+    )
 
 
 @pytest.mark.parametrize(

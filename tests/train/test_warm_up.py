@@ -8,10 +8,10 @@ import torch
 
 from v1builder.load import load_network
 from v1builder.load.network import GroupedValues
-from v1builder.model import V1Network
-from v1builder.model import network as network_module
+from v1builder.model import V1Network, observation
+from v1builder.readout import Asked
+from v1builder.readout.pools import PoolsSettings
 from v1builder.schema.parameters import PLASTICITY_UNITS
-from v1builder.tasks import Readout
 from v1builder.train import Classifier, stream
 
 
@@ -43,6 +43,10 @@ def cut(inputs, start, stop):
     return {name: spikes[:, start:stop] for name, spikes in inputs.items()}
 
 
+def pools(network, window, n_steps):
+    return PoolsSettings(pool_size=10).make(network, Asked(2, [window], n_steps, 1.0), 0)
+
+
 @pytest.mark.parametrize("backend", ["auto", "reference"])
 @pytest.mark.parametrize("neuron", ["glif", "glifr"])
 def test_a_trial_after_a_warm_up_is_the_second_part_of_one_rollout(
@@ -50,7 +54,7 @@ def test_a_trial_after_a_warm_up_is_the_second_part_of_one_rollout(
 ):
     model = V1Network(plastic, backend=backend, neuron=neuron, dtype=torch.float64)
     inputs = some_inputs(model, 160)
-    monkeypatch.setattr(network_module, "_SETTLING_SPIKES", 3 * model.n_cells * 37)  # uneven blocks
+    monkeypatch.setattr(observation, "SEGMENT_STEPS", 37)  # uneven segments
     with torch.no_grad():
         whole = model(inputs)
         settled = model.settled(cut(inputs, 0, 100))
@@ -70,13 +74,13 @@ def test_no_gradient_comes_from_the_warm_up(plastic):
     model = V1Network(plastic, dtype=torch.float64)
     inputs = some_inputs(model, 120)
     trial = cut(inputs, 80, 120)
-    readout = Readout(plastic, n_classes=2, response=slice(0, 40), pool_size=10)
+    readout = pools(plastic, slice(0, 40), 40)
     classifier = Classifier(model, readout.double())
     state = model.settled(cut(inputs, 0, 80))
     assert not any(value.requires_grad for value in vars(state).values())
 
     def gradients(logits):
-        loss = torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 0]))
+        loss = torch.nn.functional.cross_entropy(logits[:, 0], torch.tensor([0, 1, 0]))
         parameters = [p for p in classifier.parameters() if p.requires_grad]
         return torch.autograd.grad(loss, parameters)
 
@@ -90,10 +94,9 @@ def test_no_gradient_comes_from_the_warm_up(plastic):
 def test_without_a_warm_up_trials_start_at_rest(plastic):
     model = V1Network(plastic)
     trial = some_inputs(model, 60)
-    classifier = Classifier(
-        model, Readout(plastic, n_classes=2, response=slice(20, 60), pool_size=10)
-    )
+    classifier = Classifier(model, pools(plastic, slice(20, 60), 60))
     with torch.no_grad():
-        logits, spikes, _ = classifier(trial)
+        logits, rollout = classifier(trial)
+        spikes = rollout.spikes
         assert torch.equal(spikes, model(trial, state=model.initial_state(3)).spikes)
         assert torch.equal(logits, classifier.readout(spikes))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 #: weights [m] pA and which of the models are still wanted [m] -> rates [m] Hz (others: anything).
-Measure = Callable[[Array, Bools], Array]
+RatesAtWeights = Callable[[Array, Bools], Array]
 
 MET: Final = "met"
 LGN_EXCEEDS: Final = "rate without background exceeds the target"
@@ -107,7 +107,7 @@ class _Brackets:
 
 
 def find_roots(
-    measure: Measure,
+    measure: RatesAtWeights,
     target: Array,
     *,
     start: Array,

@@ -5,28 +5,26 @@ The gratings are those of task grating_tuning: 8 directions, 2 Hz, 0.04 cycles/d
 cell's mean over trials; with few trials a cell that hardly fires looks selective by chance.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from v1builder.analysis.tuning import dsi_vector, osi_vector
 from v1builder.calibrate.spontaneous import (
     N_TRIALS,
     WARM_UP_MS,
-    count_spikes,
     gray_rates,
     poisson_trains,
-    segment_steps,
 )
 from v1builder.inputs import input_sources
 from v1builder.load import Network
 from v1builder.model import V1Network
-from v1builder.tasks import GratingTuning, Trials, make_task
+from v1builder.model.observation import SpikeCounts, observe, segment_steps
+from v1builder.tasks import GratingTuning, make_task
 
 Array = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
@@ -83,32 +81,34 @@ def operating_point(
     model = V1Network(network, dt=dt, trainable=(), backend=backend)
     rates = gray_rates(network, dt)
     streams = np.random.SeedSequence([seed, 0]).generate_state(2)
-    segment = segment_steps(network.n_cells)
     warm_up = round(WARM_UP_MS / dt)
-    n_steps = warm_up + round(GRAY_SECONDS * 1000 / dt / N_TRIALS)
     report("gray screen, recurrent", 0, 1)
-    trains = poisson_trains(rates, N_TRIALS, n_steps, dt, int(streams[0]), segment)
-    spontaneous = count_spikes(model, trains, warm_up).sum(axis=0) / GRAY_SECONDS
+    spikes = SpikeCounts(warm_up)
+    observe(
+        model,
+        poisson_trains(rates, N_TRIALS, dt, int(streams[0])),
+        [spikes],
+        n_steps=warm_up + round(GRAY_SECONDS * 1000 / dt / N_TRIALS),
+        steps=segment_steps(N_TRIALS, network.n_cells),
+    )
+    spontaneous = spikes.counts.sum(axis=0) / GRAY_SECONDS
     report("gray screen, recurrent", 1, 1)
     sources = input_sources(network, dt=dt)
     if not any(source.sees for source in sources.values()):
         return OperatingPoint(spontaneous, np.empty(0), None)
-    task = make_task(GratingTuning(), sources, dt=dt)
+    tuning = GratingTuning()
+    task = make_task(tuning, sources, dt=dt)
+    (response,) = task.windows
     generator = torch.Generator().manual_seed(int(streams[1]))
-    n = task.n_classes
-    each = Trials("test", torch.arange(n), torch.arange(n))
+    n = tuning.n_classes
+    each = tuning.trials(torch.arange(n), "test")
     total = np.zeros((n, network.n_cells))
     for done in range(trials):
         report("gratings, recurrent", done, trials)
-        shown = _segments(task.inputs(each, generator), segment)
-        total += count_spikes(model, shown, task.response.start)
+        spikes = SpikeCounts(response.start)
+        observe(model, task.inputs(each, generator), [spikes])
+        total += spikes.counts
     report("gratings, recurrent", trials, trials)
-    seconds = trials * (task.response.stop - task.response.start) * dt / 1000
-    directions = np.array([grating.direction for grating in task.stimuli["test"].gratings])
+    seconds = trials * (response.stop - response.start) * dt / 1000
+    directions = np.array([grating.direction for grating, _ in tuning.stimuli("test")])
     return OperatingPoint(spontaneous, directions, total / seconds)
-
-
-def _segments(inputs: dict[str, Tensor], steps: int) -> Iterator[dict[str, Tensor]]:
-    parts = [spikes.split(steps, dim=1) for spikes in inputs.values()]
-    for segment in zip(*parts, strict=True):
-        yield dict(zip(inputs, segment, strict=True))

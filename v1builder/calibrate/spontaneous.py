@@ -6,7 +6,7 @@ synapses, other spike trains. A measurement with the same `seed` uses the same s
 the weights (common random numbers), so that rates at two weights differ by the weights alone.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, cast
 
@@ -17,9 +17,10 @@ from torch import Tensor
 
 from v1builder.inputs import input_sources
 from v1builder.lgn import poisson_spikes
-from v1builder.load import Network, NodePopulation
+from v1builder.load import Network
 from v1builder.model import V1Network
 from v1builder.model.edges import Edges
+from v1builder.model.observation import SpikeCounts, observe, segment_steps
 from v1builder.schema.errors import NetworkError
 from v1builder.schema.names import BKG
 
@@ -29,8 +30,6 @@ Array = NDArray[np.float64]
 N_TRIALS: Final = 8
 #: Discarded at the start of a trial; the slowest after-spike current of the published models has 333 ms.
 WARM_UP_MS: Final = 1000.0
-_SEGMENT_VALUES = 1 << 24  # spikes of a segment, cells x steps x trials: 64 MiB
-_SEGMENT_STEPS = 250
 
 
 def gray_rates(network: Network, dt: float) -> dict[str, Array]:
@@ -57,7 +56,7 @@ def only_cells(network: Network, cells: NDArray[np.int64], *, all_inputs: bool =
     new_position = np.full(network.n_cells, -1, np.int32)
     new_position[cells] = np.arange(len(cells))
     nodes = dict(network.nodes)
-    nodes[network.simulated] = _part(network.cells, cells)
+    nodes[network.simulated] = network.cells.part(cells)
     kept = {name: new_position[e.target_index] >= 0 for name, e in network.edges.items()}
     units: dict[str, NDArray[np.int64]] = {}
     for name, population in network.edges.items():
@@ -66,7 +65,7 @@ def only_cells(network: Network, cells: NDArray[np.int64], *, all_inputs: bool =
             reaching = np.arange(len(network.nodes[population.source]))
         units[population.source] = np.union1d(units.get(population.source, reaching), reaching)
     for source, positions in units.items():
-        nodes[source] = _part(network.nodes[source], positions)
+        nodes[source] = network.nodes[source].part(positions)
     edges = {}
     for name, population in network.edges.items():
         here = kept[name]
@@ -94,38 +93,29 @@ def only_cells(network: Network, cells: NDArray[np.int64], *, all_inputs: bool =
     )
 
 
-def _part(nodes: NodePopulation, positions: NDArray[np.integer]) -> NodePopulation:
-    return replace(
-        nodes,
-        node_id=nodes.node_id[positions],
-        node_type_id=nodes.node_type_id[positions],
-        attributes={name: values[positions] for name, values in nodes.attributes.items()},
-    )
-
-
 def poisson_trains(
-    rates: dict[str, Array], n_trials: int, n_steps: int, dt: float, seed: int, segment: int
-) -> Iterator[dict[str, Tensor]]:
-    """Spike counts of units that each fire at a constant rate, in consecutive segments.
+    rates: dict[str, Array], n_trials: int, dt: float, seed: int
+) -> Callable[[int, int], dict[str, Tensor]]:
+    """Spike counts of units that each fire at a constant rate, drawn segment after segment.
 
     Args:
         rates: [n_units] Hz by name.
         n_trials: independent trials.
-        n_steps: length of all segments together.
         dt: ms.
-        seed: same seed and segment, same trains.
-        segment: steps at a time.
+        seed: same seed and segments, same trains.
 
-    Yields:
-        [n_trials, steps, n_units] uint8 by name.
+    Returns:
+        From the first step and the last of a segment to [n_trials, steps, n_units] uint8 by name.
     """
     generator = torch.Generator().manual_seed(seed)
-    for start in range(0, n_steps, segment):
-        repeat = n_trials, min(segment, n_steps - start)
-        yield {
-            name: poisson_spikes(torch.from_numpy(values), dt, generator, repeat)
+
+    def drawn(start: int, stop: int) -> dict[str, Tensor]:
+        return {
+            name: poisson_spikes(torch.from_numpy(values), dt, generator, (n_trials, stop - start))
             for name, values in rates.items()
         }
+
+    return drawn
 
 
 class IndependentCells:
@@ -173,30 +163,15 @@ class IndependentCells:
         self._edges.base.copy_(torch.from_numpy(weight)[self._target] * self._nsyns)
         warm_up = round(WARM_UP_MS / self._dt)
         n_steps = warm_up + round(seconds * 1000 / self._dt / N_TRIALS)
-        inputs = poisson_trains(
-            self._rates, N_TRIALS, n_steps, self._dt, seed, segment_steps(self.n_cells)
+        spikes = SpikeCounts(warm_up)
+        observe(
+            self._model,
+            poisson_trains(self._rates, N_TRIALS, self._dt, seed),
+            [spikes],
+            n_steps=n_steps,
+            steps=segment_steps(N_TRIALS, self.n_cells),
         )
-        return count_spikes(self._model, inputs, warm_up)
-
-
-def segment_steps(n_cells: int) -> int:
-    """Steps whose spikes fit into 64 MiB."""
-    return max(1, min(_SEGMENT_STEPS, _SEGMENT_VALUES // (N_TRIALS * max(n_cells, 1))))
-
-
-def count_spikes(model: V1Network, inputs: Iterable[dict[str, Tensor]], skip: int) -> Array:
-    """[trial, n_cells] spikes from step `skip` on, of consecutive segments of input."""
-    total: Array | None = None
-    state, start = None, 0
-    with torch.no_grad():
-        for segment in inputs:
-            rollout = model(segment, state=state)
-            state = rollout.state
-            counts = rollout.spikes[:, max(0, skip - start) :].sum(dim=1, dtype=torch.float64)
-            total = counts.numpy() if total is None else total + counts.numpy()
-            start += rollout.spikes.shape[1]
-    assert total is not None
-    return total
+        return spikes.counts
 
 
 def background_edges(network: Network) -> str:

@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from v1builder.calibrate.bisection import MET, STEPS, Measure, find_roots
+from v1builder.calibrate.bisection import MET, STEPS, RatesAtWeights, find_roots
 from v1builder.calibrate.spontaneous import (
     N_TRIALS,
     IndependentCells,
@@ -213,7 +213,7 @@ class _Search:
     def _medians(self, counts: Array, seconds: float) -> Array:
         return medians(counts.sum(axis=-2) / seconds, self._model_of, len(self._target))
 
-    def _measure(self, seconds: float, stream: int) -> Measure:
+    def _measure(self, seconds: float, stream: int) -> RatesAtWeights:
         """Median rates; cells whose models have been met are dropped when they are many."""
         self._some, self._chosen = self._all, np.ones(len(self._model_of), np.bool_)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from v1builder.analysis import connectivity, excitability, psp
 from v1builder.characterize.simulated import (
     cells_alone,
-    counted,
+    counts_under_steps,
     simulated_unit_psps,
     spikes_under_steps,
 )
@@ -86,10 +86,9 @@ def excitability_section(kinds: Kinds, reference: Tables) -> tuple[Tables, Summa
     values = kinds.alone.membrane.values
     rheobase = excitability.rheobase(values, STEP_MS, DT)
     around = rheobase[:, None] * np.array([1 - 1e-9, 1 + 1e-9])
-    silent, firing = counted(spikes_under_steps(kinds.alone, around, STEP_MS, DT)).T
+    silent, firing = counts_under_steps(kinds.alone, around, STEP_MS, DT).T
     current = rheobase[:, None] + np.array(ABOVE_RHEOBASE_pA, np.float64)
-    segments = list(spikes_under_steps(kinds.alone, current, STEP_MS, DT))
-    spikes = np.concatenate(segments, axis=2)
+    spikes = spikes_under_steps(kinds.alone, current, STEP_MS, DT)
     rate = spikes.sum(axis=2) * 1000.0 / STEP_MS
     steady = excitability.steady_firing(values, current, DT)
     cells = kinds.table.assign(

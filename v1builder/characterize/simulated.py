@@ -1,6 +1,5 @@
 """What single cells do in the model: spikes under constant currents, and PSPs of single synapses."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +10,8 @@ from numpy.typing import NDArray
 from v1builder.analysis.excitability import SteadyFiring, Values
 from v1builder.load.network import EdgePopulation, GroupedValues, Network, NodePopulation
 from v1builder.model import V1Network
+from v1builder.model.observation import Observer, SpikeCounts, SpikeEvents, observe
 
-_SEGMENT_MS = 200.0
 _PROBE = "probe"
 
 
@@ -48,8 +47,8 @@ def spikes_under_steps(
     duration: float,
     dt: float,
     start: SteadyFiring | None = None,
-) -> Iterator[NDArray[np.bool_]]:
-    """Spikes of every cell under every current, segment by segment.
+) -> NDArray[np.bool_]:
+    """Spikes of every cell under every current.
 
     Args:
         network: cells alone.
@@ -58,9 +57,34 @@ def spikes_under_steps(
         dt: ms.
         start: begin as after a spike of steady firing, not at rest. [n, m]; no NaN.
 
-    Yields:
-        [n, m, steps of the segment].
+    Returns:
+        [n, m, steps].
     """
+    events = SpikeEvents()
+    _run_steps(network, current, duration, dt, events, start)
+    at, step, cell = events.events()[0]
+    spikes = np.zeros((*current.shape, round(duration / dt)), np.bool_)
+    spikes[cell, at, step] = True
+    return spikes
+
+
+def counts_under_steps(
+    network: Network, current: NDArray[np.float64], duration: float, dt: float
+) -> NDArray[np.int64]:
+    """[n, m] number of spikes; arguments as of `spikes_under_steps`."""
+    counts = SpikeCounts()
+    _run_steps(network, current, duration, dt, counts)
+    return counts.counts.T.astype(np.int64)
+
+
+def _run_steps(
+    network: Network,
+    current: NDArray[np.float64],
+    duration: float,
+    dt: float,
+    observer: Observer,
+    start: SteadyFiring | None = None,
+) -> None:
     model = _model(network, dt)
     injected = torch.as_tensor(current.T.copy())
     state = replace(model.initial_state(batch=current.shape[1]), current=injected)
@@ -71,23 +95,13 @@ def spikes_under_steps(
             asc=torch.as_tensor(start.asc.transpose(1, 0, 2).copy()),
             **_threshold_state(start),
         )
-    left = round(duration / dt)
-    while left:
-        n_steps = min(left, round(_SEGMENT_MS / dt))
-        with torch.no_grad():
-            part = model({}, n_steps=n_steps, current=injected[:, None], state=state)
-        state, left = part.state, left - n_steps
-        yield part.spikes.numpy().transpose(2, 0, 1) > 0
+    n_steps = round(duration / dt)
+    observe(model, {}, [observer], n_steps=n_steps, current=injected[:, None], state=state)
 
 
 def _threshold_state(start: SteadyFiring) -> dict[str, torch.Tensor]:
     named = {"th_spike": start.th_spike, "th_voltage": start.th_voltage}
     return {name: torch.as_tensor(value.T.copy()) for name, value in named.items()}
-
-
-def counted(segments: Iterator[NDArray[np.bool_]]) -> NDArray[np.int64]:
-    """[n, m] spikes of all segments."""
-    return np.stack([segment.sum(axis=2, dtype=np.int64) for segment in segments]).sum(axis=0)
 
 
 def simulated_unit_psps(network: Network, dt: float, duration: float) -> NDArray[np.float64]:

@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 
 from v1builder.schema.files import atomic_file, sha256_of
-from v1builder.schema.tables import TableSchema
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> dict[str, Any]:
@@ -22,11 +21,6 @@ def write_table(path: Path, frame: pd.DataFrame) -> dict[str, Any]:
         for row in frame.itertuples(index=False):
             writer.writerow([_cell(value) for value in row])
     return {"sha256": sha256_of(path), "rows": len(frame)}
-
-
-def read_written(path: Path, schema: TableSchema, record: dict[str, Any]) -> pd.DataFrame:
-    """Read a table back, with every check."""
-    return schema.read(path, record["sha256"], record["rows"])
 
 
 def _cell(value: Any) -> str:

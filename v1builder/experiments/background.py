@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,6 +24,7 @@ from v1builder.load.carrying import background_edges
 from v1builder.load.groups import group_cells
 from v1builder.load.network import GroupedValues, Network
 from v1builder.model import V1Network
+from v1builder.model.observation import SpikeCounts, observe
 
 Array = NDArray[np.float64]
 
@@ -33,7 +33,6 @@ FACTOR_MAX: Final = 3.0
 #: Spikes of a model in the probe below which its rate is not known well enough (30 % at 10 spikes).
 SPIKES_MIN: Final = 10
 _BISECTIONS: Final = 8  # the last step is .016 or less
-_BLOCK_STEPS: Final = 250
 
 
 def with_factors(network: Network, factor: Array) -> Network:
@@ -100,19 +99,12 @@ def _models(network: Network, target: Array) -> NDArray[np.int64]:
     return np.unique(key, return_inverse=True)[1].astype(np.int64)
 
 
-@torch.no_grad()
 def _counts(network: Network, gray: Mapping[str, Tensor], dt: float) -> Array:
-    """[n_cells] spikes of each cell in all trials; those of some steps in memory at a time."""
+    """[n_cells] spikes of each cell in all trials."""
     model = V1Network(network, dt=dt, trainable=[])
-    inputs = {name: gray[name] for name in model.input_sizes}
-    n_steps = next(iter(inputs.values())).shape[1]
-    counts, state = torch.zeros(network.n_cells, dtype=torch.float64), None
-    for start in range(0, n_steps, _BLOCK_STEPS):
-        block = {name: spikes[:, start : start + _BLOCK_STEPS] for name, spikes in inputs.items()}
-        rollout = model(block, state=state)
-        counts += rollout.spikes.sum(dim=(0, 1)).double()
-        state = rollout.state
-    return counts.numpy()
+    spikes = SpikeCounts()
+    observe(model, {name: gray[name] for name in model.input_sizes}, [spikes])
+    return spikes.counts.sum(axis=0)
 
 
 def _record(

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from v1builder.experiments.ablations import Ablation
 from v1builder.experiments.ablations.base import CARRY
-from v1builder.experiments.activity import Activity
 from v1builder.experiments.background import calibrated
+from v1builder.experiments.history import SpikeHistory
 from v1builder.experiments.operating_point import compared, operating_point
 from v1builder.experiments.probes import Probes, gray_inputs, make_probes
 from v1builder.load import Network
@@ -39,7 +39,7 @@ class Start:
 
     network: Network
     rates: Array
-    activity: Callable[[], Activity]
+    activity: Callable[[], SpikeHistory]
     point: dict[str, Any]
 
 

@@ -20,10 +20,11 @@ import pandas as pd
 from v1builder.experiments.ablations import Ablation, parse_ablation
 from v1builder.experiments.condition import TRAINED, Condition
 from v1builder.experiments.engines import ENGINES, run_on_ray
+from v1builder.experiments.measured import measured_rows, summarise_measured, write_measured
 from v1builder.experiments.operating_point import judge
 from v1builder.experiments.seed_run import SeedRun, choose_factor, read_result, read_validation
 from v1builder.experiments.shapley import coalitions, shapley_values
-from v1builder.experiments.summary import summarise
+from v1builder.experiments.summary import chosen_score, summarise
 from v1builder.load.groups import group_cells
 from v1builder.schema.errors import ConfigError, unknown_name
 from v1builder.schema.files import write_json
@@ -68,6 +69,8 @@ def compare(
     plan = _Plan(experiment, Path(out).absolute())
     notes = check(experiment)
     runs = _Runs(plan, progress or _silent)
+    scores = runs.of(experiment.seeds[0]).subject.task.answer.scores
+    primary = chosen_score(scores, experiment.compare.primary)
     if engine == "ray":
         run_on_ray(list(plan.stages()), progress or _silent)
     else:
@@ -81,22 +84,26 @@ def compare(
         subjects.append(_about(run.subject))
     results.sort(key=lambda result: experiment.compare.protocols.index(result["protocol"]))
     _judge(plan, results, _smallest([about["population_sizes"] for about in subjects]))
+    rows = measured_rows(results)
+    write_measured(rows, plan.out)
     summary = summarise(
         results,
         margin=experiment.compare.margin,
-        primary=experiment.compare.primary,
+        scores=scores,
+        primary=primary.name,
         untested=plan.coalitions,
     )
     comparison = {
         "experiment": experiment.model_dump(mode="json"),
         "seeds": list(experiment.seeds),
-        "chance": subjects[0]["chance"],
+        "scores": [dataclasses.asdict(score) for score in scores],
         "network": subjects[0]["network"],
         "cells": results,
         "rates": _rates_beside_recordings(results, runs.of(experiment.seeds[0]).subject.reference),
+        "measures": summarise_measured(rows),
         **summary,
         "notes": [*notes, *summary["notes"]],
-        "shapley": _shapley(plan, results),
+        "shapley": _shapley(plan, results, primary.name),
         "sources": subjects[0]["sources"],
         "provenance": provenance("compare", networks={s["seed"]: s["hashes"] for s in subjects}),
     }
@@ -245,7 +252,6 @@ def _about(subject: Subject) -> dict[str, Any]:
     groups = group_cells(network.cells, "population")
     return {
         "seed": subject.seed,
-        "chance": 1 / subject.task.n_classes,
         "network": {
             "n_cells": network.n_cells,
             "n_cell_models": len(network.membrane.labels),
@@ -295,7 +301,7 @@ def _point(plan: _Plan, protocol: str, intact: dict[str, Any], moment: str) -> d
     return intact["operating_point"][moment]
 
 
-def _shapley(plan: _Plan, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _shapley(plan: _Plan, results: list[dict[str, Any]], primary: str) -> list[dict[str, Any]]:
     """Shapley values of the primary outcome, by protocol; empty unless they were asked for."""
     settings = plan.experiment.compare
     if not settings.shapley_orders:
@@ -305,7 +311,7 @@ def _shapley(plan: _Plan, results: list[dict[str, Any]]) -> list[dict[str, Any]]
         outcomes: dict[str, list[float]] = {}
         for result in sorted(results, key=lambda result: result["seed"]):
             if result["protocol"] == protocol:
-                outcomes.setdefault(result["ablation"], []).append(result[settings.primary])
+                outcomes.setdefault(result["ablation"], []).append(result[primary])
         values = shapley_values(outcomes, settings.shapley_orders, _SHAPLEY_SEED)
         invalid = {r["ablation"] for r in results if r["protocol"] == protocol and not r["valid"]}
         for value in values:

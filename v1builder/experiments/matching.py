@@ -27,7 +27,8 @@ from v1builder.load.network import Network
 from v1builder.schema.errors import ConfigError, Problem, raise_if_any
 
 Array = NDArray[np.float64]
-Measure = Callable[[Array], Array]
+#: From bias currents [n_pop] pA to rates [n_pop, n_conditions] Hz.
+RatesAtBias = Callable[[Array], Array]
 
 _GAIN: Final = 2.0  # assumed change of log rate per unit of `scale`, before anything is measured
 _GAIN_RANGE: Final = (0.2, 50.0)
@@ -77,7 +78,7 @@ class MatchResult:
 
 
 def match_rates(
-    measure: Measure,
+    measure: RatesAtBias,
     target: Array,
     *,
     scale: Array | float,

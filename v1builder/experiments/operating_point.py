@@ -20,10 +20,13 @@ from numpy.typing import NDArray
 from v1builder.load.coordinates import rheobase
 from v1builder.load.groups import Groups, group_cells
 from v1builder.load.network import Network
+from v1builder.measures.groups import group_mean, measured_groups
+from v1builder.measures.rate_cv import CELLS_MIN, rate_cv
+from v1builder.measures.silent_share import silent_share
+from v1builder.measures.top10_share import top10_share
 
 Array = NDArray[np.float64]
 
-CELLS_MIN: Final = 20
 RATE_RELATIVE: Final = 0.10
 RATE_HZ: Final = 0.1
 SILENT_POINTS: Final = 0.03
@@ -31,7 +34,6 @@ CV_RELATIVE: Final = 0.15
 BIAS_OF_RHEOBASE: Final = 0.05
 CHARGE_RELATIVE: Final = 0.01
 EFFICACY_RELATIVE: Final = 0.02
-_TOP: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,10 @@ class OperatingPoint:
 
     Attributes:
         spontaneous_Hz: mean rate of all cells on a gray screen. evoked_Hz: mean rate in trials of the task.
-        population_Hz: by population, mean of both. silent_share: cells without a spike in all probes.
-        rate_cv: standard deviation over mean of the rates of the cells of a population; mean over
-        populations
-            of at least 20 cells that fire, weighted by their numbers. None without any.
-        top10_share: spikes of the tenth of the cells that fires most.
+        population_Hz: by population, mean of both.
+        silent_share: of all cells in all probes, see `measures.silent_share`.
+        rate_cv: see `measures.rate_cv`; None where no population has a value.
+        top10_share: see `measures.top10_share`; None without spikes.
         bias_over_rheobase: by population, the current of rate matching over the mean rheobase.
         asc_charge: by population, mean charge of a spike's after-spike currents, pA ms.
     """
@@ -71,40 +72,23 @@ def operating_point(network: Network, rates: Array) -> OperatingPoint:
         rates: [n_cells, 2] Hz, spontaneous and evoked (`Probes.rates`).
     """
     groups = group_cells(network.cells, "population")
+    everyone = measured_groups(network.cells, "network")
     both = rates.mean(axis=1)
-    total = both.sum()
-    n_top = max(1, round(_TOP * len(both)))
+    spread = rate_cv(both, groups, everyone)
     return OperatingPoint(
         spontaneous_Hz=float(rates[:, 0].mean()),
         evoked_Hz=float(rates[:, 1].mean()),
         population_Hz=_by_name(groups, group_mean(groups, both)),
-        silent_share=float((both == 0).mean()),
-        rate_cv=_rate_cv(groups, both),
-        top10_share=float(np.sort(both)[-n_top:].sum() / total) if total > 0 else None,
+        silent_share=float(silent_share(both, everyone)[0]),
+        rate_cv=None if spread.reason[0] else float(spread.value[0]),
+        top10_share=top10_share(both),
         bias_over_rheobase=_by_name(groups, _bias(network, groups)),
         asc_charge=_by_name(groups, group_mean(groups, _charge(network))),
     )
 
 
-def group_mean(groups: Groups, values: Array) -> Array:
-    """[n_groups, ...] mean over the cells of each group of `values`, [n_cells, ...]."""
-    total = np.zeros((len(groups), *values.shape[1:]))
-    np.add.at(total, groups.of_cell, values)
-    return total / groups.sizes.reshape(-1, *[1] * (values.ndim - 1))
-
-
 def _by_name(groups: Groups, values: Array) -> dict[str, float]:
     return dict(zip(groups.labels, values.tolist(), strict=True))
-
-
-def _rate_cv(groups: Groups, rate: Array) -> float | None:
-    mean = group_mean(groups, rate)
-    deviation = np.sqrt(group_mean(groups, (rate - mean[groups.of_cell]) ** 2))
-    counted = (groups.sizes >= CELLS_MIN) & (mean > 0)
-    if not counted.any():
-        return None
-    cv = deviation[counted] / mean[counted]
-    return float(np.average(cv, weights=groups.sizes[counted]))
 
 
 def _bias(network: Network, groups: Groups) -> Array:

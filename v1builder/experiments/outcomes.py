@@ -20,9 +20,8 @@ from v1builder.schema.errors import ConfigError
 
 BASELINE: Final = "intact"
 CO_PRIMARY: Final = "steps_to_criterion"
-#: What a network may be judged by; one of the first two is declared primary, the rest is descriptive.
-OUTCOMES: Final = ("accuracy", "d_prime", "area_under_curve", "spikes_per_trial", "rate_Hz")
-PRIMARIES: Final = OUTCOMES[:2]
+#: What every task gives besides its scores; descriptive.
+DESCRIPTIVE: Final = ("area_under_curve", "spikes_per_trial", "rate_Hz")
 
 Condition = tuple[str, str]  # protocol, ablation
 

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from v1builder.experiments.activity import Activity, Probe, measure_activity
+from v1builder.experiments.history import Probe, SpikeHistory, measure_history
 from v1builder.load.groups import Groups
 from v1builder.model import V1Network
+from v1builder.model.observation import SpikeCounts
 from v1builder.tasks import Task
 from v1builder.train.loop import stream
 
@@ -52,9 +53,9 @@ class Probes:
             model.bias_current.copy_(own)
         return np.stack(counts, axis=1) / self.seconds
 
-    def activity(self, model: V1Network) -> Activity:
+    def activity(self, model: V1Network) -> SpikeHistory:
         """What ablations need to know of the network before it is ablated."""
-        return measure_activity(model, self.conditions)
+        return measure_history(model, self.conditions)
 
     def spike_floor(self, groups: Groups) -> Array:
         """[n_groups] Hz: a tenth of a spike per cell and second, or one spike in all probes."""
@@ -64,8 +65,9 @@ class Probes:
 
 def _count(model: V1Network, probe: Probe) -> Array:
     """[n_cells] spikes in the trials of a probe."""
-    state = None if probe.warm_up is None else model.settled(probe.warm_up)
-    return model(probe.trial, state=state).spikes.sum(dim=(0, 1)).double().numpy()
+    spikes = SpikeCounts()
+    probe.run(model, [spikes])
+    return spikes.counts.sum(axis=0)
 
 
 def make_probes(task: Task, n_trials: int, seed: int, dt: float) -> Probes:

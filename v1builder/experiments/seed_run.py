@@ -25,7 +25,7 @@ from v1builder.schema.files import atomic_file, write_json
 from v1builder.schema.provenance import software_versions
 from v1builder.train.checkpoint import CHECKPOINT, load_checkpoint, read_metrics
 from v1builder.train.loop import Classifier, stream
-from v1builder.train.run import Subject, make_classifier, score, test, train_network
+from v1builder.train.run import Subject, make_classifier, score_tested, train_network
 from v1builder.train.settings import Experiment
 
 Array = NDArray[np.float64]
@@ -93,7 +93,7 @@ class SeedRun:
         return result
 
     def validated(self, protocol: str, ablation: Ablation, factor: float) -> float:
-        """Accuracy on the validation trials after training with a learning rate times `factor`."""
+        """Main score on the validation trials after training with a learning rate times `factor`."""
         condition = Condition(protocol, ablation, self.subject.seed)
         folder = self._folder(condition)
         path = _training_folder(folder, factor) / _VALIDATION
@@ -101,8 +101,9 @@ class SeedRun:
             classifier = self._prepared(condition)[1]
             self._train(condition, classifier, factor, tested=False)
             metrics = read_metrics(path.parent)
-            last = [m["accuracy"] for m in metrics if m["split"] == "validation"][-1]
-            write_json(path, {"accuracy": last})
+            name = self.subject.task.answer.primary.name
+            last = [m[name] for m in metrics if m["split"] == "validation"][-1]
+            write_json(path, {"score": last})
         return read_validation(folder, factor)
 
     def exported(self, condition: Condition) -> Network:
@@ -151,7 +152,7 @@ class SeedRun:
         network, classifier, record = self._prepared(condition)
         if condition.protocol == "frozen":
             self.show(condition.title, 0, 1)
-            scores = score(test(self.experiment, self.subject, classifier))
+            scores = score_tested(self.experiment, self.subject, classifier)
             self.show(condition.title, 1, 1)
             return {**scores, **record}
         scores = self._train(condition, classifier, factor)
@@ -310,8 +311,8 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 
 def read_validation(folder: Path, factor: float) -> float:
-    """Accuracy on the validation trials of a condition trained with a learning rate times `factor`."""
-    return float(_read(_training_folder(folder, factor) / _VALIDATION)["accuracy"])
+    """Main score on the validation trials of a condition trained with a learning rate times `factor`."""
+    return float(_read(_training_folder(folder, factor) / _VALIDATION)["score"])
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -330,15 +331,15 @@ def _read(path: Path) -> dict[str, Any]:
         ) from None
 
 
-def choose_factor(accuracies: Mapping[float, float]) -> float:
+def choose_factor(scores: Mapping[float, float]) -> float:
     """The factor of the learning rate with the best validation; of equals the one nearest to 1.
 
     Raises:
         ConfigError: there is none.
     """
-    if not accuracies:
+    if not scores:
         raise ConfigError.of("no learning rate to choose from", "compare", "none", "give one")
-    return max(accuracies, key=lambda factor: (accuracies[factor], -abs(np.log(factor))))
+    return max(scores, key=lambda factor: (scores[factor], -abs(np.log(factor))))
 
 
 def _matching_record(populations: tuple[str, ...], found: MatchResult) -> dict[str, Any]:

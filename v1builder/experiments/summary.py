@@ -1,8 +1,9 @@
 """Statistics of a finished comparison: declared tests, verdicts, and one sentence, as data.
 
-Declared before anything is run: one primary outcome (accuracy or d' on test trials after training), one
-co-primary (steps to criterion). All (protocol, ablation) of the primary outcome are one family of tests,
-those of the co-primary another. Everything else is described by means and intervals, without p values.
+Declared before anything is run: one primary outcome (a score of the task on test trials after training, such
+as accuracy or d'), one co-primary (steps to criterion). All (protocol, ablation) of the primary outcome are
+one family of tests, those of the co-primary another. Everything else is described by means and intervals,
+without p values.
 
 A verdict is about what the ablation takes away: "helps" says that the intact network does better than the
 ablated one, "hurts" the opposite (`statistics.family`). Nothing is concluded from a condition whose
@@ -10,7 +11,7 @@ operating point is outside the bars.
 """
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,7 @@ from v1builder.experiments import wording
 from v1builder.experiments.outcomes import (
     BASELINE,
     CO_PRIMARY,
-    OUTCOMES,
-    PRIMARIES,
+    DESCRIPTIVE,
     Condition,
     Outcomes,
     by_condition,
@@ -44,6 +44,7 @@ from v1builder.experiments.statistics.paired import (
 )
 from v1builder.experiments.statistics.survival import compare_speed
 from v1builder.schema.errors import ConfigError, unknown_name
+from v1builder.tasks import Classes, Score
 
 _SEED = 0  # of bootstrap and permutations
 
@@ -52,7 +53,8 @@ def summarise(
     results: list[dict[str, Any]],
     *,
     margin: float = 0.015,
-    primary: str = "accuracy",
+    scores: Sequence[Score] = Classes(2).scores,
+    primary: str | None = None,
     untested: Collection[str] = (),
 ) -> dict[str, Any]:
     """Everything that is said of a comparison, as plain JSON.
@@ -61,7 +63,8 @@ def summarise(
         results: one per (protocol, ablation, seed) and network, where a seed has several; within a
             protocol every condition has the same.
         margin: difference of the primary outcome that would matter, in its unit, declared before.
-        primary: outcome that is judged, "accuracy" or "d_prime".
+        scores: what the task judges answers by, the main one first.
+        primary: name of the one that is judged; the main one unless given.
         untested: ablations outside the families, those that only serve an attribution: they are described,
             and get no test and no verdict.
 
@@ -84,29 +87,29 @@ def summarise(
     Raises:
         ConfigError: the primary outcome is unknown or missing, or conditions lack seeds.
     """
-    if primary not in PRIMARIES:
-        raise ConfigError([unknown_name("primary outcome", primary, PRIMARIES, "summarise")])
+    score = chosen_score(scores, primary)
     outcomes = by_condition(results, untested)
     for protocol in outcomes.protocols:
-        if not outcomes.has(protocol, primary):
+        if not outcomes.has(protocol, score.name):
             raise ConfigError.of(
                 "not every result has the primary outcome",
                 f"protocol {protocol}",
-                primary,
-                "declare accuracy primary; d' is of tasks with two classes",
+                score.name,
+                f"declare {scores[0].name} primary, or run the comparison again",
             )
-    summary = _means(outcomes)
-    judged = _primary(outcomes, primary, margin)
+    measured = (*(each.name for each in scores), *DESCRIPTIVE)
+    summary = _means(outcomes, measured)
+    judged = _primary(outcomes, score.name, margin)
     speed = _co_primary(outcomes)
     found = {
         "summary": summary,
-        "differences": judged + _descriptive(outcomes, primary, margin),
+        "differences": judged + _descriptive(outcomes, measured, score.name, margin),
         "co_primary": speed,
-        "family": _family(judged, speed, primary, margin),
-        "verdicts": _verdicts(judged, speed, primary),
-        "dose": _doses(outcomes, primary),
-        "mixed": _mixed(outcomes, primary),
-        "power": _power(outcomes, judged, primary),
+        "family": _family(judged, speed, score, margin),
+        "verdicts": _verdicts(judged, speed, score),
+        "dose": _doses(outcomes, score.name),
+        "mixed": _mixed(outcomes, score.name),
+        "power": _power(outcomes, judged, score.name),
         "invalid": [
             {"protocol": protocol, "ablation": ablation, **why}
             for (protocol, ablation), why in outcomes.invalid.items()
@@ -114,14 +117,26 @@ def summarise(
         "interval_method": "95 % intervals over seeds: "
         f"{', '.join(sorted({row['method'] for row in summary}))}, and Student's t.",
     }
-    found["sentence"] = wording.sentence(judged, speed, primary, len(outcomes.seeds))
-    found["notes"] = wording.notes(outcomes, found)
+    found["sentence"] = wording.sentence(judged, speed, score, len(outcomes.seeds))
+    found["notes"] = wording.notes(outcomes, found, score)
     return _plain(found)
 
 
-def _means(outcomes: Outcomes) -> list[dict[str, Any]]:
+def chosen_score(scores: Sequence[Score], name: str | None) -> Score:
+    """The score of that name, or the main one.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    by_name = {score.name: score for score in scores}
+    if name is not None and name not in by_name:
+        raise ConfigError([unknown_name("primary outcome", name, by_name, "compare.primary")])
+    return scores[0] if name is None else by_name[name]
+
+
+def _means(outcomes: Outcomes, measured: Sequence[str]) -> list[dict[str, Any]]:
     rows = []
-    for outcome in OUTCOMES:
+    for outcome in measured:
         for protocol, ablation in outcomes.runs:
             if outcomes.has(protocol, outcome):
                 x = outcomes.values((protocol, ablation), outcome)
@@ -181,12 +196,14 @@ def _primary(outcomes: Outcomes, primary: str, margin: float) -> list[dict[str, 
     ]
 
 
-def _descriptive(outcomes: Outcomes, primary: str, margin: float) -> list[dict[str, Any]]:
+def _descriptive(
+    outcomes: Outcomes, measured: Sequence[str], primary: str, margin: float
+) -> list[dict[str, Any]]:
     return [
         _difference(
             condition, outcome, "descriptive", _paired(outcomes, condition, outcome, margin)
         )
-        for outcome in OUTCOMES
+        for outcome in measured
         for condition in outcomes.ablated
         if outcomes.has(condition[0], outcome)
         and (outcome != primary or condition not in outcomes.tested)
@@ -220,14 +237,15 @@ def _co_primary(outcomes: Outcomes) -> list[dict[str, Any]]:
 
 
 def _family(
-    judged: list[dict[str, Any]], speed: list[dict[str, Any]], primary: str, margin: float
+    judged: list[dict[str, Any]], speed: list[dict[str, Any]], primary: Score, margin: float
 ) -> dict[str, Any]:
     def members(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
         return [{"protocol": row["protocol"], "ablation": row["ablation"]} for row in rows]
 
     return {
         "primary": {
-            "outcome": primary,
+            "outcome": primary.name,
+            "label": primary.label,
             "margin": margin,
             "n_tests": len(judged),
             "tests": members(judged),
@@ -240,7 +258,7 @@ def _family(
 
 
 def _verdicts(
-    judged: list[dict[str, Any]], speed: list[dict[str, Any]], primary: str
+    judged: list[dict[str, Any]], speed: list[dict[str, Any]], primary: Score
 ) -> list[dict[str, Any]]:
     learned = {(row["protocol"], row["ablation"]): row for row in speed}
     return [
@@ -307,7 +325,7 @@ def _mixed(outcomes: Outcomes, primary: str) -> list[dict[str, Any]]:
 
 def _power(outcomes: Outcomes, judged: list[dict[str, Any]], primary: str) -> dict[str, Any]:
     """Smallest detectable differences at the first, strictest step of Holm's method."""
-    noise = power.trial_noise if primary == "accuracy" else power.trial_noise_of_d_prime
+    noise = power.TRIAL_NOISE.get(primary)
     alpha = ALPHA / max(1, len(judged))
     rows = []
     for row in judged:
@@ -323,7 +341,7 @@ def _power(outcomes: Outcomes, judged: list[dict[str, Any]], primary: str) -> di
                 "protocol": row["protocol"],
                 "ablation": row["ablation"],
                 "between_seed_sd": sd,
-                "trial_noise": noise(float(np.mean(both)), trials) if trials else None,
+                "trial_noise": noise(float(np.mean(both)), trials) if noise and trials else None,
                 "detectable": power.detectable_difference(sd, n, alpha=alpha),
             }
         )

@@ -5,40 +5,40 @@ from typing import Any
 
 from v1builder.experiments.outcomes import Outcomes
 from v1builder.experiments.statistics.power import CLAIM_SEEDS, CLAIM_TRIALS
+from v1builder.tasks import Score
 
 _FEW = 10
-_NAMES = {"accuracy": "accuracy", "d_prime": "d'"}
 
 
-def amount(value: float, outcome: str, *, sign: bool = True) -> str:
-    """A difference with its unit: accuracy in points (per cent of trials), d' as it is."""
+def amount(value: float, score: Score, *, sign: bool = True) -> str:
+    """A difference with its unit: proportions in points (per cent of trials), others as they are."""
     mark = "+" if sign else ""
-    if outcome == "accuracy":
+    if score.unit == "proportion":
         return f"{100 * value:{mark}z.1f} points"
     return f"{value:{mark}z.2f}"
 
 
-def interval(low: float, high: float, outcome: str) -> str:
+def interval(low: float, high: float, score: Score) -> str:
     """An interval with its unit once."""
-    if outcome == "accuracy":
+    if score.unit == "proportion":
         return f"{100 * low:+z.1f} to {100 * high:+z.1f} points"
     return f"{low:+z.2f} to {high:+z.2f}"
 
 
-def declared(n_primary: int, n_co_primary: int, primary: str, margin: float) -> str:
+def declared(n_primary: int, n_co_primary: int, primary: Score, margin: float) -> str:
     """Which tests belong together."""
     return (
-        f"One family: the paired t tests of {_NAMES[primary]} on test trials of all {n_primary} (protocol, "
+        f"One family: the paired t tests of {primary.label} on test trials of all {n_primary} (protocol, "
         f"ablation) against intact, and likewise their tests of equivalence within "
         f"{amount(margin, primary, sign=False)}; Holm's method, alpha .05. The co-primary outcome, steps to "
         f"criterion, is a family of its own ({n_co_primary} tests). All else is descriptive."
     )
 
 
-def explained(row: dict[str, Any], speed: dict[str, Any] | None, primary: str) -> str:
+def explained(row: dict[str, Any], speed: dict[str, Any] | None, primary: Score) -> str:
     """A verdict in words, with the numbers it rests on."""
     low, high = row["t_interval"]
-    number = f"{_NAMES[primary]} {amount(row['mean'], primary)} when ablated"
+    number = f"{primary.label} {amount(row['mean'], primary)} when ablated"
     if row["n"] > 1:
         number += f", 95 % interval {interval(low, high, primary)}"
     if isfinite(row["p_holm"]):
@@ -73,7 +73,7 @@ def _speed(row: dict[str, Any]) -> str:
 
 
 def sentence(
-    judged: list[dict[str, Any]], speed: list[dict[str, Any]], primary: str, n_seeds: int
+    judged: list[dict[str, Any]], speed: list[dict[str, Any]], primary: Score, n_seeds: int
 ) -> str:
     """What was decided, with how many seeds, and what could not be."""
     if not judged:
@@ -98,7 +98,7 @@ def sentence(
         parts.append(f"not decided: {_listed(by['not decided'])}")
     elif not parts:
         parts.append("no comparison is valid")
-    words = f"{_NAMES[primary]} over {_counted(n_seeds, 'paired seed')}: "
+    words = f"{primary.label} over {_counted(n_seeds, 'paired seed')}: "
     said = [f"{words[0].upper()}{words[1:]}{'; '.join(parts)}."]
     if by["invalid"]:
         said.append(
@@ -117,9 +117,9 @@ def sentence(
     return " ".join(said)
 
 
-def notes(outcomes: Outcomes, found: dict[str, Any]) -> list[str]:
+def notes(outcomes: Outcomes, found: dict[str, Any], primary: Score) -> list[str]:
     """What a reader must know of the design, the intervals and the conditions."""
-    said = [*_design(outcomes, found), *_power(found["power"], len(outcomes.seeds))]
+    said = [*_design(outcomes, found), *_power(found["power"], len(outcomes.seeds), primary)]
     if outcomes.crossed:
         said.append(
             "Networks are crossed with seeds: paired differences are means over networks within a seed; the "
@@ -178,15 +178,14 @@ def _design(outcomes: Outcomes, found: dict[str, Any]) -> list[str]:
     return said
 
 
-def _power(found: dict[str, Any], n: int) -> list[str]:
+def _power(found: dict[str, Any], n: int, primary: Score) -> list[str]:
     known = [row for row in found["rows"] if isfinite(row["detectable"])]
     if not known:
         return []
 
     def span(name: str) -> str:
         low, high = (
-            amount(pick(row[name] for row in known), found["metric"], sign=False)
-            for pick in (min, max)
+            amount(pick(row[name] for row in known), primary, sign=False) for pick in (min, max)
         )
         return high if low == high else f"{low.removesuffix(' points')} to {high}"
 

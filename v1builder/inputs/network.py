@@ -1,20 +1,16 @@
 """From the nodes of a network to the sources of its inputs."""
 
-import importlib
-import pkgutil
 from typing import Final
 
 import numpy as np
 import torch
 
-from v1builder import inputs
 from v1builder.inputs.source import Source
 from v1builder.load.network import Network, NodePopulation
 from v1builder.schema.errors import NetworkError, Problem, raise_if_any
+from v1builder.schema.members import import_members
 
-for _module in pkgutil.iter_modules(inputs.__path__, f"{inputs.__name__}."):
-    if _module.name != __name__:
-        importlib.import_module(_module.name)
+import_members("v1builder.inputs", but=__name__)
 
 #: Every kind of source. Nodes that are of several are of the one that sees.
 KINDS: Final[tuple[type[Source], ...]] = tuple(

@@ -1,6 +1,7 @@
 """What an input population does: fire, by itself or because of what is on the screen."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, Self
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from v1builder.lgn import poisson_spikes
 from v1builder.load.network import NodePopulation
+from v1builder.stimuli import Movie
 
 
 class Source(ABC):
@@ -61,3 +63,10 @@ class Source(ABC):
     def gray(self, n_trials: int, n_steps: int, generator: torch.Generator) -> Tensor:
         """Spike counts [trial, step, unit], uint8, while the screen is gray and has been."""
         return poisson_spikes(self.gray_rates(), self.dt, generator, repeat=(n_trials, n_steps))
+
+    def spikes(self, movies: Sequence[Movie], n_steps: int, generator: torch.Generator) -> Tensor:
+        """Spike counts [trial, step, unit], uint8, of trials that show these movies.
+
+        A source that does not see fires as it does on a gray screen.
+        """
+        return self.gray(len(movies), n_steps, generator)

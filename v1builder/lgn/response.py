@@ -9,7 +9,7 @@ past is kept in one buffer, so a movie may come in pieces and be of any length.
 """
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
@@ -192,7 +192,14 @@ class LGN:
             parts.append(torch.fft.irfft(product, length)[..., :n_steps].transpose(1, 2))
         return torch.cat(parts, dim=2)
 
-    def rates_of(self, drive: Tensor, response: Tensor) -> Tensor:
+    @property
+    def drive_of_gray(self) -> Tensor:
+        """[subunit], what the receptive fields see of a gray frame: nothing."""
+        return torch.zeros_like(self._offset)
+
+    def rates_of(
+        self, drive: Tensor | Sequence[Tensor], response: Tensor | Sequence[Tensor]
+    ) -> Tensor:
         """Rates in Hz of the active units, [step, active].
 
         Args:

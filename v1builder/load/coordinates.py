@@ -96,7 +96,7 @@ class Space:
 
 
 def require_glif(membrane: GroupedValues) -> None:
-    """Refuse cells of another neuron, for which there are no coordinates.
+    """Refuse cells of another neuron, which have no such coordinates.
 
     Raises:
         NetworkError: the parameters are not those of GLIF cells.
@@ -105,11 +105,10 @@ def require_glif(membrane: GroupedValues) -> None:
     missing = set(GLIF_UNITS) - names
     if missing and names - set(GLIF_UNITS):
         raise NetworkError.of(
-            "the cells are not GLIF cells, and only of those the parameters have coordinates",
+            "the cells are not GLIF cells, whose parameters this works on",
             "network membrane",
             ", ".join(membrane.values),
-            "leave out what averages, exchanges or scales cells or their background (wiring and plasticity "
-            "can be ablated)",
+            "other neurons can be simulated and trained, and their wiring and plasticity ablated",
         )
 
 

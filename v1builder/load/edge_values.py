@@ -21,6 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from v1builder.schema.errors import NetworkError, unknown_name
+from v1builder.sonata import edge_rules as rules
 from v1builder.sonata.integrate_fire import EXCITATORY, INHIBITORY
 from v1builder.sonata.join import SYNAPSE_PARAMETER, joined, misspelled, numbers
 
@@ -66,23 +67,12 @@ class EdgeValues:
         guess = misspelled(key, self.types.columns, own)
         default = None if guess else self._default(key, rows)
         if values is None and default is None:
-            raise NetworkError.of(
-                f"neither the edges nor their types have '{key}'",
-                self.where,
-                fix=f"rename the column '{guess}'" if guess else f"add the column '{key}'",
-            )
+            raise NetworkError([rules.no_column(key, self.where, guess)])
         if values is None:
             assert default is not None
             return self._noted(key, default)
         column = numbers(values)
-        wrong = ~np.isfinite(column)
-        if wrong.any():
-            raise NetworkError.of(
-                f"'{key}' is missing, NaN or infinite",
-                self.where,
-                f"edge {start + int(np.flatnonzero(wrong)[0])}",
-                "build the network again",
-            )
+        rules.refuse([rules.not_finite(key, column, column)], self.where, start)
         return column
 
     def synapses(
@@ -94,16 +84,20 @@ class EdgeValues:
             NetworkError: as `number`, or it is not a whole number.
         """
         found = self.number("nsyns", own, rows, start)
-        whole = found.astype(np.int64)
-        broken = np.flatnonzero(whole != found)
-        if len(broken):
-            raise NetworkError.of(
-                "'nsyns' is not a whole number",
-                self.where,
-                f"{found[broken[0]]:g} at edge {start + int(broken[0])}",
-                "count whole synapses and put the rest into syn_weight",
-            )
-        return whole
+        rules.refuse([rules.broken_synapses(found)], self.where, start)
+        return found.astype(np.int64)
+
+    def delay(
+        self, own: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], start: int
+    ) -> NDArray[np.float64]:
+        """[e] ms.
+
+        Raises:
+            NetworkError: as `number`, or it is not positive.
+        """
+        found = self.number("delay", own, rows, start)
+        rules.refuse([rules.not_positive_delay(found)], self.where, start)
+        return found
 
     def _default(self, key: str, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
         if key == "nsyns":
@@ -143,19 +137,7 @@ class EdgeValues:
             self._check_ports_given(port, by_sign, start)
         else:
             port = self.number("receptor_type", own, rows, start)
-        absent = (port < 1) | (port > n_ports) | (port % 1 != 0)
-        wrong = np.where(by_sign, np.nan_to_num(port) != 0, absent)
-        if wrong.any():
-            edge = int(np.flatnonzero(wrong)[0])
-            has = f"ports 1 to {n_ports[edge]}"
-            raise NetworkError.of(
-                "a receptor port does not exist",
-                self.where,
-                f"port {port[edge]:g} at edge {start + edge}",
-                f"the target cell has {has}"
-                if n_ports[edge]
-                else "the target chooses by the sign of the weight; leave receptor_type out",
-            )
+        rules.refuse(rules.unknown_ports(port, n_ports), self.where, start)
         receptor = np.where(by_sign, np.where(weight < 0, INHIBITORY, EXCITATORY), port - 1)
         return receptor.astype(np.int64)
 

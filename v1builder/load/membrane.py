@@ -15,6 +15,7 @@ from v1builder.sonata.circuit import Circuit
 from v1builder.sonata.components import read_json
 from v1builder.sonata.integrate_fire import SHAPE_OF, is_iaf
 from v1builder.sonata.join import numbers
+from v1builder.sonata.node_rules import no_column
 from v1builder.sonata.point_neuron import (
     CellModel,
     chooses_by_sign,
@@ -68,12 +69,8 @@ def read_cells(cells: NodePopulation, circuit: Circuit) -> CellParameters:
     """
     for column in ("model_template", "dynamics_params"):
         if column not in cells.attributes:
-            raise NetworkError.of(
-                f"the simulated cells have no '{column}'",
-                f"{circuit.path}, node population {cells.name}",
-                ", ".join(cells.attributes),
-                f"add the column '{column}' to the node types",
-            )
+            where = f"{circuit.path}, node population {cells.name}"
+            raise NetworkError([no_column(column, where, cells.attributes)])
     folder = circuit.components.get("point_neuron_models_dir")
     if folder is None:
         raise NetworkError.of(

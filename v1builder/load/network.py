@@ -64,6 +64,16 @@ class NodePopulation:
         """True when the population only sends spikes and is not simulated."""
         return bool(np.all(self.attributes["model_type"] == "virtual"))
 
+    def part(self, positions: NDArray[np.integer]) -> "NodePopulation":
+        """Some of the nodes, without `parts`."""
+        return replace(
+            self,
+            node_id=self.node_id[positions],
+            node_type_id=self.node_type_id[positions],
+            attributes={name: values[positions] for name, values in self.attributes.items()},
+            parts=(),
+        )
+
 
 @dataclass(frozen=True)
 class EdgePopulation:
@@ -142,6 +152,7 @@ class Network:
         provenance: what made the network.
         initial_voltage: [n_cells] mV above E_L at time 0, as the component files say (NaN: as the neuron
             says); None for cells at rest. `simulate` starts there, training at rest.
+        node_sets: named selections of nodes (`sonata.node_sets`) of the configuration.
     """
 
     nodes: dict[str, NodePopulation]
@@ -152,6 +163,7 @@ class Network:
     bias_current: NDArray[np.float64]
     provenance: dict[str, Any] = field(default_factory=dict)
     initial_voltage: NDArray[np.float64] | None = None
+    node_sets: dict[str, Any] = field(default_factory=dict)
 
     @property
     def cells(self) -> NodePopulation:

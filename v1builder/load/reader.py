@@ -19,7 +19,9 @@ from v1builder.load.membrane import read_cells
 from v1builder.load.network import EdgePopulation, Network, NodePopulation
 from v1builder.load.plasticity import read_plasticity
 from v1builder.load.populations import merged
-from v1builder.schema.errors import NetworkError, unknown_name
+from v1builder.schema.errors import NetworkError, raise_if_any, unknown_name
+from v1builder.sonata import edge_rules as rules
+from v1builder.sonata import node_rules
 from v1builder.sonata.circuit import Circuit, PopulationFile, read_circuit
 from v1builder.sonata.components import read_json
 from v1builder.sonata.edges import edge_count, edge_populations, iterate_edges
@@ -97,6 +99,7 @@ def load_circuit(circuit: Circuit, progress: Progress | None = None) -> Network:
         found.bias_current,
         provenance,
         found.initial_voltage,
+        {} if circuit.node_sets_file is None else read_json(circuit.node_sets_file),
     )
 
 
@@ -131,75 +134,39 @@ def _read_nodes(part: PopulationFile, name: str) -> NodePopulation:
         types = pd.DataFrame(index=pd.Index(np.unique(table.node_type_id), name="node_type_id"))
     else:
         types = read_types(part.types_file, "node_type_id")
-    rows = _known_rows(table.node_type_id, types, "node", part)
+    rows, problems = node_rules.known_types(table.node_type_id, types, part)
+    raise_if_any(problems, NetworkError)
     attributes: dict[str, NDArray[Any]] = dict(table.attributes)
     for column in types.columns:
         values = joined(str(column), table.attributes, types, rows)
         assert values is not None
         attributes[str(column)] = values
     if "model_type" not in attributes:
-        raise NetworkError.of(
-            "the nodes have no 'model_type'",
-            f"{part.types_file or part.file}, population {name}",
-            ", ".join(attributes),
-            "add the column model_type (point_neuron or virtual)",
-        )
+        where = f"{part.types_file or part.file}, population {name}"
+        raise NetworkError([node_rules.no_column("model_type", where, attributes)])
     return NodePopulation(name, table.node_id, table.node_type_id, attributes, types)
-
-
-def _known_rows(
-    ids: NDArray[np.int64], types: pd.DataFrame, kind: str, part: PopulationFile
-) -> NDArray[np.int64]:
-    rows = type_rows(ids, types)
-    if np.any(rows < 0):
-        unknown = np.unique(ids[rows < 0])
-        raise NetworkError.of(
-            f"{'an' if kind == 'edge' else 'a'} {kind} has a type that the types table lacks",
-            f"{part.file}, types {part.types_file}",
-            f"{kind}_type_id {', '.join(map(str, unknown[:5]))}",
-            f"add the type to the table or correct the {kind}s",
-        )
-    return rows
 
 
 def _simulated(nodes: dict[str, NodePopulation], path: Path) -> list[str]:
     candidates = [name for name, population in nodes.items() if not population.is_virtual]
-    if not candidates:
-        raise NetworkError.of(
-            "a network needs a simulated node population",
-            path,
-            "simulated: none",
-            "add a point_neuron population",
-        )
-    for name in candidates:
-        if np.any(nodes[name].attributes["model_type"] == "virtual"):
-            raise NetworkError.of(
-                "a node population mixes virtual and simulated nodes",
-                f"{path}, node population {name}",
-                fix="give the virtual nodes a population of their own",
-            )
+    mixed = [
+        name for name in candidates if np.any(nodes[name].attributes["model_type"] == "virtual")
+    ]
+    raise_if_any(node_rules.population_problems(candidates, mixed, path), NetworkError)
     return candidates
 
 
-def _positions(population: NodePopulation, ids: NDArray[Any], where: str) -> NDArray[np.int32]:
-    """Positions of node ids in their population."""
+def _positions(
+    population: NodePopulation, ids: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Positions of node ids in their population, and which ids are not there."""
     known = population.node_id
     n = len(known)
     if n and known[0] == 0 and known[-1] == n - 1 and np.all(known[1:] > known[:-1]):
-        wrong = ids >= n if ids.dtype.kind == "u" else (ids >= n) | (ids < 0)
-        positions = ids
-    else:
-        order = np.argsort(known)
-        positions = order[np.searchsorted(known, ids, sorter=order).clip(max=max(n - 1, 0))]
-        wrong = known[positions] != ids.astype(np.int64)
-    if np.any(wrong):
-        raise NetworkError.of(
-            "an edge names a node that does not exist",
-            where,
-            f"node id {ids[wrong][0]} of population {population.name} ({n} nodes)",
-            "build the network again",
-        )
-    return positions.astype(np.int32)
+        return ids, ids >= n if ids.dtype.kind == "u" else (ids >= n) | (ids < 0)
+    order = np.argsort(known)
+    positions = order[np.searchsorted(known, ids, sorter=order).clip(max=max(n - 1, 0))]
+    return positions, known[positions] != ids.astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -222,24 +189,18 @@ class _Ends:
         """Raise NetworkError unless both are in the network and the target is simulated."""
         for end, name in (("source", source), ("target", target)):
             if name not in self.nodes:
-                raise NetworkError.of(
-                    f"the {end} population of the edges is not in the network",
-                    where,
-                    name or "no attribute node_population",
-                    f"the network has: {', '.join(self.nodes)}",
-                )
+                raise NetworkError([rules.no_population(end, name, where, self.nodes)])
         if target not in self.starts:
-            raise NetworkError.of(
-                "the target of the edges is not simulated",
-                where,
-                target,
-                f"only {', '.join(self.starts)} is simulated",
-            )
+            raise NetworkError([rules.not_simulated(target, where, self.starts)])
 
-    def positions(self, population: str, ids: NDArray[Any], where: str) -> NDArray[np.int32]:
-        """Positions along the axis of cells, or along the input."""
-        own = _positions(self.nodes[population], ids, where)
-        return own + np.int32(self.starts.get(population, 0))
+    def positions(
+        self, end: str, population: str, ids: NDArray[Any], where: str, start: int
+    ) -> NDArray[np.int32]:
+        """Positions of sources or targets along the axis of cells, or along the input."""
+        nodes = self.nodes[population]
+        found, wrong = _positions(nodes, ids)
+        rules.refuse([rules.unknown_nodes(end, population, len(nodes), wrong, ids)], where, start)
+        return found.astype(np.int32) + np.int32(self.starts.get(population, 0))
 
     def name_of(self, population: str) -> str:
         """Name of the population that stands for one of the files."""
@@ -272,16 +233,17 @@ def _read_edges(
         source, target = chunk.source, chunk.target
         ends.check(source, target, where)
         here = slice(chunk.start, chunk.start + len(chunk))
-        rows, own = _known_rows(chunk.edge_type_id, types, "edge", part), chunk.attributes
+        rows, own = type_rows(chunk.edge_type_id, types), chunk.attributes
+        rules.refuse([rules.unknown_types(rows < 0, chunk.edge_type_id)], where, chunk.start)
         values.check_weight_functions(own)
-        source_index[here] = ends.positions(source, chunk.source_id, where)
-        target_index[here] = ends.positions(target, chunk.target_id, where)
+        source_index[here] = ends.positions("source", source, chunk.source_id, where, chunk.start)
+        target_index[here] = ends.positions("target", target, chunk.target_id, where, chunk.start)
         synapses = values.synapses(own, rows, chunk.start)
         type_id[here], nsyns[here] = chunk.edge_type_id, synapses
         weight[here] = values.number("syn_weight", own, rows, chunk.start) * synapses
         weight[here] *= of_type.resting(rows)
         plasticity[here] = of_type.model_of_type[rows]
-        delay[here] = _positive(values.number("delay", own, rows, chunk.start), where)
+        delay[here] = values.delay(own, rows, chunk.start)
         receptor[here] = values.receptor(own, rows, target_index[here], weight[here], chunk.start)
         if progress is not None:
             progress(name, here.stop, n)
@@ -300,11 +262,3 @@ def _read_edges(
         types,
         of_type.of_edges(plasticity),
     )
-
-
-def _positive(delay: NDArray[np.float64], where: str) -> NDArray[np.float64]:
-    if np.any(delay <= 0):
-        raise NetworkError.of(
-            "a delay is not positive", where, f"{delay.min():g} ms", "give every edge a delay > 0"
-        )
-    return delay

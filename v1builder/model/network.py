@@ -16,6 +16,7 @@ from v1builder.model.edges import EDGE_GROUPINGS, PLASTICITY_BOUNDS, Edges
 from v1builder.model.export import exported
 from v1builder.model.memory import choose_segment
 from v1builder.model.neurons import Neuron, check_cells, choose, settings_of
+from v1builder.model.observation import observe
 from v1builder.model.ports import merge_ports
 from v1builder.model.rollout import Coefficients, Plasticity, Rollout, State
 from v1builder.model.surrogate import Surrogate
@@ -25,9 +26,6 @@ from v1builder.schema.parameters import RECEPTOR_UNITS
 DTYPES = (torch.float32, torch.float64)
 
 _WHY_FIXED: Final = {"t_ref": "it counts whole steps", "E_L": "it only shifts the voltage"}
-
-#: Spikes [batch, step, cell] of a block of a warm-up, 64 MiB in float32.
-_SETTLING_SPIKES: Final = 1 << 24
 
 
 class V1Network(nn.Module):
@@ -40,7 +38,7 @@ class V1Network(nn.Module):
         dt: ms.
         neuron: what the cells are (`model.neurons`), with its settings.
         cells: parameters of the cells under their NEST names. Ports of equal kinetics are one port
-            (`model.ports`), unless kinetics are learned or regrouped.
+            (`model.ports`), unless kinetics are learned or regrouped, or `keep_ports`.
         edges: weights by edge population.
         bias_current: [n] pA, constant current into each cell.
         n_cells: number of simulated cells.
@@ -67,6 +65,7 @@ class V1Network(nn.Module):
         checkpoint_steps: int | Literal["auto"] | None = None,
         memory_budget: float | None = None,
         neuron: str = "auto",
+        keep_ports: bool = False,
         **settings: float | None,
     ):
         """Make the module.
@@ -91,6 +90,7 @@ class V1Network(nn.Module):
             memory_budget: GiB that "auto" may use, for the whole process; what is free when None.
             neuron: one of `model.neurons`; "auto" for the one that the cells' files are of. "glifr" is the
                 smooth variant of "glif".
+            keep_ports: keep ports of equal kinetics apart, so that the current of each can be observed.
             settings: of the neuron, such as sigma_V (mV) and tau (ms) of "glifr"; see its file.
 
         Raises:
@@ -122,7 +122,7 @@ class V1Network(nn.Module):
         self._segments: dict[tuple[int, int, bool, bool], int] = {}
         self.n_cells = network.n_cells
         self._rollout = get_backend(backend)
-        if not any(
+        if not keep_ports and not any(
             name in learned or grouping.get(name, "cell_model") != "cell_model"
             for name in RECEPTOR_UNITS
         ):
@@ -158,7 +158,7 @@ class V1Network(nn.Module):
         self.register_buffer("start_voltage", start, persistent=False)
         self.neuron.inspect(self.cells())
         if backend not in ("auto", "reference"):
-            check_supported(self.coefficients(), backend)
+            check_supported(self.propagators(), backend)
 
     def _edges(self) -> Iterator[Edges]:
         return cast(Iterator[Edges], iter(self.edges.values()))
@@ -167,7 +167,7 @@ class V1Network(nn.Module):
         """[n] mV, distance of the threshold from E_L: the unit of the surrogate's x."""
         return self.neuron.threshold(self.cells())
 
-    def coefficients(self) -> Coefficients:
+    def propagators(self) -> Coefficients:
         """What the cells' steps are computed with, differentiable in what is learned."""
         return self.neuron.coefficients(self.cells())
 
@@ -213,7 +213,7 @@ class V1Network(nn.Module):
             ConfigError: an input is missing, unknown, or has a wrong shape.
         """
         inputs = dict(inputs or {})
-        batch, n_steps = self._check_inputs(inputs, n_steps, current, state)
+        batch, n_steps = self.check_inputs(inputs, n_steps, current, state)
         dtype = self.bias_current.dtype
         inputs = {
             name: spikes.to(dtype) if spikes.is_floating_point() else spikes
@@ -227,7 +227,6 @@ class V1Network(nn.Module):
         segment = self._segment(inputs, batch, n_steps, record_voltage)
         return self._run(inputs, n_steps, current, state, record_voltage, segment)
 
-    @torch.no_grad()
     def settled(self, inputs: Mapping[str, Tensor]) -> State:
         """The state that `inputs` lead to from rest: where a trial after a warm-up starts.
 
@@ -241,13 +240,7 @@ class V1Network(nn.Module):
         Raises:
             ConfigError: as `forward`.
         """
-        batch, n_steps = self._check_inputs(dict(inputs), None, None, None)
-        block = max(1, _SETTLING_SPIKES // max(1, batch * self.n_cells))
-        state = self.initial_state(batch)
-        for start in range(0, n_steps, block):
-            part = {name: spikes[:, start : start + block] for name, spikes in inputs.items()}
-            state = self(part, state=state).state
-        return state
+        return observe(self, inputs)
 
     def run(
         self, inputs: Mapping[str, Tensor], n_steps: int, state: State, record_voltage: bool
@@ -282,7 +275,7 @@ class V1Network(nn.Module):
         record_voltage: bool,
         segment: int,
     ) -> Rollout:
-        coefficients = self.coefficients()
+        coefficients = self.propagators()
         projections = [edges.projection for edges in self._edges()]
         weights = [edges() for edges in self._edges()]
         plasticity = self._plasticity()
@@ -332,7 +325,7 @@ class V1Network(nn.Module):
         """`network`, which this module was made from, with what was learned since; see `export`."""
         return exported(self, network)
 
-    def _check_inputs(
+    def check_inputs(
         self,
         inputs: Mapping[str, Tensor],
         n_steps: int | None,

@@ -1,20 +1,14 @@
 """The page about a network's derived quantities: figures, and the tables behind them."""
 
-import base64
 from pathlib import Path
 from typing import Any, Final
 
-import jinja2
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from v1builder.report.figures import _STYLE as STYLE
-from v1builder.report.figures import _figure as new_figure
-from v1builder.report.figures import color_of
-from v1builder.report.page import _png as png
-from v1builder.schema.files import atomic_file, write_text
+from v1builder.report.canvas import STYLE, color_of, new_figure, save_figures, write_html
 
 _CAPTIONS: Final = {
     "f_i_curves": "Mean rate over 1 s against current above rheobase, by population (model).",
@@ -37,24 +31,16 @@ def write_page(
         summary: numbers by section.
         left_out: sections that could not be measured, with the reason.
     """
-    images = {}
-    for name, figure in _draw(tables).items():
-        image = png(figure)
-        with atomic_file(folder / f"{name}.png") as temporary:
-            temporary.write_bytes(image)
-        images[name] = base64.b64encode(image).decode("ascii")
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        (Path(__file__).parent / "characterization.html.jinja").read_text(encoding="utf-8")
-    )
-    page = template.render(
-        images=images,
+    write_html(
+        folder / "index.html",
+        "characterization.html.jinja",
+        images=save_figures(folder, _draw(tables)),
         captions=_CAPTIONS,
         sections={name: list(_rows(values)) for name, values in summary.items()},
         measured=tables["measured"].round(3).to_dict("records") if "measured" in tables else [],
         left_out=left_out,
         files=sorted(f"{name}.csv" for name in tables),
     )
-    write_text(folder / "index.html", page)
 
 
 def _rows(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

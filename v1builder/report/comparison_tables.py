@@ -34,6 +34,21 @@ def primary_of(comparison: Row) -> str:
     return comparison.get("family", {}).get("primary", {}).get("outcome", "accuracy")
 
 
+def scores_of(comparison: Row) -> dict[str, Row]:
+    """What the task judges answers by, the main score first, by name."""
+    earlier = [
+        {
+            "name": "accuracy",
+            "label": "accuracy",
+            "unit": "proportion",
+            "chance": comparison.get("chance", 0.0),
+            "ceiling": 1.0,
+        },
+        {"name": "d_prime", "label": "d'", "unit": "1", "chance": 0.0, "ceiling": None},
+    ]
+    return {score["name"]: score for score in comparison.get("scores", earlier)}
+
+
 def shown(comparison: Row) -> list[Row]:
     """Rows of the summary without conditions that only serve an attribution: these have no verdict."""
     judged = _by_condition(comparison.get("verdicts", []))
@@ -178,6 +193,27 @@ def _range(points: list[Row], name: str, form: str) -> str:
     if len(means) < 2:
         return number(means[0] if means else None, form)
     return span((min(means), max(means)), form)
+
+
+def measured(comparison: Row) -> list[Row]:
+    """One row per measure, window and condition: the whole network, and its difference from intact."""
+    rows = []
+    for row in comparison.get("measures", []):
+        if row["level"] == "network":
+            value = f"{number(row['mean'], '.3g')} ({span((row['low'], row['high']), '.3g')})"
+            difference = DASH
+            if "difference_mean" in row:
+                ends = row["difference_low"], row["difference_high"]
+                difference = f"{number(row['difference_mean'], '+z.3g')} ({span(ends, '+z.3g')})"
+            rows.append(
+                {name: row[name] for name in ("measure", "unit", "window", "ablation", "n")}
+                | {
+                    "protocol": named(row["protocol"]),
+                    "mean": row.get("reason") or value,
+                    "difference": difference,
+                }
+            )
+    return rows
 
 
 def validity(comparison: Row) -> str:

@@ -5,42 +5,17 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from v1builder.report.canvas import EXCITATORY, INHIBITORY, STYLE, color_of, new_figure
 from v1builder.report.comparison_tables import named
 
 Condition = tuple[str, str]  # protocol, ablation
 
-_STYLE: Any = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "svg.hashsalt": "v1builder",
-}
-_COLORS = ("#1b1b1b", "#3b76af", "#c4622d", "#4d8f4a", "#8a5fa8", "#b8912c", "#5aa3a3", "#b04a6b")
-_EXCITATORY, _INHIBITORY = "#c8503c", "#3f6fa8"
-
-
-def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots(1, columns, squeeze=False)[0]
-    return figure, list(axes)
-
-
-def color_of(index: int) -> str:
-    """Colour of the condition at this place of the experiment's list."""
-    return _COLORS[index % len(_COLORS)]
-
 
 def outcome_figure(
-    cells: pd.DataFrame, summary: pd.DataFrame, metric: str, chance: float, invalid: set[Condition]
+    cells: pd.DataFrame, summary: pd.DataFrame, score: dict[str, Any], invalid: set[Condition]
 ) -> Figure:
     """The primary outcome of every condition: mean with interval, and every seed, joined across conditions.
 
@@ -49,13 +24,13 @@ def outcome_figure(
     Args:
         cells: columns protocol, ablation, seed and the outcome.
         summary: columns protocol, ablation, metric, mean, low, high.
-        metric: name of the outcome.
-        chance: outcome of guessing.
+        score: name, label, chance and ceiling of the outcome.
         invalid: (protocol, ablation) of conditions outside the bars.
     """
+    metric, chance = score["name"], score["chance"]
     protocols = list(dict.fromkeys(cells["protocol"]))
-    figure, axes = _figure(4.2 * len(protocols), 3.4, len(protocols))
-    with mpl.rc_context(_STYLE):
+    figure, axes = new_figure(4.2 * len(protocols), 3.4, len(protocols))
+    with mpl.rc_context(STYLE):
         for ax, protocol in zip(axes, protocols, strict=True):
             shown = cells[cells["protocol"] == protocol]
             ablations = list(dict.fromkeys(shown["ablation"]))
@@ -78,64 +53,65 @@ def outcome_figure(
             names = [f"{a} (invalid)" if (protocol, a) in invalid else a for a in ablations]
             ax.set_xticks(range(len(ablations)), names, rotation=25, ha="right")
             low, high = float(by_seed.min().min()), float(by_seed.max().max())
-            top = 1.02 if metric == "accuracy" else high + 0.2
+            top = high + 0.2 if score["ceiling"] is None else 1.02 * score["ceiling"]
             ax.set_ylim(min(chance, low) - 0.05, top)
-            ax.set_ylabel({"accuracy": "held-out accuracy", "d_prime": "held-out d'"}[metric])
+            ax.set_ylabel(f"held-out {score['label']}")
             ax.set_title(named(protocol))
     return figure
 
 
-def learning_figure(curves: dict[str, dict[str, NDArray[np.float64]]], chance: float) -> Figure:
-    """Validation accuracy against training step, mean over seeds with the range of seeds.
+def learning_figure(
+    curves: dict[str, dict[str, NDArray[np.float64]]], score: dict[str, Any]
+) -> Figure:
+    """The task's main score on validation trials against training step, mean with the range of seeds.
 
     Args:
-        curves: by protocol and ablation, [seed, point, 2] of (step, accuracy).
-        chance: accuracy of guessing.
+        curves: by protocol and ablation, [seed, point, 2] of (step, score).
+        score: label and chance of the score.
     """
-    figure, axes = _figure(max(5.6, 4.2 * len(curves)), 3.4, len(curves))
-    with mpl.rc_context(_STYLE):
+    figure, axes = new_figure(max(5.6, 4.2 * len(curves)), 3.4, len(curves))
+    with mpl.rc_context(STYLE):
         for ax, (protocol, by_ablation) in zip(axes, curves.items(), strict=True):
             for index, (ablation, curve) in enumerate(by_ablation.items()):
-                steps, accuracy = curve[0, :, 0], curve[:, :, 1]
-                mean, color = accuracy.mean(axis=0), color_of(index)
+                steps, reached = curve[0, :, 0], curve[:, :, 1]
+                mean, color = reached.mean(axis=0), color_of(index)
                 ax.plot(steps, mean, color=color, label=ablation, linewidth=1.8)
                 ax.fill_between(
-                    steps, accuracy.min(axis=0), accuracy.max(axis=0), color=color, alpha=0.12, lw=0
+                    steps, reached.min(axis=0), reached.max(axis=0), color=color, alpha=0.12, lw=0
                 )
-            ax.axhline(chance, color="#888888", linestyle=":", linewidth=1)
+            ax.axhline(score["chance"], color="#888888", linestyle=":", linewidth=1)
             ax.set_xlabel("training step")
-            ax.set_ylabel("validation accuracy")
+            ax.set_ylabel(f"validation {score['label']}")
             ax.set_title(f"{named(protocol)} (mean and range)")
             ax.legend(loc="lower right", fontsize=7)
     return figure
 
 
-def dose_figure(curves: list[dict[str, Any]]) -> Figure:
+def dose_figure(curves: list[dict[str, Any]], label: str) -> Figure:
     """Outcome against the level of heterogeneity: seeds, their mean, the quadratic and its peak.
 
     Args:
         curves: dose curves of a comparison that were fitted; low or high is None where the peak has no bound.
+        label: of the outcome.
     """
-    figure, axes = _figure(4.6 * len(curves), 3.4, len(curves))
-    with mpl.rc_context(_STYLE):
+    figure, axes = new_figure(4.6 * len(curves), 3.4, len(curves))
+    with mpl.rc_context(STYLE):
         for ax, curve in zip(axes, curves, strict=True):
             doses = np.array(curve["doses"])
             grid = np.linspace(doses.min(), doses.max(), 200)
             ax.plot(doses, np.transpose(curve["per_seed"]), "o-", color="#c9c9c9", ms=2.5, lw=0.7)
-            ax.plot(doses, curve["mean"], "s", color=_COLORS[0], label="mean over seeds")
+            ax.plot(doses, curve["mean"], "s", color=color_of(0), label="mean over seeds")
             quadratic = np.polynomial.Polynomial(curve["coefficients"])(grid)
-            ax.plot(grid, quadratic, color=_COLORS[1], label="quadratic")
+            ax.plot(grid, quadratic, color=color_of(1), label="quadratic")
             if curve["peak"] is not None:
                 low, high = curve["low"], curve["high"]
                 ends = grid[0] if low is None else low, grid[-1] if high is None else high
-                ax.axvspan(*np.clip(ends, grid[0], grid[-1]), color=_COLORS[1], alpha=0.12, lw=0)
+                ax.axvspan(*np.clip(ends, grid[0], grid[-1]), color=color_of(1), alpha=0.12, lw=0)
                 if grid[0] <= curve["peak"] <= grid[-1]:
-                    ax.axvline(curve["peak"], color=_COLORS[1], lw=1, ls="--", label="peak, 95 %")
+                    ax.axvline(curve["peak"], color=color_of(1), lw=1, ls="--", label="peak, 95 %")
             ax.axvline(1, color="#888888", linestyle=":", linewidth=1)
             ax.set_xlabel(f"heterogeneity within {curve['level']} (0 none, 1 observed)")
-            ax.set_ylabel(
-                {"accuracy": "held-out accuracy", "d_prime": "held-out d'"}[curve["metric"]]
-            )
+            ax.set_ylabel(f"held-out {label}")
             ax.set_title(named(curve["protocol"]))
             ax.legend(loc="lower center", fontsize=7)
     return figure
@@ -147,8 +123,8 @@ def rates_figure(rates: pd.DataFrame) -> Figure:
     Args:
         rates: index population; columns untrained, trained and, where recorded, q25, median, q75 (Hz).
     """
-    figure, (ax,) = _figure(7.6, 3.2)
-    with mpl.rc_context(_STYLE):
+    figure, (ax,) = new_figure(7.6, 3.2)
+    with mpl.rc_context(STYLE):
         places = np.arange(len(rates))
         rates = rates.reindex(columns=["untrained", "trained", "q25", "median", "q75"])
         ax.bar(
@@ -190,10 +166,10 @@ def network_figure(
         spikes: columns time (ms) and cell (row of `cells`).
         stimulus_ms: when the stimulus is on.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.2, 4.2), layout="constrained")
         column, raster = figure.subplots(1, 2, width_ratios=[1, 2.4])
-        color = np.where(cells["ei"] == "e", _EXCITATORY, _INHIBITORY)
+        color = np.where(cells["ei"] == "e", EXCITATORY, INHIBITORY)
         column.scatter(cells["x"], cells["y"], c=color, s=5, linewidths=0, alpha=0.8)
         column.set_aspect("equal")
         column.set_xlabel("x (µm)")

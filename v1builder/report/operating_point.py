@@ -1,18 +1,21 @@
 """The page of a calibration: target and achieved rates, recurrence on, and the living animal."""
 
-import base64
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from v1builder.report.figures import _EXCITATORY, _INHIBITORY, _STYLE, _figure
-from v1builder.report.page import _png
-from v1builder.schema.files import atomic_file, write_text
+from v1builder.report.canvas import (
+    EXCITATORY,
+    INHIBITORY,
+    STYLE,
+    new_figure,
+    save_figures,
+    write_html,
+)
 
 _METRICS = {
     "spontaneous_rate_Hz": "spontaneous rate",
@@ -67,8 +70,8 @@ def rates_figure(populations: pd.DataFrame) -> Figure:
     Args:
         populations: columns population, target_Hz, recorded_Hz, alone_median_Hz, recurrent_median_Hz.
     """
-    figure, (ax,) = _figure(7.6, 3.4)
-    with mpl.rc_context(_STYLE):
+    figure, (ax,) = new_figure(7.6, 3.4)
+    with mpl.rc_context(STYLE):
         places = np.arange(len(populations))
         for name, marker, color, label in (
             ("recorded_Hz", "_", "#555555", "recorded in vivo, median"),
@@ -93,9 +96,9 @@ def weights_figure(models: pd.DataFrame) -> Figure:
     Args:
         models: columns population, weight_pA, before_pA, target_Hz, achieved_Hz, held_out_Hz.
     """
-    figure, (left, right) = _figure(7.6, 3.4, 2)
-    color = np.where(models["population"].str.startswith("e"), _EXCITATORY, _INHIBITORY)
-    with mpl.rc_context(_STYLE):
+    figure, (left, right) = new_figure(7.6, 3.4, 2)
+    color = np.where(models["population"].str.startswith("e"), EXCITATORY, INHIBITORY)
+    with mpl.rc_context(STYLE):
         left.scatter(models["before_pA"], models["weight_pA"], s=10, c=color, linewidths=0)
         end = float(np.max(models[["before_pA", "weight_pA"]].to_numpy()))
         left.plot([0, end], [0, end], color="#888888", linestyle=":", linewidth=1)
@@ -120,11 +123,11 @@ def in_vivo_figure(in_vivo: pd.DataFrame) -> Figure:
         in_vivo: of `analysis.invivo.compare_with_recordings`.
     """
     metrics = [name for name in _METRICS if name in set(in_vivo["metric"])]
-    figure, axes = _figure(2.5 * len(metrics), 2.8, len(metrics))
-    with mpl.rc_context(_STYLE):
+    figure, axes = new_figure(2.5 * len(metrics), 2.8, len(metrics))
+    with mpl.rc_context(STYLE):
         for ax, metric in zip(axes, metrics, strict=True):
             shown = in_vivo.loc[(in_vivo["metric"] == metric) & (in_vivo["n_cells"] > 0)]
-            color = np.where(shown["cell_type"].str.contains("Exc"), _EXCITATORY, _INHIBITORY)
+            color = np.where(shown["cell_type"].str.contains("Exc"), EXCITATORY, INHIBITORY)
             weight = np.where(shown["n_units"] >= 15, 22, 6)
             ax.scatter(shown["reference_median"], shown["median"], s=weight, c=color, linewidths=0)
             end = float(np.max(shown[["reference_median", "median"]].to_numpy(), initial=1e-3))
@@ -154,30 +157,20 @@ def write_calibration_page(
     }
     if "in_vivo" in tables and len(tables["in_vivo"]):
         drawn["in_vivo"] = in_vivo_figure(tables["in_vivo"])
-    images = {}
-    for name, figure in drawn.items():
-        image = _png(figure)
-        with atomic_file(folder / f"{name}.png") as temporary:
-            temporary.write_bytes(image)
-        images[name] = base64.b64encode(image).decode("ascii")
     models = tables["cell_models"]
     borrowed = models.loc[models["borrowed_from"] != ""]
-    source = Path(__file__).with_name("operating_point.html.jinja").read_text(encoding="utf-8")
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        source
-    )
-    page = template.render(
+    return write_html(
+        folder / "index.html",
+        "operating_point.html.jinja",
         result=result,
         sentences=sentences(result),
-        images=images,
+        images=save_figures(folder, drawn),
         populations=tables["populations"].to_dict("records"),
         columns=list(tables["populations"].columns),
         borrowed=borrowed.to_dict("records"),
         in_vivo=_by_type(tables["in_vivo"]) if "in_vivo" in drawn else [],
         metrics=_METRICS,
     )
-    write_text(folder / "index.html", page)
-    return folder / "index.html"
 
 
 def _by_type(in_vivo: pd.DataFrame) -> list[dict[str, Any]]:

@@ -1,12 +1,9 @@
 """Turn a finished comparison into one self-contained HTML page, its figures as files, and a table."""
 
-import base64
-import io
 import json
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -14,9 +11,10 @@ from numpy.typing import NDArray
 
 from v1builder.report import comparison_tables as tables
 from v1builder.report import figures
+from v1builder.report.canvas import save_figures, write_html
 from v1builder.schema.citations import write_citations
 from v1builder.schema.errors import NetworkError
-from v1builder.schema.files import atomic_file, write_text
+from v1builder.schema.files import write_text
 
 
 def _read(run: Path) -> dict[str, Any]:
@@ -36,12 +34,6 @@ def _read(run: Path) -> dict[str, Any]:
         ) from None
 
 
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
-    return buffer.getvalue()
-
-
 def _draw(comparison: dict[str, Any], run: Path) -> dict[str, Figure]:
     summary = pd.DataFrame(tables.shown(comparison))
     cells = pd.DataFrame(comparison["cells"])
@@ -55,15 +47,15 @@ def _draw(comparison: dict[str, Any], run: Path) -> dict[str, Figure]:
                 pd.DataFrame({"time": trial["spike_time"], "cell": trial["spike_cell"]}),
                 (float(trial["stimulus"][0]), float(trial["stimulus"][1])),
             )
-    primary = tables.primary_of(comparison)
-    chance = comparison["chance"] if primary == "accuracy" else 0.0
+    scores = tables.scores_of(comparison)
+    primary, main = scores[tables.primary_of(comparison)], next(iter(scores.values()))
     invalid = {(row["protocol"], row["ablation"]) for row in comparison.get("invalid", [])}
-    drawn["outcome"] = figures.outcome_figure(cells, summary, primary, chance, invalid)
+    drawn["outcome"] = figures.outcome_figure(cells, summary, primary, invalid)
     if curves := _learning_curves(comparison):
-        drawn["learning"] = figures.learning_figure(curves, comparison["chance"])
+        drawn["learning"] = figures.learning_figure(curves, main)
     fitted = [curve for curve in comparison.get("dose", []) if "coefficients" in curve]
     if fitted:
-        drawn["dose"] = figures.dose_figure(fitted)
+        drawn["dose"] = figures.dose_figure(fitted, primary["label"])
     if comparison.get("rates"):
         drawn["rates"] = figures.rates_figure(
             pd.DataFrame(comparison["rates"]).set_index("population")
@@ -72,7 +64,7 @@ def _draw(comparison: dict[str, Any], run: Path) -> dict[str, Figure]:
 
 
 def _learning_curves(comparison: dict[str, Any]) -> dict[str, dict[str, NDArray[np.float64]]]:
-    """By protocol that trains every condition, and ablation: [seed, point, 2] of (step, accuracy)."""
+    """By protocol that trains every condition, and ablation: [seed, point, 2] of (step, score)."""
     trained = {
         (row["protocol"], row["ablation"])
         for row in tables.shown(comparison)
@@ -94,22 +86,30 @@ def headline(comparison: dict[str, Any]) -> list[str]:
 
     Judged by Student's t, not by the bootstrap interval: with few seeds that is too narrow.
     """
+    main = next(iter(tables.scores_of(comparison).values()))
     intact = next(
         row
         for row in comparison["summary"]
-        if row["ablation"] == "intact" and row["metric"] == "accuracy"
+        if row["ablation"] == "intact" and row["metric"] == main["name"]
     )
     low, high = intact["t_interval"]
-    above = low is not None and low > comparison["chance"]
-    between = "no interval" if low is None else f"95 % interval {low:.1%} to {high:.1%}"
+    above = low is not None and low > main["chance"]
+    proportion = main["unit"] == "proportion"
+    form = ".1%" if proportion else ".2f"
+    between = "no interval" if low is None else f"95 % interval {low:{form}} to {high:{form}}"
+    said = (
+        f"answers {intact['mean']:.1%} of held-out trials correctly"
+        if main["name"] == "accuracy"
+        else f"reaches {main['label']} {intact['mean']:{form}} on held-out trials"
+    )
+    chance = f"{main['chance']:.0%}" if proportion else f"{main['chance']:g}"
     answer = comparison.get(
         "sentence", "Made by an earlier version, without verdicts: run `v1builder compare` again."
     )
     return [
         answer,
         tables.validity(comparison),
-        f"The intact network answers {intact['mean']:.1%} of held-out trials correctly ({between}, "
-        f"{intact['n']} seeds; chance {comparison['chance']:.0%}): "
+        f"The intact network {said} ({between}, {intact['n']} seeds; chance {chance}): "
         f"{'above' if above else 'not distinguishable from'} chance.",
     ]
 
@@ -130,12 +130,7 @@ def write_report(run: Path | str) -> Path:
     run = Path(run)
     comparison = _read(run)
     folder = run / "report"
-    images = {}
-    for name, figure in _draw(comparison, run).items():
-        image = _png(figure)
-        with atomic_file(folder / f"{name}.png") as temporary:
-            temporary.write_bytes(image)
-        images[name] = base64.b64encode(image).decode("ascii")
+    images = save_figures(folder, _draw(comparison, run))
     table = pd.DataFrame(
         [
             {name: value for name, value in cell.items() if not isinstance(value, dict | list)}
@@ -145,23 +140,21 @@ def write_report(run: Path | str) -> Path:
     write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
     if comparison["sources"]:
         write_citations(folder, comparison)
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        (Path(__file__).parent / "page.html.jinja").read_text(encoding="utf-8")
-    )
-    page = template.render(
+    return write_html(
+        folder / "index.html",
+        "page.html.jinja",
         comparison=comparison,
         headline=headline(comparison),
         results=tables.results(comparison),
         learning=tables.learning(comparison),
         points=tables.operating_points(comparison),
+        measured=tables.measured(comparison),
         named=tables.named,
         number=tables.number,
         span=tables.span,
         dose=tables.dose,
-        primary={"accuracy": "accuracy", "d_prime": "d'"}[tables.primary_of(comparison)],
+        primary=tables.scores_of(comparison)[tables.primary_of(comparison)]["label"],
         images=images,
         settings=json.dumps(comparison["experiment"], indent=2),
         versions=comparison["provenance"]["versions"],
     )
-    write_text(folder / "index.html", page)
-    return folder / "index.html"

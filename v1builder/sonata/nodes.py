@@ -7,7 +7,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from v1builder.schema.errors import NetworkError
@@ -159,9 +158,3 @@ def _spread(
         kind = object if text else np.result_type(values.dtype, np.float32)
         attributes[name] = np.full(n, "" if text else np.nan, dtype=kind)
     attributes[name][members] = values[rows]
-
-
-def node_frame(table: NodeTable) -> pd.DataFrame:
-    """The population as a data frame indexed by node_id."""
-    columns = {"node_type_id": table.node_type_id, **table.attributes}
-    return pd.DataFrame(columns, index=pd.Index(table.node_id, name="node_id"))

@@ -29,6 +29,7 @@ class Report:
         start: ms, time of the first row.
         step: ms between rows.
         units: unit of the values.
+        variable: what they are; empty where the file does not say.
     """
 
     population: str
@@ -37,6 +38,7 @@ class Report:
     start: float
     step: float
     units: str
+    variable: str = ""
 
     @property
     def times(self) -> NDArray[np.float64]:
@@ -151,7 +153,7 @@ def read_report(path: Path | str, population: str | None = None) -> Report:
                 "only reports of point neurons can be read",
             )
         start, _, step = (float(value) for value in group["mapping/time"][()])
-        units = group["data"].attrs.get("units", "")
-        units = units.decode() if isinstance(units, bytes) else str(units)
+        said = (group["data"].attrs.get(key, "") for key in ("units", "variable"))
+        units, variable = (text.decode() if isinstance(text, bytes) else str(text) for text in said)
         name = str(group.name).rsplit("/", 1)[-1]
-    return Report(name, ids, data, start, step, units)
+    return Report(name, ids, data, start, step, units, variable)

@@ -166,7 +166,7 @@ class ReportSettings(Settings):
 
     Attributes:
         cells: node set to record from.
-        variable_name: variable, or list of variables, in NEST's names (V_m).
+        variable_name: variable, or list of variables, in NEST's names (V_m, I_syn, threshold ...).
         file_name: file in the output folder; `<name>.h5` unless given.
         start_time: ms.
         end_time: ms; the end of the run unless given.

@@ -14,11 +14,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from v1builder.schema.errors import NetworkError, Problem, unknown_name
+from v1builder.sonata import node_rules
 from v1builder.sonata.circuit import Circuit, PopulationFile, read_circuit
 from v1builder.sonata.components import read_json
 from v1builder.sonata.edges import edge_populations
 from v1builder.sonata.hdf5 import H5Group, open_to_read
-from v1builder.sonata.join import joined, type_rows
+from v1builder.sonata.join import joined
 from v1builder.sonata.nodes import NodeTable, node_populations, read_nodes
 from v1builder.sonata.point_neuron import (
     NeuronProblems,
@@ -40,6 +41,7 @@ class CheckedNodes:
         node_id: [n] ids.
         ei: [n] "e", "i" or "", or None when the nodes do not say.
         virtual: the population is not simulated.
+        mixed: some of its nodes are, some are not.
         n_ports: [n] number of receptor ports of each cell, 0 where the sign of a weight chooses the
             port; None when unknown.
     """
@@ -47,6 +49,7 @@ class CheckedNodes:
     node_id: NDArray[np.int64]
     ei: NDArray[Any] | None = None
     virtual: bool = True
+    mixed: bool = False
     n_ports: NDArray[np.int64] | None = None
 
 
@@ -90,15 +93,9 @@ def validate(folder: Path | str, of_neuron: NeuronProblems | None = None) -> lis
         for name in names or []:
             _check_nodes(run, part, name)
     simulated = [name for name, nodes in run.nodes.items() if not nodes.virtual]
-    if not simulated and len(run.nodes) == len(circuit.nodes):
-        run.problems.append(
-            Problem(
-                "a network needs a simulated node population",
-                str(circuit.path),
-                "simulated: none",
-                "give a population the model_type point_neuron",
-            )
-        )
+    if simulated or len(run.nodes) == len(circuit.nodes):
+        mixed = [name for name, nodes in run.nodes.items() if nodes.mixed]
+        run.problems += node_rules.population_problems(simulated, mixed, circuit.path)
     for part in circuit.edges:
         names = [part.population] if part.population else run.attempt(edge_populations, part.file)
         for name in names or []:
@@ -155,26 +152,22 @@ def _check_nodes(run: _Validation, part: PopulationFile, name: str) -> None:
     if types is None:
         checked.virtual = part.type == "virtual"
         return
-    rows = type_rows(table.node_type_id, types)
-    if np.any(rows < 0):
-        unknown = np.unique(table.node_type_id[rows < 0])
-        run.problems.append(
-            Problem(
-                "a node has a type that the types table lacks",
-                f"{where}, types {part.types_file}",
-                f"node_type_id {', '.join(map(str, unknown[:5]))}",
-                "add the type to the table or correct the nodes",
-            )
-        )
+    rows, unknown = node_rules.known_types(table.node_type_id, types, part)
+    if unknown:
+        run.problems += unknown
         checked.virtual = part.type == "virtual"
         return
     model_type = joined("model_type", table.attributes, types, rows)
     if model_type is None:
-        run.problems.append(_missing_column("model_type", part))
+        run.problems.append(_missing_column("model_type", part, types))
         checked.virtual = part.type == "virtual"
         return
     checked.ei = joined("ei", table.attributes, types, rows)
-    checked.virtual = bool(np.all(model_type == "virtual"))
+    virtual = model_type == "virtual"
+    checked.virtual, checked.mixed = (
+        bool(np.all(virtual)),
+        bool(np.any(virtual) and not np.all(virtual)),
+    )
     if not checked.virtual:
         checked.n_ports = _check_cells(run, part, table, types, rows)
 
@@ -188,12 +181,8 @@ def _node_shapes(file: Path, name: str) -> list[Problem]:
         return shape_problems(group, f"{file}, population {name}", "node", ("node_type_id",))
 
 
-def _missing_column(column: str, part: PopulationFile) -> Problem:
-    return Problem(
-        f"the types table lacks the column '{column}'",
-        f"{part.types_file}",
-        fix=f"add the column '{column}', or give it to every node",
-    )
+def _missing_column(column: str, part: PopulationFile, types: pd.DataFrame) -> Problem:
+    return node_rules.no_column(column, str(part.types_file), types.columns)
 
 
 def _check_cells(
@@ -222,7 +211,7 @@ def _check_cells(
         for name in ("model_template", "dynamics_params")
     }
     absent = [name for name, values in columns.items() if values is None]
-    run.problems += [_missing_column(name, part) for name in absent]
+    run.problems += [_missing_column(name, part, types) for name in absent]
     folder = run.circuit.components.get("point_neuron_models_dir")
     if absent or folder is None:
         return None

@@ -11,7 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from v1builder.schema.errors import NetworkError, Problem
+from v1builder.sonata import edge_rules as rules
 from v1builder.sonata.circuit import PopulationFile
+from v1builder.sonata.edge_rules import Fault
 from v1builder.sonata.edges import REQUIRED_DATASETS, EdgeTable, iterate_edges
 from v1builder.sonata.hdf5 import H5Group, open_to_read
 from v1builder.sonata.indices import DIRECTIONS
@@ -138,17 +140,19 @@ class EdgeCheck:
                 Problem(what, self.where, f"{got}; {count} edges, first edge {first}", fix)
             )
 
-    def _note(self, what: str, fix: str, wrong: NDArray[np.bool_], values: Any, start: int) -> None:
-        """Count the edges that have a problem; `values` are shown for the first."""
-        count = int(np.count_nonzero(wrong))
-        if count == 0:
-            return
-        first = int(np.flatnonzero(wrong)[0])
-        before = self._counts.get((what, fix))
-        if before is None:
-            self._counts[what, fix] = (count, start + first, str(values[first]))
-        else:
-            self._counts[what, fix] = (before[0] + count, *before[1:])
+    def _note(self, start: int, *faults: Fault) -> None:
+        """Count the edges that break rules; what the first has is shown."""
+        for fault in faults:
+            count = int(np.count_nonzero(fault.wrong))
+            if count == 0:
+                continue
+            key = fault.what, fault.fix
+            if key in self._counts:
+                before = self._counts[key]
+                self._counts[key] = (before[0] + count, *before[1:])
+            else:
+                first = int(np.flatnonzero(fault.wrong)[0])
+                self._counts[key] = (count, start + first, str(fault.got[first]))
 
     def _types(self) -> pd.DataFrame | None:
         if self.part.types_file is None:
@@ -163,48 +167,29 @@ class EdgeCheck:
         return types.assign(receptor_type=receptor_of_type(types))
 
     def _ends_known(self, chunk: EdgeTable) -> bool:
-        known = True
-        for end, population in (("source", chunk.source), ("target", chunk.target)):
-            if population not in self._nodes:
-                known = False
-                self.problems.append(
-                    Problem(
-                        f"the {end} population of the edges is not in the network",
-                        self.where,
-                        population or "no attribute node_population",
-                        f"nodes that could be read: {', '.join(self._nodes) or 'none'}",
-                    )
-                )
-        if known and self._nodes[chunk.target].virtual:
-            self.problems.append(
-                Problem("the target of the edges is not simulated", self.where, chunk.target)
-            )
-        return known
+        ends = {"source": chunk.source, "target": chunk.target}
+        unknown = {end: name for end, name in ends.items() if name not in self._nodes}
+        self.problems += [
+            rules.no_population(end, name, self.where, self._nodes) for end, name in unknown.items()
+        ]
+        if not unknown and self._nodes[chunk.target].virtual:
+            simulated = [name for name, nodes in self._nodes.items() if not nodes.virtual]
+            self.problems.append(rules.not_simulated(chunk.target, self.where, simulated))
+        return not unknown
 
     def _check_nodes_exist(self, chunk: EdgeTable) -> None:
         for end, population, ids in (
             ("source", chunk.source, chunk.source_id),
             ("target", chunk.target, chunk.target_id),
         ):
-            wrong = ~np.isin(ids, self._nodes[population].node_id)
-            self._note(
-                f"an edge has a {end} that does not exist",
-                f"{population} has {len(self._nodes[population].node_id)} nodes",
-                wrong,
-                ids,
-                chunk.start,
-            )
+            known = self._nodes[population].node_id
+            wrong = ~np.isin(ids, known)
+            self._note(chunk.start, rules.unknown_nodes(end, population, len(known), wrong, ids))
 
     def _check_values(self, chunk: EdgeTable, types: pd.DataFrame) -> None:
         rows = type_rows(chunk.edge_type_id, types)
         unknown = rows < 0
-        self._note(
-            "an edge has a type that the types table lacks",
-            "add the type to the table or correct the edges",
-            unknown,
-            chunk.edge_type_id,
-            chunk.start,
-        )
+        self._note(chunk.start, rules.unknown_types(unknown, chunk.edge_type_id))
         if unknown.any():
             return
         values: dict[str, NDArray[np.float64]] = {}
@@ -218,28 +203,17 @@ class EdgeCheck:
             if name == "receptor_type" and (ported is None or not ported.all()):
                 # the sign of a weight chooses where there are no ports
                 column = np.zeros(len(chunk)) if column is None else numbers(column)
-                column = column if ported is None else np.where(ported, column, 0)
+                column = (
+                    column if ported is None else np.where(ported, column, np.nan_to_num(column))
+                )
             empty = name == "receptor_type" and len(chunk) > 0 and np.isnan(column).all()
             if column is None or empty:
                 if chunk.start == 0:
-                    self.problems.append(
-                        Problem(
-                            f"neither the edges nor their types have '{name}'",
-                            f"{self.where}, types {self.part.types_file}",
-                            fix=f"rename the column '{guess}'"
-                            if guess
-                            else f"add the column '{name}'",
-                        )
-                    )
+                    where = f"{self.where}, types {self.part.types_file}"
+                    self.problems.append(rules.no_column(name, where, guess))
                 continue
             values[name] = numbers(column)
-            self._note(
-                f"'{name}' is missing, NaN or infinite",
-                "build the network again",
-                ~np.isfinite(values[name]),
-                column,
-                chunk.start,
-            )
+            self._note(chunk.start, rules.not_finite(name, values[name], np.asarray(column)))
         self._check_ranges(chunk, values)
 
     def _ports(self, chunk: EdgeTable) -> NDArray[np.int64] | None:
@@ -252,39 +226,18 @@ class EdgeCheck:
         return target.n_ports[order[found.clip(max=len(order) - 1)]]
 
     def _check_ranges(self, chunk: EdgeTable, values: dict[str, NDArray[np.float64]]) -> None:
-        def note(name: str, what: str, fix: str, wrong: NDArray[np.bool_]) -> None:
-            self._note(what, fix, wrong, values[name], chunk.start)
-
         if "delay" in values:
-            note(
-                "delay",
-                "a delay is not positive",
-                "give every edge a delay > 0",
-                values["delay"] <= 0,
-            )
+            self._note(chunk.start, rules.not_positive_delay(values["delay"]))
         if "nsyns" in values:
-            note("nsyns", "nsyns is less than one", "leave such edges out", values["nsyns"] < 1)
-            fix = "count whole synapses and put the rest into syn_weight"
-            note("nsyns", "nsyns is not a whole number", fix, _broken(values["nsyns"]))
+            nsyns = values["nsyns"]
+            self._note(chunk.start, rules.no_synapses(nsyns), rules.broken_synapses(nsyns))
         ports = self._ports(chunk)
         if "receptor_type" in values and ports is not None:
-            port = values["receptor_type"]
-            wrong = (ports > 0) & ((port < 1) | (port > ports) | _broken(port))
-            has = str(ports[wrong][0]) if wrong.any() else ""
-            fix = f"the target cell has ports 1 to {has}"
-            note("receptor_type", "a receptor port does not exist", fix, wrong)
-        if "syn_weight" in values:
-            source = self._nodes[chunk.source]
-            if source.ei is not None:
-                inhibitory, excitatory = (self._is(source, chunk.source_id, ei) for ei in "ie")
-                weight = values["syn_weight"]
-                fix = (
-                    "Dale's law: weights of inhibitory sources are negative, of excitatory positive"
-                )
-                what = "the weight of an inhibitory source is positive"
-                note("syn_weight", what, fix, inhibitory & (weight > 0))
-                what = "the weight of an excitatory source is negative"
-                note("syn_weight", what, fix, excitatory & (weight < 0))
+            self._note(chunk.start, *rules.unknown_ports(values["receptor_type"], ports))
+        source = self._nodes[chunk.source]
+        if "syn_weight" in values and source.ei is not None:
+            signs = [self._is(source, chunk.source_id, ei) for ei in "ie"]
+            self._note(chunk.start, *rules.against_dale(values["syn_weight"], *signs))
 
     @staticmethod
     def _is(source: Nodes, ids: NDArray[Any], ei: str) -> NDArray[np.bool_]:
@@ -368,8 +321,3 @@ def _range_fault(
         return f"edge {edge} of node {ids[edge]} is listed for node {of_node[wrong][0]}"
     covered[edges] = True
     return ""
-
-
-def _broken(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which are numbers, but not whole ones."""
-    return np.isfinite(values) & (np.trunc(values) != values)

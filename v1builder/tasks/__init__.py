@@ -1,39 +1,35 @@
-"""Tasks: stimulus, target, response window and readout."""
+"""Tasks: trials, and when which answer is asked for.
 
-from v1builder.tasks.gratings import (
-    TASK_NAMES,
-    DirectionClassification,
-    GratingTuning,
-    OrientationDiscrimination,
-    TaskSettings,
-    make_task,
-)
-from v1builder.tasks.readout import LAYER_5_EXCITATORY, Readout
-from v1builder.tasks.stimuli import (
-    Grating,
-    Presentation,
-    full_field_flash,
-    grating_movie,
-    gray_screen,
-)
-from v1builder.tasks.task import SPLITS, GratingTask, Task, Trials
+A task is one file of this package with a subclass of `TaskSettings`: the [task] table of an experiment and
+what it means. It registers itself.
+"""
+
+from v1builder.tasks.answer import Answer, Classes, Score, Values
+from v1builder.tasks.direction_classification import DirectionClassification
+from v1builder.tasks.grating_tuning import GratingTuning
+from v1builder.tasks.orientation_discrimination import OrientationDiscrimination
+from v1builder.tasks.task import SPLITS, Task, TaskSettings, Trials
+from v1builder.tasks.visual import VisualSettings, VisualTask
+
+# Last: members, also those of other packages, use what is above.
+# isort: split
+from v1builder.tasks.register import TASKS, AnyTask, make_task
 
 __all__ = [
-    "LAYER_5_EXCITATORY",
     "SPLITS",
-    "TASK_NAMES",
+    "TASKS",
+    "Answer",
+    "AnyTask",
+    "Classes",
     "DirectionClassification",
-    "Grating",
-    "GratingTask",
     "GratingTuning",
     "OrientationDiscrimination",
-    "Presentation",
-    "Readout",
+    "Score",
     "Task",
     "TaskSettings",
     "Trials",
-    "full_field_flash",
-    "grating_movie",
-    "gray_screen",
+    "Values",
+    "VisualSettings",
+    "VisualTask",
     "make_task",
 ]

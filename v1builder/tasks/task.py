@@ -1,19 +1,31 @@
-"""A task: what is shown, what is to be answered, and when the answer is read."""
+"""A task: trials with inputs, and when which answer is asked for."""
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self, cast, get_args
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor
 
-from v1builder.inputs import FilterSource, Source
-from v1builder.lgn import LGN
+from v1builder.inputs import Source
+from v1builder.schema.config import Settings
 from v1builder.schema.errors import ConfigError, unknown_name
-from v1builder.tasks.stimuli import Grating, Presentation
+from v1builder.stimuli import Movie
+from v1builder.tasks.answer import Answer
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+def check_split(split: str, task: str) -> None:
+    """Refuse a split that is none.
+
+    Raises:
+        ConfigError: naming the nearest.
+    """
+    if split not in SPLITS:
+        raise ConfigError([unknown_name("split", split, SPLITS, f"task {task}")])
 
 
 @dataclass(frozen=True)
@@ -22,213 +34,85 @@ class Trials:
 
     Attributes:
         split: "train", "validation" or "test".
-        stimulus: [trial] number of the stimulus within its split.
-        target: [trial] class of the right answer.
+        condition: [trial] int64, what was asked, as a number: of the stimulus, for tasks that have a list of
+            them.
+        target: [trial, window] int64 class of the right answer, or [trial, step, value] values.
+        movies: what each trial shows; empty for tasks that show nothing.
     """
 
     split: str
-    stimulus: Tensor
+    condition: Tensor
     target: Tensor
+    movies: tuple[Movie, ...] = ()
 
     def __len__(self) -> int:
         return len(self.target)
 
     def __getitem__(self, part: slice) -> Self:
-        return type(self)(self.split, self.stimulus[part], self.target[part])
+        return type(self)(self.split, self.condition[part], self.target[part], self.movies[part])
 
 
-class Task(Protocol):
-    """What training, testing and comparing need to know of a task."""
-
-    name: str
-    n_classes: int
-    n_steps: int
-    #: Steps whose spikes are the answer.
-    response: slice
-    #: Start and end of what is shown, ms.
-    stimulus_ms: tuple[float, float]
-    #: Steps in which the network does what it does on a gray screen; empty where there are none.
-    spontaneous: slice
-    #: Steps in which it answers to what is shown.
-    evoked: slice
-    #: What one should know of results of this task, for people.
-    notes: tuple[str, ...]
-    #: What the input populations of the network do.
-    sources: Mapping[str, Source]
-
-    def draw(self, n_trials: int, split: str, generator: torch.Generator) -> Trials:
-        """Trials with as equal numbers of every class as possible, in random order."""
-        ...
-
-    def inputs(self, trials: Trials, generator: torch.Generator) -> dict[str, Tensor]:
-        """Spike counts [trial, step, unit], uint8, of each input population."""
-        ...
-
-    def blank(self, n_trials: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """The inputs of trials in which the screen stays gray."""
-        ...
-
-    def warm_up(self, n_trials: int, generator: torch.Generator) -> dict[str, Tensor] | None:
-        """The inputs of the gray screen that precedes every trial; None when nothing does."""
-        ...
-
-
-@dataclass(frozen=True)
-class StimulusSet:
-    """The distinct stimuli of a split.
+class Task(ABC):
+    """What training, testing and comparing need to know of a task.
 
     Attributes:
-        gratings: the stimuli.
-        target: [stimulus] class of the right answer.
+        name: of the task.
+        sources: what the input populations of the network do.
+        dt: ms per step.
+        n_steps: of a trial.
+        windows: steps in which an answer is asked for, one after the other.
+        per_step: whether every step of the windows has an answer of its own.
+        answer: what kind of answer it is.
+        stimulus_ms: start and end of what is shown, ms.
+        spontaneous: steps in which the network does what it does on a gray screen; empty where there are
+            none.
+        evoked: steps in which it answers to what is shown.
+        carry_state: whether a trial begins in the state in which the last one of its row of the batch ended.
+        notes: what one should know of results of this task, for people.
     """
 
-    gratings: tuple[Grating, ...]
-    target: Tensor
+    name: str
+    sources: Mapping[str, Source]
+    dt: float
+    n_steps: int
+    windows: tuple[slice, ...]
+    per_step: bool = False
+    answer: Answer
+    stimulus_ms: tuple[float, float]
+    spontaneous: slice
+    evoked: slice
+    carry_state: bool = False
+    notes: tuple[str, ...] = ()
 
-
-class GratingTask:
-    """Classify gratings that all appear at the same time for the same duration.
-
-    Before every trial the screen is gray for a warm-up, in which the network comes from rest to what it does
-    spontaneously; nothing is learned from it. Inputs that do not see fire on whatever is shown.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        stimuli: Mapping[Split, StimulusSet],
-        sources: Mapping[str, Source],
-        presentation: Presentation,
-        response: slice,
-        *,
-        dt: float,
-        warm_up_steps: int = 0,
-    ):
-        self.name = name
-        self.stimuli = stimuli
-        self.n_classes = int(stimuli["train"].target.max()) + 1
-        self.n_steps = presentation.n_steps
-        self.response = response
-        first, last = presentation.before, presentation.before + presentation.on
-        self.stimulus_ms = (first * dt, last * dt)
-        # From rest the gray part of a trial would say nothing of spontaneous activity.
-        self.spontaneous = slice(0, first if warm_up_steps else 0)
-        self.evoked = slice(first, max(last, response.stop))
-        self.sources = sources
-        self._warm_up_steps = warm_up_steps
-        self._seen = {
-            name: _Seen(source.lgn, presentation, stimuli)
-            for name, source in sources.items()
-            if isinstance(source, FilterSource)
-        }
-        self.notes = _notes(name, sources)
-
+    @abstractmethod
     def draw(self, n_trials: int, split: str, generator: torch.Generator) -> Trials:
         """Trials with as equal numbers of every class as possible, in random order.
 
         Raises:
             ConfigError: unknown split.
         """
-        stimuli = self.stimuli[self._split(split)]
-        # Which classes get the odd trials is random too.
-        order = torch.randperm(self.n_classes, generator=generator)
-        target = order[torch.arange(n_trials) % self.n_classes]
-        target = target[torch.randperm(n_trials, generator=generator)]
-        stimulus = torch.empty(n_trials, dtype=torch.int64)
-        for kind in range(self.n_classes):
-            choices = torch.nonzero(stimuli.target == kind)[:, 0]
-            trials = target == kind
-            pick = torch.randint(len(choices), (int(trials.sum()),), generator=generator)
-            stimulus[trials] = choices[pick]
-        return Trials(split, stimulus, target)
 
+    @abstractmethod
     def inputs(self, trials: Trials, generator: torch.Generator) -> dict[str, Tensor]:
-        """Spike counts [trial, step, unit], uint8, of every input."""
-        split = self._split(trials.split)
-        return self._spikes([(split, int(i)) for i in trials.stimulus], generator)
+        """Spike counts [trial, step, unit], uint8, of each input population."""
 
+    @abstractmethod
     def blank(self, n_trials: int, generator: torch.Generator) -> dict[str, Tensor]:
         """The inputs of trials in which the screen stays gray."""
-        return self._spikes([None] * n_trials, generator)
 
+    @abstractmethod
     def warm_up(self, n_trials: int, generator: torch.Generator) -> dict[str, Tensor] | None:
         """The inputs of the gray screen that precedes every trial; None when nothing does."""
-        if not self._warm_up_steps:
-            return None
-        return {
-            name: source.gray(n_trials, self._warm_up_steps, generator)
-            for name, source in self.sources.items()
-        }
-
-    def lgn_rates(self, split: str, stimulus: int) -> Tensor:
-        """Rates in Hz of the LGN's active units for one stimulus, [step, active]."""
-        (seen,) = self._seen.values()
-        return seen.lgn.rates_of(*seen.shown((self._split(split), stimulus)))
-
-    def _split(self, split: str) -> Split:
-        if split not in SPLITS:
-            raise ConfigError([unknown_name("split", split, SPLITS, f"task {self.name}")])
-        return cast(Split, split)
-
-    def _spikes(
-        self, shown: Sequence[tuple[Split, int] | None], generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """Spike counts of trials, each of a stimulus by its split and number, or gray."""
-        found = {}
-        for name, source in self.sources.items():
-            if isinstance(source, FilterSource):
-                seen = [self._seen[name].shown(stimulus) for stimulus in shown]
-                found[name] = source.spikes(seen, self.n_steps, generator)
-            else:
-                found[name] = source.gray(len(shown), self.n_steps, generator)
-        return found
 
 
-class _Seen:
-    """What the filters of one LGN make of the stimuli of a task.
+class TaskSettings(Settings):
+    """What the file of a task says: the [task] table of an experiment, and how it becomes a task.
 
-    An LGN rate is a sum over a stimulus' one or two frames of what the unit's receptive field sees of
-    the frame times what its temporal kernel makes of the frame's time course. The first is kept for
-    every stimulus and the second for every temporal frequency, so a trial costs one multiplication
-    per frame and no trial's rates are stored. Only the spikes are random.
+    A subclass with a default for `name` is a member of this room.
     """
 
-    def __init__(self, lgn: LGN, presentation: Presentation, stimuli: Mapping[Split, StimulusSet]):
-        self.lgn = lgn
-        self._presentation = presentation
-        self._stimuli = stimuli
-        self._drives: dict[Split, list[Tensor]] = {}
-        self._responses: dict[float, Tensor] = {}
+    name: Any  # a Literal in every member, by which [task] selects it
 
-    def shown(self, stimulus: tuple[Split, int] | None) -> tuple[Tensor, Tensor]:
-        """Drive [frame, subunit] and response [frame, step, subunit] of a stimulus, or of gray."""
-        split, number = stimulus or ("train", 0)
-        drive = self._drive(split)[number]
-        response = self._response(self._stimuli[split].gratings[number])
-        return (drive, response) if stimulus else (torch.zeros_like(drive), response)
-
-    def _drive(self, split: Split) -> list[Tensor]:
-        """What the receptive fields see of each stimulus of a split, [frame, subunit] each."""
-        if split not in self._drives:
-            gratings = self._stimuli[split].gratings
-            stills = [grating.frames(self.lgn.raster) for grating in gratings]
-            drive = self.lgn.frame_drive(torch.cat(stills))
-            self._drives[split] = list(drive.split([len(still) for still in stills]))
-        return self._drives[split]
-
-    def _response(self, grating: Grating) -> Tensor:
-        """What the temporal kernels make of a grating's course, [frame, step, subunit]."""
-        key = grating.temporal_frequency
-        if key not in self._responses:
-            course = grating.course(self._presentation.on, self.lgn.dt)
-            self._responses[key] = self.lgn.course_response(self._presentation.embed(course))
-        return self._responses[key]
-
-
-def _notes(name: str, sources: Mapping[str, Source]) -> tuple[str, ...]:
-    if any(source.sees for source in sources.values()):
-        return ()
-    kinds = "; ".join(f"'{population}' is {source.kind}" for population, source in sources.items())
-    return (
-        f"no input sees the stimuli of task {name} ({kinds}): no answer can be better than chance",
-    )
+    def make(self, sources: Mapping[str, Source], dt: float) -> Task:
+        """The task on the inputs of a network, see `make_task`."""
+        raise NotImplementedError

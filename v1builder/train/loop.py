@@ -7,16 +7,21 @@ A batch may be shared between processes, see `train.parallel`.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
+from v1builder.measures import Measurement
 from v1builder.model import V1Network
+from v1builder.model.observation import Observer, Spikes, observe
+from v1builder.model.rollout import Rollout, State
+from v1builder.readout import Readout
 from v1builder.schema.errors import ConfigError
-from v1builder.tasks import Readout, Task, Trials
+from v1builder.tasks import Answer, Task, Trials
 from v1builder.train.checkpoint import MetricsLog, load_checkpoint, save_checkpoint, stop_after_step
 from v1builder.train.losses import voltage_loss
 from v1builder.train.parallel import Processes, one_process
@@ -26,7 +31,7 @@ from v1builder.train.settings import TrainSettings
 Progress = Callable[[int, int, dict[str, Any]], None]
 
 #: Of what a checkpoint holds; one of another format is not resumed.
-_CHECKPOINT_FORMAT: Final = 2
+_CHECKPOINT_FORMAT: Final = 3
 
 
 def stream(seed: int, *names: str | int) -> torch.Generator:
@@ -36,7 +41,7 @@ def stream(seed: int, *names: str | int) -> torch.Generator:
 
 
 class Classifier(nn.Module):
-    """A network and the readout of its pools: what answers a trial."""
+    """A network and what reads it: what answers a trial."""
 
     def __init__(self, network: V1Network, readout: Readout):
         super().__init__()
@@ -48,17 +53,20 @@ class Classifier(nn.Module):
         inputs: dict[str, Tensor],
         warm_up: dict[str, Tensor] | None = None,
         record_voltage: bool = False,
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Logits [batch, class], and the spikes and drive (see `Rollout`) they were read from.
+        state: State | None = None,
+    ) -> tuple[Tensor, Rollout]:
+        """Answers [trial, window, output], and the rollout they were read from.
 
         Args:
             inputs: of the trial.
             warm_up: what precedes it, without a gradient; trials start at rest when None.
             record_voltage: whether the drive is kept.
+            state: where trials start, in place of a warm-up.
         """
-        state = None if warm_up is None else self.network.settled(warm_up)
+        if state is None and warm_up is not None:
+            state = self.network.settled(warm_up)
         rollout = self.network(inputs, state=state, record_voltage=record_voltage)
-        return self.readout(rollout.spikes), rollout.spikes, rollout.drive
+        return self.readout(rollout.spikes), rollout
 
 
 @dataclass(frozen=True)
@@ -66,37 +74,32 @@ class Evaluation:
     """Performance on held-out trials.
 
     Attributes:
-        target: [trial] int64, class of the right answer.
-        choice: [trial] int64, class that was answered.
-        n_classes: number of classes.
-        loss: mean cross-entropy.
+        trials: what was shown and asked.
+        output: [trial, window, output] answers.
+        answer: what kind of answers they are.
+        loss: mean over trials.
         rate: [cell] Hz.
         spikes_per_trial: mean number of spikes of the whole network.
     """
 
-    target: Tensor
-    choice: Tensor
-    n_classes: int
+    trials: Trials
+    output: Tensor
+    answer: Answer
     loss: float
     rate: Tensor
     spikes_per_trial: float
 
-    @property
-    def correct(self) -> Tensor:
-        """[trial] bool."""
-        return self.choice == self.target
-
-    @property
-    def accuracy(self) -> float:
-        """Fraction of correct trials."""
-        return self.correct.float().mean().item()
+    @cached_property
+    def scores(self) -> dict[str, Any]:
+        """What results say of the answers, see `tasks.Answer.score`."""
+        return self.answer.score(self.output, self.trials.target)
 
     def record(self, step: int, split: str) -> dict[str, Any]:
         """The line this evaluation adds to the metrics."""
         return {
             "step": step,
             "split": split,
-            "accuracy": self.accuracy,
+            **{score.name: self.scores[score.name] for score in self.answer.scores},
             "loss": self.loss,
             "rate_Hz": self.rate.mean().item(),
             "spikes_per_trial": self.spikes_per_trial,
@@ -114,35 +117,57 @@ def evaluate(
     seed: int,
     dt: float,
     processes: Processes | None = None,
+    measurement: Measurement | None = None,
 ) -> Evaluation:
-    """Test on `n_trials` trials of a split; equal seeds give equal trials and noise."""
+    """Test on `n_trials` trials of a split; equal seeds give equal trials and noise.
+
+    Args:
+        classifier: network and readout.
+        task: draws trials and turns them into input spikes.
+        split: "train", "validation" or "test".
+        n_trials: number of trials.
+        batch_size: trials at once.
+        seed: names the streams of trials and noise.
+        dt: ms.
+        processes: that share every batch; this one alone when None.
+        measurement: sees the trials of this process.
+    """
     processes = processes or one_process()
     trials = task.draw(n_trials, split, stream(seed, split, "trials"))
     noise, before = stream(seed, split, "noise"), stream(seed, split, "warm-up")
-    device = processes.fabric.device
-    choice = torch.zeros(n_trials, dtype=torch.int64, device=device)
-    loss, spikes = 0.0, torch.zeros((), device=device)
+    like = classifier.network.bias_current
+    output, spikes = like.new_zeros(0), like.new_zeros(classifier.network.n_cells)
+    state: State | None = None
     for first in range(0, n_trials, batch_size):
         batch = trials[first : first + batch_size]
         inputs, share = task.inputs(batch, noise), processes.share(len(batch))
-        warm_up = task.warm_up(len(batch), before)
+        goes_on = state is not None and len(state.U) == len(batch)
+        warm_up = None if goes_on else task.warm_up(len(batch), before)
         if share.start == share.stop:
             continue
-        target = batch.target[share].to(device)
-        logits, fired, _ = classifier(
-            processes.own(inputs, share), warm_up and processes.own(warm_up, share)
-        )
-        choice[first + share.start : first + share.stop] = logits.argmax(dim=1)
-        loss += nn.functional.cross_entropy(logits, target, reduction="sum").item()
-        spikes = spikes + fired.sum(dim=(0, 1))
-    if spikes.ndim == 0:  # more processes than trials in a batch
-        spikes = classifier.network.bias_current.new_zeros(classifier.network.n_cells)
-    total = processes.total(spikes).cpu()
+        if not goes_on:
+            own = None if warm_up is None else processes.own(warm_up, share)
+            state = None if own is None else classifier.network.settled(own)
+        fired = Spikes()
+        watching: list[Observer] = [fired]
+        if measurement is not None:
+            watching.append(measurement.observer(batch.condition[share]))
+        state = observe(classifier.network, processes.own(inputs, share), watching, state=state)
+        answers = classifier.readout(fired.spikes)
+        if not len(output):
+            output = answers.new_zeros(n_trials, *answers.shape[1:])
+        output[first + share.start : first + share.stop] = answers
+        spikes = spikes + fired.spikes.sum(dim=(0, 1))
+        state = state if task.carry_state else None
+    if not len(output):  # more processes than trials in a batch
+        n_answers = trials.target.shape[1]
+        output = like.new_zeros(n_trials, n_answers, task.answer.n_outputs)
+    output, total = processes.total(output).cpu(), processes.total(spikes).cpu()
     return Evaluation(
-        target=trials.target,
-        choice=processes.total(choice).cpu(),
-        n_classes=task.n_classes,
-        loss=processes.totals({"loss": loss})["loss"] / n_trials,
+        trials=trials,
+        output=output,
+        answer=task.answer,
+        loss=task.answer.loss(output, trials.target).item(),
         rate=total / (n_trials * task.n_steps * dt / 1000),
         spikes_per_trial=total.sum().item() / n_trials,
     )
@@ -199,6 +224,13 @@ def fit(
             f"{processes.count} processes, {settings.batch_size} trials",
             "make batch_size larger, or start fewer processes",
         )
+    if task.carry_state and processes.count > 1:
+        raise ConfigError.of(
+            "trials that go on in the state of those before them are not shared between processes",
+            f"task {task.name}",
+            f"{processes.count} processes",
+            "train in one process",
+        )
     out.mkdir(parents=True, exist_ok=True)
     classifier.to(processes.fabric.device)
     optimizer = _optimizer(classifier, settings)
@@ -212,13 +244,15 @@ def fit(
     if settings.rate_weight > 0 and targets is not None:
         windows = {"evoked": task.evoked, "spontaneous": task.spontaneous}
         rates = RateLoss(targets, windows, classifier.network.dt)
-    first = 0
+    first, state = 0, None
     if resume and (saved := load_checkpoint(out, made_by)) is not None:
         classifier.load_state_dict(saved["classifier"])
         optimizer.load_state_dict(saved["optimizer"])
         if rates is not None:
             rates.load_state_dict(saved["rates"])
         first = saved["step"]
+        if saved["state"] is not None:
+            state = State(**saved["state"])
     processes.barrier()  # all have read what the first will write
     log = MetricsLog(out, keep_before=first, writes=processes.first)
 
@@ -238,9 +272,18 @@ def fit(
 
     def save(step: int) -> None:
         if processes.first:
-            state = {"step": step, "made_by": made_by, "classifier": classifier.state_dict()}
             memory = {} if rates is None else rates.state_dict()
-            save_checkpoint(out, {**state, "optimizer": optimizer.state_dict(), "rates": memory})
+            save_checkpoint(
+                out,
+                {
+                    "step": step,
+                    "made_by": made_by,
+                    "classifier": classifier.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "rates": memory,
+                    "state": state and {f.name: getattr(state, f.name) for f in fields(state)},
+                },
+            )
         processes.barrier()
 
     record: dict[str, Any] = {}
@@ -248,10 +291,18 @@ def fit(
         for step in range(first, settings.steps):
             if step % settings.validate_every == 0:
                 record = validate(step)
-            batch = draw_batch(task, settings.batch_size, seed, step)
-            parts = backward(
-                classifier, batch, rates, settings, processes, stream(seed, "train", "rates", step)
+            batch = draw_batch(task, settings.batch_size, seed, step, warm=state is None)
+            parts, after = backward(
+                classifier,
+                batch,
+                task.answer,
+                rates,
+                settings,
+                processes,
+                stream(seed, "train", "rates", step),
+                state,
             )
+            state = _detached(after) if task.carry_state else None
             norm = nn.utils.clip_grad_norm_(
                 classifier.parameters(), settings.gradient_clip, error_if_nonfinite=True
             )
@@ -286,47 +337,61 @@ class Batch:
     warm_up: dict[str, Tensor] | None
 
 
-def draw_batch(task: Task, n_trials: int, seed: int, step: int) -> Batch:
-    """The batch of a step: the same for every network that is trained with this seed."""
+def draw_batch(task: Task, n_trials: int, seed: int, step: int, warm: bool = True) -> Batch:
+    """The batch of a step: the same for every network that is trained with this seed.
+
+    Args:
+        task: to draw from.
+        n_trials: of the batch.
+        seed: of the training.
+        step: of the optimiser.
+        warm: whether trials need a warm-up; not those that go on where others stopped.
+    """
     trials = task.draw(n_trials, "train", stream(seed, "train", "trials", step))
     return Batch(
         trials,
         task.inputs(trials, stream(seed, "train", "noise", step)),
-        task.warm_up(n_trials, stream(seed, "train", "warm-up", step)),
+        task.warm_up(n_trials, stream(seed, "train", "warm-up", step)) if warm else None,
     )
 
 
 def backward(
     classifier: Classifier,
     batch: Batch,
+    answer: Answer,
     rates: RateLoss | None,
     settings: TrainSettings,
     processes: Processes,
     generator: torch.Generator,
-) -> dict[str, float]:
+    state: State | None = None,
+) -> tuple[dict[str, float], State]:
     """Put the gradient of the loss of all trials into the parameters of every process.
 
     Args:
         classifier: gets the gradients.
         batch: the whole of it.
+        answer: what kind of answers the task asks for.
         rates: the loss of firing rates, which then remembers those of this batch; or None.
         settings: of the loss.
         processes: that share the batch.
         generator: of the loss of firing rates; the same in all processes.
+        state: where trials start, in place of the warm-up.
 
     Returns:
-        accuracy, loss, its parts and rate_Hz, over the whole batch.
+        The main score, loss, its parts and rate_Hz, over the whole batch; and the state after the trials.
     """
     n_trials, share = len(batch.trials), processes.share(len(batch.trials))
     part = (share.stop - share.start) / n_trials
     target = batch.trials.target[share].to(processes.fabric.device)
-    logits, spikes, drive = classifier(
+    output, rollout = classifier(
         processes.own(batch.inputs, share),
         batch.warm_up and processes.own(batch.warm_up, share),
         record_voltage=settings.voltage_weight > 0,
+        state=state,
     )
+    spikes, drive = rollout.spikes, rollout.drive
     # Each is this process's share: the sum over all processes is that of the whole batch.
-    losses = {"task_loss": nn.functional.cross_entropy(logits, target) * part}
+    losses = {"task_loss": answer.loss(output, target) * part}
     loss = losses["task_loss"]
     if rates is not None:
         counts = {
@@ -340,12 +405,19 @@ def backward(
         loss = loss + settings.voltage_weight * losses["voltage_loss"]
     processes.fabric.backward(loss)
     processes.sum_gradients(classifier.parameters())
-    n_correct = int((logits.argmax(dim=1) == target).sum())
-    return processes.totals(
+    name = answer.primary.name
+    score = answer.score(output.detach().cpu(), target.cpu())[name]
+    totals = processes.totals(
         {
-            "accuracy": n_correct / n_trials,
+            name: float("nan") if score is None else score * part,
             "loss": loss.item(),
             **{name: value.item() for name, value in losses.items()},
             "rate_Hz": spikes.detach().mean().item() * 1000 / classifier.network.dt * part,
         }
     )
+    return totals, rollout.state
+
+
+def _detached(state: State) -> State:
+    """The state without the way to it."""
+    return replace(state, **{f.name: getattr(state, f.name).detach() for f in fields(state)})

@@ -8,15 +8,16 @@ from typing import Any
 import pandas as pd
 import torch
 
-from v1builder.analysis.detection import confusion, d_prime
 from v1builder.inputs import input_sources
 from v1builder.load import Network, load_network
 from v1builder.load.reference import IN_VIVO, read_in_vivo
+from v1builder.measures import Design, Measurement
 from v1builder.model import V1Network
+from v1builder.readout import Asked, Readout
 from v1builder.schema.errors import DataError
 from v1builder.schema.files import hash_folder, write_json
 from v1builder.schema.provenance import provenance
-from v1builder.tasks import Readout, Task, make_task
+from v1builder.tasks import Task, make_task
 from v1builder.train.checkpoint import read_metrics
 from v1builder.train.loop import Classifier, Evaluation, Progress, evaluate, fit
 from v1builder.train.parallel import Accelerator, Processes, start
@@ -102,16 +103,8 @@ def check(experiment: Experiment) -> tuple[str, ...]:
 
 
 def _readout(experiment: Experiment, seed: int, task: Task, network: Network) -> Readout:
-    settings = experiment.readout
-    return Readout(
-        network,
-        n_classes=task.n_classes,
-        response=task.response,
-        pool_size=settings.pool_size,
-        radius_um=None if settings.radius_um == "all" else settings.radius_um,
-        populations=settings.populations,
-        seed=seed,
-    )
+    asked = Asked(task.answer.n_outputs, task.windows, task.n_steps, task.dt, task.per_step)
+    return experiment.readout.make(network, asked, seed)
 
 
 def make_classifier(experiment: Experiment, subject: Subject, network: Network) -> Classifier:
@@ -141,8 +134,17 @@ def test(
     subject: Subject,
     classifier: Classifier,
     processes: Processes | None = None,  # noqa: PT028  (no test of pytest's)
+    measurement: Measurement | None = None,  # noqa: PT028
 ) -> Evaluation:
-    """Test on the trials that neither training nor validation saw."""
+    """Test on the trials that neither training nor validation saw.
+
+    Args:
+        experiment: how many, and with which batches.
+        subject: with the task and the seed.
+        classifier: trained or not.
+        processes: that share the trials.
+        measurement: sees the trials of this process, see `measurement_of`.
+    """
     return evaluate(
         classifier,
         subject.task,
@@ -152,7 +154,24 @@ def test(
         seed=subject.seed,
         dt=experiment.model.dt,
         processes=processes,
+        measurement=measurement,
     )
+
+
+def measurement_of(experiment: Experiment, subject: Subject) -> Measurement | None:
+    """What the experiment measures in the trials of a test, in the task's windows; None for nothing.
+
+    Raises:
+        ConfigError: a level is unknown.
+        NetworkError: the cells cannot be grouped by a level.
+    """
+    settings, task = experiment.measure, subject.task
+    windows = {"spontaneous": task.spontaneous, "evoked": task.evoked}
+    windows = {name: steps for name, steps in windows.items() if steps.stop > steps.start}
+    if not settings.names or experiment.model.neuron == "glifr":
+        return None
+    design = Design(subject.network.cells, task.dt, task.n_steps)
+    return Measurement(settings.names, design, windows, levels=settings.levels)
 
 
 def train_network(
@@ -184,41 +203,53 @@ def train_network(
         processes=processes,
         progress=progress,
     )
-    scores = score(test(experiment, subject, classifier, processes)) if tested else {}
-    return {**scores, **learning(read_metrics(out), experiment.train)}
+    scores = score_tested(experiment, subject, classifier, processes) if tested else {}
+    primary = subject.task.answer.primary.name
+    return {**scores, **learning(read_metrics(out), experiment.train, primary)}
+
+
+def score_tested(
+    experiment: Experiment,
+    subject: Subject,
+    classifier: Classifier,
+    processes: Processes | None = None,
+) -> dict[str, Any]:
+    """The scores of a test, and the rows of what was measured in it (in one process only)."""
+    alone = processes is None or processes.count == 1
+    measurement = measurement_of(experiment, subject) if alone else None
+    scores = score(test(experiment, subject, classifier, processes, measurement))
+    rows = [] if measurement is None else [row.record() for row in measurement.rows()]
+    return {**scores, "measures": rows}
 
 
 def score(evaluation: Evaluation) -> dict[str, Any]:
     """The numbers of a test, as data.
 
     Returns:
-        accuracy, n_trials, n_correct, d_prime (None for more than two classes), confusion (trials by right
-        answer and answer), loss, rate_Hz, spikes_per_trial.
+        n_trials, loss, rate_Hz, spikes_per_trial, and what the task says of the answers
+        (`tasks.Answer.score`).
     """
-    target, choice, n_classes = (
-        evaluation.target.numpy(),
-        evaluation.choice.numpy(),
-        evaluation.n_classes,
-    )
     return {
-        "accuracy": evaluation.accuracy,
-        "n_trials": len(target),
-        "n_correct": int(evaluation.correct.sum()),
-        "d_prime": d_prime(target, choice) if n_classes == 2 else None,
-        "confusion": confusion(target, choice, n_classes).tolist(),
+        **evaluation.scores,
+        "n_trials": len(evaluation.trials),
         "loss": evaluation.loss,
         "rate_Hz": evaluation.rate.mean().item(),
         "spikes_per_trial": evaluation.spikes_per_trial,
     }
 
 
-def learning(metrics: list[dict[str, Any]], settings: TrainSettings) -> dict[str, Any]:
+def learning(metrics: list[dict[str, Any]], settings: TrainSettings, score: str) -> dict[str, Any]:
     """Learning speed from the validations of a run.
 
-    area_under_curve is the mean validation accuracy over training (trapezoidal, normalised by the number
+    area_under_curve is the mean validation score over training (trapezoidal, normalised by the number
     of steps); steps_to_criterion the first validated step at or above the criterion, None when never.
+
+    Args:
+        metrics: lines of the run.
+        settings: with the criterion.
+        score: name of the task's main score.
     """
-    curve = [[m["step"], m["accuracy"]] for m in metrics if m["split"] == "validation"]
+    curve = [[m["step"], m[score]] for m in metrics if m["split"] == "validation"]
     pairs = itertools.pairwise(curve)
     area = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairs)
     length = curve[-1][0] - curve[0][0]
@@ -226,7 +257,7 @@ def learning(metrics: list[dict[str, Any]], settings: TrainSettings) -> dict[str
         "learning_curve": curve,
         "area_under_curve": area / length if length else curve[-1][1],
         "steps_to_criterion": next(
-            (s for s, accuracy in curve if accuracy >= settings.criterion), None
+            (step for step, reached in curve if reached >= settings.criterion), None
         ),
     }
 
@@ -273,8 +304,10 @@ def train(
         processes=processes,
         progress=progress,
     )
+    main = subject.task.answer.primary
     result = {
         **scores,
+        "main_score": {"name": main.name, "label": main.label, "value": scores[main.name]},
         "seed": subject.seed,
         "notes": [*experiment.notes(), *subject.notes],
         "provenance": provenance(

@@ -21,15 +21,18 @@ ablations = ["intact", "mean(population)"]
 
 import math
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
+from v1builder.measures import MEASURES
 from v1builder.model.edges import EDGE_GROUPINGS
 from v1builder.model.surrogate import Surrogate, SurrogateKind
+from v1builder.readout import AnyReadout
+from v1builder.readout.pools import PoolsSettings
 from v1builder.schema.config import Settings, load_settings
-from v1builder.schema.errors import ConfigError
-from v1builder.tasks import LAYER_5_EXCITATORY, TaskSettings
+from v1builder.schema.errors import ConfigError, unknown_name
+from v1builder.tasks import AnyTask
 
 #: Below these an experiment says what it cannot decide, see `Experiment.notes`.
 ENOUGH_VALIDATION_TRIALS: Final = 512
@@ -85,21 +88,6 @@ class ModelSettings(Settings):
     tau: float | None = Field(default=None, gt=0)
 
 
-class ReadoutSettings(Settings):
-    """Pools of cells whose spike counts are the answer, see `tasks.Readout`.
-
-    Attributes:
-        populations: pop_name of the cells the pools are drawn from; patterns such as "e5*" too.
-        pool_size: cells per pool.
-        radius_um: largest distance from the column's axis; "all" draws from everywhere, and asks for no
-            positions.
-    """
-
-    populations: tuple[str, ...] = Field(default=LAYER_5_EXCITATORY, min_length=1)
-    pool_size: int = Field(default=30, gt=0)
-    radius_um: Annotated[float, Field(gt=0)] | Literal["all"] = 55.0
-
-
 class TrainSettings(Settings):
     """The training loop.
 
@@ -119,7 +107,7 @@ class TrainSettings(Settings):
         test_trials: trials of the test after training, once. At 80 % correct the difference of two networks
             has a standard error of 1.25 points by trials alone with 2 048, and of 3.5 with 256.
         checkpoint_every: steps between checkpoints.
-        criterion: validation accuracy that counts as learned (for steps to criterion).
+        criterion: validation score that counts as learned (accuracy, where answers are classes).
     """
 
     steps: int = Field(default=100, ge=0)
@@ -134,6 +122,39 @@ class TrainSettings(Settings):
     test_trials: int = Field(default=ENOUGH_TEST_TRIALS, gt=0)
     checkpoint_every: int = Field(default=25, gt=0)
     criterion: float = Field(default=0.8, gt=0, le=1)
+
+
+class MeasureSettings(Settings):
+    """What is measured of the activity in the test, see `v1builder.measures`.
+
+    Attributes:
+        names: of measures; none measures nothing.
+        levels: groups of cells they are measured of: network, layer, class, population, cell; unless given,
+            all that the cells can be grouped by but single cells.
+    """
+
+    names: tuple[str, ...] = (
+        "mean_rate",
+        "silent_share",
+        "rate_cv",
+        "top10_share",
+        "spikes_per_trial",
+        "cv_isi",
+        "fano_factor",
+    )
+    levels: tuple[str, ...] | None = None
+
+    @field_validator("names")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in MEASURES:
+                problem = unknown_name("measure", name, MEASURES, "measure.names")
+                raise ValueError(f"{problem.what}; {problem.fix}")
+            if MEASURES[name].needs != ("spikes",):
+                needs = ", ".join(MEASURES[name].needs)
+                raise ValueError(f"'{name}' needs {needs}; a test records spikes only")
+        return names
 
 
 class CompareSettings(Settings):
@@ -158,7 +179,8 @@ class CompareSettings(Settings):
         learning_rate_factors: of `train.learning_rate`; of several the best on validation is chosen for every
             condition, as mean over the first `learning_rate_seeds` seeds.
         learning_rate_seeds: see there.
-        primary: the outcome that is judged: "accuracy", or "d_prime" for tasks of two classes.
+        primary: the outcome that is judged, one of the task's scores ("accuracy" where answers are classes,
+            "d_prime" where there are two); the main one unless given.
         margin: difference in the primary outcome below which two networks count as equivalent (TOST).
         shapley_orders: random orders of the parts of the cells' diversity whose Shapley values are wanted
             (`experiments.shapley`); 0 for none. Each adds up to 16 conditions.
@@ -178,7 +200,7 @@ class CompareSettings(Settings):
     matching_measurements: int = Field(default=15, gt=0)
     learning_rate_factors: tuple[float, ...] = (1.0,)
     learning_rate_seeds: int = Field(default=3, gt=0)
-    primary: Literal["accuracy", "d_prime"] = "accuracy"
+    primary: str | None = None
     margin: float = Field(default=0.015, gt=0)
     shapley_orders: int = Field(default=0, ge=0)
 
@@ -208,11 +230,12 @@ class Experiment(Settings):
 
     name: str
     network: NetworkSettings
-    task: TaskSettings
+    task: AnyTask
     seeds: tuple[int, ...] = (1, 2, 3)
     model: ModelSettings = ModelSettings()
-    readout: ReadoutSettings = ReadoutSettings()
+    readout: AnyReadout = PoolsSettings()
     train: TrainSettings = TrainSettings()
+    measure: MeasureSettings = MeasureSettings()
     compare: CompareSettings = CompareSettings()
 
     @field_validator("seeds")

@@ -36,6 +36,8 @@ from numpy.typing import NDArray
 
 from v1builder.load.network import GroupedValues
 from v1builder.model import V1Network
+from v1builder.model.observation import Observer, Segment, SpikeEvents, observe
+from v1builder.model.recordables import V_M
 from v1builder.verify.agreement import Measured, case
 from v1builder.verify.published_cells import LEVELS, glif_models, membrane, network, rheobase
 from v1builder.verify.single_cells import receptors
@@ -101,6 +103,26 @@ def _euler(cells: GroupedValues, dt: float) -> GroupedValues:
     return GroupedValues(values, cells.group_of, cells.labels)
 
 
+class _Sampled(Observer):
+    """The voltages at some steps.
+
+    Attributes:
+        rows: [k, n] mV.
+    """
+
+    needs = (V_M,)
+
+    def __init__(self, steps: NDArray[Any], n_cells: int):
+        self._steps = steps
+        self.rows = np.zeros((len(steps), n_cells))
+
+    def see(self, segment: Segment) -> None:
+        """Take the rows of those steps that are in the segment."""
+        here = (self._steps >= segment.start) & (self._steps < segment.stop)
+        recorded = segment.recorded[V_M][0, self._steps[here] - segment.start]
+        self.rows[here] = recorded.numpy()
+
+
 @cache
 def ours(dt: float, euler: bool = False) -> Run:
     """The same in our model, in float64.
@@ -121,29 +143,22 @@ def ours(dt: float, euler: bool = False) -> Run:
     pieces = np.repeat(data["relative_current"], m, axis=0).T * rheobase(plain)
     n_steps, per_piece = (round(float(data[k]) / dt) for k in ("duration_ms", "piece_ms"))
     sample = np.rint((data["sample_step"] + 1) * DT_MS[0] / dt).astype(int) - 1
-    state, spikes, voltage = model.initial_state(), [], np.zeros((len(sample), 2 * m))
-    with torch.no_grad():
-        for start in range(0, n_steps, 1000):
-            steps = np.arange(start, min(start + 1000, n_steps))
-            piece = np.minimum((steps + 1) // per_piece, len(pieces) - 1)
-            rollout = model(
-                {"lgn": torch.zeros(1, len(steps), 1, dtype=torch.uint8)},
-                current=torch.tensor(pieces[piece])[None],
-                state=state,
-                record_voltage=True,
-            )
-            state = rollout.state
-            spikes.append(rollout.spikes[0].nonzero().numpy() + np.array([start, 0]))
-            here = np.isin(sample, steps)
-            assert rollout.voltage is not None
-            voltage[here] = rollout.voltage[0, sample[here] - start].numpy()
-    fired = np.concatenate(spikes)
-    fired = fired[np.lexsort((fired[:, 0], fired[:, 1]))]
+
+    def injected(start: int, stop: int) -> torch.Tensor:
+        piece = np.minimum((np.arange(start, stop) + 1) // per_piece, len(pieces) - 1)
+        return torch.tensor(pieces[piece])[None]
+
+    spikes, voltage = SpikeEvents(), _Sampled(sample, 2 * m)
+    silence = {"lgn": torch.zeros(1, n_steps, 1, dtype=torch.uint8)}
+    observe(model, silence, [spikes, voltage], current=injected)
+    _, step, cell = spikes.events()[0].astype(np.int64)
+    order = np.lexsort((step, cell))
+    step, cell = step[order], cell[order]
     return Run(
-        fired[:, 0],
-        fired[:, 1] % m,
-        fired[:, 1] // m,
-        voltage.reshape(-1, 2, m).transpose(2, 1, 0),
+        step,
+        cell % m,
+        cell // m,
+        (voltage.rows - plain.per_cell("E_L")).reshape(-1, 2, m).transpose(2, 1, 0),
     )
 
 

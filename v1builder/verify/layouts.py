@@ -258,5 +258,5 @@ for _layout in LAYOUTS:
             reference="BMTK PointNet on NEST",
             compared=f"spikes of all cells, 1 s, dt {_dt:g} ms, from one simulation configuration",
             needs=("bmtk", "nest"),
-            slow=_dt < 1,
+            slow=_dt < 1 or "aeif" in _layout,
         )(partial(layout_spikes, layout=_layout, dt=_dt))

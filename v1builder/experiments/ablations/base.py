@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from v1builder.experiments.activity import Activity
+from v1builder.experiments.history import SpikeHistory
 from v1builder.load.network import Network
 from v1builder.schema.errors import ConfigError, unknown_name
 
@@ -30,7 +30,7 @@ class Draw:
     """
 
     seed: int | None = None
-    activity: Activity | None = None
+    activity: SpikeHistory | None = None
     carry: str = "psp"
 
     def generator(self, name: str) -> np.random.Generator:
@@ -38,7 +38,7 @@ class Draw:
         return np.random.default_rng([self.seed or 0, zlib.crc32(name.encode())])
 
     @property
-    def measured(self) -> Activity:
+    def measured(self) -> SpikeHistory:
         """The activity, which the caller of an ablation that needs it has checked to be there."""
         assert self.activity is not None
         return self.activity
@@ -84,7 +84,7 @@ class Ablation(ABC):
         network: Network,
         *,
         seed: int | None = None,
-        activity: Activity | None = None,
+        activity: SpikeHistory | None = None,
         carry: str = "psp",
     ) -> Network:
         """The ablated network; `network` is left as it was.
@@ -92,7 +92,7 @@ class Ablation(ABC):
         Args:
             network: any loaded network.
             seed: of random choices; needed when `is_random`.
-            activity: of `network` (`experiments.activity`); needed when `needs_activity`.
+            activity: of `network` (`experiments.history`); needed when `needs_activity`.
             carry: "psp" gives a cell whose membrane changes the weights that the builder would have given
                 it (`experiments.carrying`); "none" leaves its weights in pA, made for another membrane.
 
@@ -191,9 +191,9 @@ def registered() -> Iterator[type[Ablation]]:
             yield kind
 
 
-def _check_activity(activity: Activity | None, n_cells: int, name: str) -> None:
+def _check_activity(activity: SpikeHistory | None, n_cells: int, name: str) -> None:
     where = f"activity given to ablation {name}"
-    fix = f"give what `measure_activity` says of the network's {n_cells} simulated cells"
+    fix = f"give what `measure_history` says of the network's {n_cells} simulated cells"
     if activity is None:
         raise ConfigError.of("the ablation needs the network's activity", where, "none", fix)
     if activity.n_cells != n_cells:

@@ -1,18 +1,14 @@
 """From the text of an experiment file to an ablation."""
 
 import dataclasses
-import importlib
-import pkgutil
 import re
 from typing import Final
 
-from v1builder.experiments import ablations
 from v1builder.experiments.ablations.base import Ablation, Composition, registered
 from v1builder.schema.errors import ConfigError, unknown_name
+from v1builder.schema.members import import_members
 
-for _module in pkgutil.iter_modules(ablations.__path__, f"{ablations.__name__}."):
-    if _module.name != __name__:
-        importlib.import_module(_module.name)
+import_members("v1builder.experiments.ablations", but=__name__)
 
 #: Every ablation by the word that names it.
 ABLATIONS: Final[dict[str, type[Ablation]]] = {kind.word: kind for kind in registered()}

@@ -4,8 +4,8 @@ The efficacy of a synapse is its mean release over the release from rest, u x / 
 trial. A network with plasticity removed or exchanged is another network at its working point unless that
 efficacy is kept, so all but `no_stp` keep it: the weights of every synapse model are multiplied by the
 ratio of its efficacies in the spike trains that its sources had in the network that is ablated, warm-up
-included (`Activity.efficacy`). Formulas for a steady rate do not do: at 10 Hz a facilitating synapse has an
-efficacy of 2.65 by the formula, but 1.46 over the first 200 ms.
+included (`SpikeHistory.efficacy`). Formulas for a steady rate do not do: at 10 Hz a facilitating synapse
+has an efficacy of 2.65 by the formula, but 1.46 over the first 200 ms.
 
 A synapse model whose sources never spiked in the trials is taken to be at rest, efficacy 1, which is the
 limit for rare spikes; the record lists it under "unmeasured".
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from v1builder.experiments.ablations.base import Ablation, Details, Draw
 from v1builder.experiments.ablations.synapses import pairs, recurrent, with_edges
-from v1builder.experiments.activity import Activity, source_weights
+from v1builder.experiments.history import SpikeHistory, source_weights
 from v1builder.experiments.trains import Dynamics, onset_release
 from v1builder.load.network import EdgePopulation, GroupedValues, Network
 from v1builder.schema.errors import ConfigError, NetworkError, unknown_name
@@ -57,7 +57,7 @@ def _spread(table: GroupedValues, of_model: Array) -> Array:
 
 
 def _efficacy(
-    activity: Activity, edges: EdgePopulation, values: Values | None = None
+    activity: SpikeHistory, edges: EdgePopulation, values: Values | None = None
 ) -> tuple[Array, Details]:
     """[models] efficacy, 1 where nothing was measured, and the record of both."""
     table = edges.plasticity

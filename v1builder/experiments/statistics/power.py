@@ -1,6 +1,7 @@
 """What a comparison could have found: the smallest difference it detects, and noise by trials alone."""
 
 from functools import cache
+from typing import Final
 
 import numpy as np
 from scipy import optimize, special, stats
@@ -56,3 +57,7 @@ def trial_noise_of_d_prime(d_prime: float, n_trials: int) -> float:
     """`trial_noise` of an unbiased observer's d', by the slope of accuracy = Phi(d' / 2)."""
     half = d_prime / 2
     return trial_noise(float(stats.norm.cdf(half)), n_trials) * 2 / float(stats.norm.pdf(half))
+
+
+#: By score, its noise by trials alone, where that is known.
+TRIAL_NOISE: Final = {"accuracy": trial_noise, "d_prime": trial_noise_of_d_prime}

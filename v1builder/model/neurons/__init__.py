@@ -1,4 +1,4 @@
-"""The neurons: one file each, which registers itself.
+"""The neurons: one file each, here or in another package (`schema.members`), which registers itself.
 
 | what a neuron is | where it says so |
 |---|---|
@@ -13,8 +13,6 @@ A network has neurons of one kind, chosen by the `model_template` of its cells.
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from importlib import import_module
-from pkgutil import iter_modules
 from typing import Any, Final
 
 import pandas as pd
@@ -23,6 +21,7 @@ from v1builder.load.network import Network
 from v1builder.model.neurons.checks import check_cells, file_problems
 from v1builder.model.neurons.neuron import Neuron
 from v1builder.schema.errors import ConfigError, NetworkError, Problem, raise_if_any, unknown_name
+from v1builder.schema.members import import_members
 from v1builder.schema.parameters import table_of
 from v1builder.sonata.point_neuron import kinds_problem, plain_template
 
@@ -36,8 +35,7 @@ __all__ = [
     "template_problems",
 ]
 
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+import_members(__name__, but=__name__)
 
 
 def _registered(kind: type[Neuron]) -> Iterator[type[Neuron]]:

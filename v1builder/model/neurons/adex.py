@@ -49,6 +49,7 @@ from torch import Tensor
 
 from v1builder.load.network import GroupedValues, Network
 from v1builder.model.neurons.neuron import Neuron, refractory_steps
+from v1builder.model.recordables import Recordable
 from v1builder.model.rollout import State
 from v1builder.model.surrogate import Surrogate, spike
 from v1builder.model.synapses import (
@@ -341,6 +342,13 @@ class Adex(Neuron):
     without_effect = ("gsl_error_tol",)
     off = dict.fromkeys(("w", "I_syn_ex", "dI_syn_ex", "I_syn_in", "dI_syn_in"), 0.0)
     state = AdexState
+    recordables = {  # noqa: RUF012
+        "w": Recordable("pA", lambda step: step.after.w),
+        # NEST subtracts the inhibitory current of these cells, so that there it is positive.
+        "I_syn_in": Recordable(
+            "pA", lambda step: -(step.after.y2_fast + step.after.y2_slow)[..., 1]
+        ),
+    }
 
     def __init__(
         self,

@@ -63,6 +63,7 @@ from v1builder.load.network import GroupedValues, Network
 from v1builder.model.exact import integral_exp, membrane_response
 from v1builder.model.neurons.neuron import Neuron, refractory_steps
 from v1builder.model.parameters import Bounds
+from v1builder.model.recordables import GLIF_RECORDABLES, Recordable, Step, port_names
 from v1builder.model.rollout import Coefficients, State
 from v1builder.model.surrogate import Surrogate, spike
 from v1builder.model.synapses import (
@@ -75,7 +76,7 @@ from v1builder.model.synapses import (
 from v1builder.schema.errors import Problem
 from v1builder.schema.names import PSC_DELTA
 from v1builder.schema.parameters import GLIF_UNITS, PARAMETERS, THRESHOLD_PARAMETERS, Parameter
-from v1builder.sonata.point_neuron import TEMPLATES
+from v1builder.sonata.point_neuron import TEMPLATES, chooses_by_sign
 
 
 @dataclass(frozen=True)
@@ -348,6 +349,17 @@ def step(
     )
 
 
+def _threshold(step: Step) -> Tensor:
+    """V_th with its moving parts, after what a spike adds."""
+    moving = step.after.th_spike + step.after.th_voltage
+    return step.E_L + step.propagators.V_th + moving
+
+
+def _asc_sum(step: Step) -> Tensor:
+    """Sum of the after-spike currents, their mean over the step."""
+    return (step.propagators.asc_mean * step.before.asc).sum(-1)
+
+
 class Glif(Neuron):
     """Generalised leaky integrate-and-fire, levels 1 to 5; iaf_psc_* cells are level 1."""
 
@@ -356,6 +368,12 @@ class Glif(Neuron):
     templates = TEMPLATES
     table = tuple(PARAMETERS[name] for name in GLIF_UNITS)
     state = GlifState
+    recordables = {  # noqa: RUF012
+        "threshold": Recordable("mV", _threshold),
+        "threshold_spike": Recordable("mV", lambda step: step.after.th_spike),
+        "threshold_voltage": Recordable("mV", lambda step: step.after.th_voltage),
+        "ASCurrents_sum": Recordable("pA", _asc_sum, held=True),
+    }
 
     def __init__(self, network: Network, dt: float, learned: Collection[str]):
         super().__init__(network, dt, learned)
@@ -363,6 +381,14 @@ class Glif(Neuron):
             name in learned or np.any(network.membrane.values[name])
             for name in THRESHOLD_PARAMETERS
         )
+
+    @classmethod
+    def recorded(cls, template: str, n_ports: int) -> tuple[str, ...]:
+        """Of integrate-and-fire cells less than of GLIF cells."""
+        names = super().recorded(template, n_ports)
+        if chooses_by_sign(template):
+            return tuple(name for name in names if name not in cls.recordables)
+        return (*GLIF_RECORDABLES, *port_names(n_ports))
 
     @classmethod
     def range_of(cls, parameter: Parameter) -> Bounds:

@@ -23,9 +23,11 @@ from torch import Tensor
 from v1builder.load.groups import Groups
 from v1builder.load.network import GroupedValues, Network
 from v1builder.model.parameters import FREE, POSITIVE, Bounds, group_mean
+from v1builder.model.recordables import IAF_CURRENTS, V_M, Recordable, port_names
 from v1builder.model.rollout import Coefficients, State
 from v1builder.schema.errors import Problem
 from v1builder.schema.parameters import PARAMETERS, RECEPTOR_UNITS, Parameter
+from v1builder.sonata.point_neuron import chooses_by_sign
 
 
 def refractory_steps(t_ref: Tensor, dt: float) -> Tensor:
@@ -68,6 +70,7 @@ class Neuron(ABC):
         without_effect: further names in its files, that change nothing here.
         off: further names in its files that are not modelled, and the value that leaves them off.
         state: class of its state.
+        recordables: what can be recorded of its cells beside `model.recordables`, by NEST's names.
         spikes: whether it sends spikes (or a graded signal).
         by_name_only: whether it must be asked for by name, as another neuron computes the same cells.
         dt: ms.
@@ -83,6 +86,7 @@ class Neuron(ABC):
     without_effect: ClassVar[tuple[str, ...]] = ()
     off: ClassVar[Mapping[str, float]] = {}
     state: ClassVar[type[State]]
+    recordables: ClassVar[Mapping[str, Recordable]] = {}
     spikes: ClassVar[bool] = True
     by_name_only: ClassVar[bool] = False
 
@@ -131,6 +135,14 @@ class Neuron(ABC):
     def threshold(self, values: Mapping[str, Tensor]) -> Tensor:
         """[n] mV, distance of the threshold from E_L: the unit of the surrogate's x."""
         return values["V_th"]
+
+    @classmethod
+    def recorded(cls, template: str, n_ports: int) -> tuple[str, ...]:
+        """What NEST's multimeter gives of cells of a template, and the current of each of several ports."""
+        if not chooses_by_sign(template):
+            return (V_M, *cls.recordables, "I", "I_syn", *port_names(n_ports))
+        currents = () if template.endswith("_psc_delta") else IAF_CURRENTS
+        return tuple(dict.fromkeys((V_M, *cls.recordables, *currents)))
 
     @classmethod
     def settings(cls) -> tuple[str, ...]:

@@ -19,17 +19,18 @@ from v1builder.load.network import EdgePopulation
 from v1builder.model import V1Network
 from v1builder.model.edges import Edges
 from v1builder.model.neurons.glif import Propagators
+from v1builder.model.observation import Observer, SpikeEvents, observe
 from v1builder.schema.errors import ConfigError, NetworkError
 
 Inputs = Mapping[str, Tensor]
 _MS_PER_S: Final = 1000.0
-#: Spikes [trial, step, unit] of the cells in memory at once; more trials are run one part after the other.
+#: Trials x steps x cells that are run at once; more trials are run one part after the other.
 _AT_ONCE: Final = 1 << 27
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Inputs of trials in which a network is measured.
+    """Inputs of trials in which a network is measured; a slice of them are some of the trials.
 
     Attributes:
         warm_up: spikes [trial, step, unit] by input, run before the trial; None for a start from rest.
@@ -39,10 +40,46 @@ class Probe:
     warm_up: Inputs | None
     trial: Inputs
 
+    def __getitem__(self, trials: slice) -> "Probe":
+        warm_up = None if self.warm_up is None else _some(self.warm_up, trials)
+        return Probe(warm_up, _some(self.trial, trials))
+
+    @property
+    def n_trials(self) -> int:
+        """Number of trials; 0 without inputs."""
+        return next((len(spikes) for spikes in self.trial.values()), 0)
+
+    @property
+    def first_step(self) -> int:
+        """Steps of the warm-up: the number of the first step that counts."""
+        return _length(self.warm_up or {})
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of warm-up and trial."""
+        return self.first_step + _length(self.trial)
+
+    def run(
+        self, model: V1Network, observers: Sequence[Observer], *, from_rest: bool = False
+    ) -> None:
+        """Let observers watch the trials; from rest, and so the warm-up too, if they are to."""
+        state = None
+        if self.warm_up:
+            state = observe(model, self.warm_up, observers if from_rest else ())
+        observe(model, self.trial, observers, state=state, first_step=self.first_step)
+
+
+def _some(inputs: Inputs, trials: slice) -> Inputs:
+    return {name: spikes[trials] for name, spikes in inputs.items()}
+
+
+def _length(inputs: Inputs) -> int:
+    return next((spikes.shape[1] for spikes in inputs.values()), 0)
+
 
 @dataclass(frozen=True)
-class Activity:
-    """Activity of the simulated cells of a network.
+class SpikeHistory:
+    """Spikes of the simulated cells of a network from rest on, and what follows from them.
 
     Attributes:
         rates: [n_cells] Hz, over the trials without their warm-up.
@@ -77,7 +114,7 @@ class Activity:
                 f"the activity has no spikes of population {edges.source}",
                 f"efficacy of the synapses {edges.name}",
                 ", ".join(self.inputs) or "none of inputs",
-                "use what `measure_activity` says of a network in which these synapses are plastic",
+                "use what `measure_history` says of a network in which these synapses are plastic",
             )
         return trains
 
@@ -133,7 +170,7 @@ def source_weights(edges: EdgePopulation, n_sources: int) -> dict[int, NDArray[n
     }
 
 
-def measure_activity(model: V1Network, probes: Sequence[Probe]) -> Activity:
+def measure_history(model: V1Network, probes: Sequence[Probe]) -> SpikeHistory:
     """Run trials without gradient, from rest, and keep their spikes.
 
     Args:
@@ -146,7 +183,7 @@ def measure_activity(model: V1Network, probes: Sequence[Probe]) -> Activity:
     if not model.neuron.spikes:
         raise ConfigError.of(
             "activity is measured in spikes, and these neurons have none",
-            "measure_activity",
+            "measure_history",
             f"neuron {model.neuron.name}",
             'give a module of the same network with neuron = "glif"',
         )
@@ -154,10 +191,10 @@ def measure_activity(model: V1Network, probes: Sequence[Probe]) -> Activity:
     plastic = {e.source for e in edges if e.n_sites and e.source is not None}
     parts = [part for probe in probes for part in _run(model, probe, sorted(plastic))]
     if not parts:
-        raise ConfigError.of("nothing to measure", "measure_activity", "no trials", "give trials")
+        raise ConfigError.of("nothing to measure", "measure_history", "no trials", "give trials")
     cells = _joined([part.pop("") for part in parts])
     seconds = (cells.n_steps - cells.first_step).sum() * model.dt / _MS_PER_S
-    return Activity(
+    return SpikeHistory(
         cells.count / seconds,
         after_spike(model).mean_current(cells),
         cells,
@@ -173,11 +210,11 @@ def after_spike(model: V1Network) -> AfterSpike:
         ConfigError: the cells are not GLIF cells.
     """
     with torch.no_grad():
-        p = model.coefficients()
+        p = model.propagators()
     if not isinstance(p, Propagators):
         raise ConfigError.of(
             "the after-spike currents that are measured are those of GLIF cells",
-            "measure_activity",
+            "measure_history",
             f"neuron {model.neuron.name}",
             "leave out what needs them, such as ablations that match them",
         )
@@ -190,44 +227,28 @@ def after_spike(model: V1Network) -> AfterSpike:
 
 def _run(model: V1Network, probe: Probe, plastic: Sequence[str]) -> Iterator[dict[str, Trains]]:
     """The trains of the cells, by the name "", and of the `plastic` inputs; some trials at a time."""
-    n_trials, n_steps = _size(probe.trial)
-    warm_up = probe.warm_up or {}
-    n_before = _size(warm_up)[1]
-    at_once = max(1, _AT_ONCE // ((n_before + n_steps) * model.n_cells))
+    n_trials = probe.n_trials
+    first, n_steps = probe.first_step, probe.n_steps
+    at_once = max(1, _AT_ONCE // (n_steps * model.n_cells))
+    sizes = {"": model.n_cells} | {name: model.input_sizes[name] for name in plastic}
     for start in range(0, n_trials, at_once):
-        here = slice(start, start + at_once)
-        trial = {name: spikes[here] for name, spikes in probe.trial.items()}
-        before = {name: spikes[here] for name, spikes in warm_up.items()}
-        with torch.no_grad():
-            warm = model(before) if before else None
-            rollout = model(trial, state=None if warm is None else warm.state)
-        spikes = {"": [rollout.spikes] if warm is None else [warm.spikes, rollout.spikes]}
-        for name in plastic:
-            spikes[name] = [before[name], trial[name]] if before else [trial[name]]
-        yield {name: _trains(parts, n_before) for name, parts in spikes.items()}
+        part = probe[start : start + at_once]
+        seen = {name: SpikeEvents(name or None) for name in sizes}
+        part.run(model, list(seen.values()), from_rest=True)
+        yield {
+            name: _trains(events, (part.n_trials, first, n_steps, sizes[name]))
+            for name, events in seen.items()
+        }
 
 
-def _size(inputs: Inputs) -> tuple[int, int]:
-    """Number of trials and of steps; 0 without inputs."""
-    return next(((spikes.shape[0], spikes.shape[1]) for spikes in inputs.values()), (0, 0))
-
-
-def _trains(parts: Sequence[Tensor], first_step: int) -> Trains:
-    """Trains of spikes [trial, step, unit] in consecutive parts."""
-    n_trials, _, n_units = parts[0].shape
-    n_steps = sum(part.shape[1] for part in parts)
-    spikes = torch.cat([part.to(parts[0].dtype) for part in parts], dim=1).transpose(1, 2)
-    at = spikes.nonzero(as_tuple=True)
-    trial, unit, step = (index.cpu().numpy() for index in at)
-    return Trains(
-        trial,
-        unit,
-        step,
-        spikes[at].double().cpu().numpy(),
-        np.full(n_trials, first_step),
-        np.full(n_trials, n_steps),
-        n_units,
-    )
+def _trains(events: SpikeEvents, shape: tuple[int, int, int, int]) -> Trains:
+    """Trains of trials, first step of the window, steps, and units (`shape`)."""
+    n_trials, first_step, n_steps, n_units = shape
+    (trial, step, unit), number = events.events()
+    order = np.lexsort((step, unit, trial))
+    trial, unit, step = (index[order].astype(np.int64) for index in (trial, unit, step))
+    windows = np.full(n_trials, first_step), np.full(n_trials, n_steps)
+    return Trains(trial, unit, step, number[order], *windows, n_units)
 
 
 def _joined(parts: Sequence[Trains]) -> Trains:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from handmade import make_network, with_plasticity
 
-from v1builder.experiments import activity
-from v1builder.experiments.activity import Activity, Probe, measure_activity
+from v1builder.experiments import history
+from v1builder.experiments.history import Probe, SpikeHistory, measure_history
 from v1builder.experiments.trains import Dynamics, Trains, onset_release, release
 from v1builder.model import V1Network, plasticity
 from v1builder.schema.errors import ConfigError, NetworkError
@@ -110,7 +110,7 @@ def probes_of(lgn):
 def test_rates_and_trains_are_those_of_one_run_through_warm_up_and_trial():
     network, model, lgn = spiking()
     spikes = model({"lgn": lgn}).spikes.detach().numpy()
-    found = measure_activity(model, probes_of(lgn))
+    found = measure_history(model, probes_of(lgn))
     assert spikes[:, WARM_UP:].sum() > 500
     rates = spikes[:, WARM_UP:].sum(axis=(0, 1)) / (TRIALS * WINDOW / 1000)
     np.testing.assert_allclose(found.rates, rates)
@@ -128,9 +128,9 @@ def test_rates_and_trains_are_those_of_one_run_through_warm_up_and_trial():
 
 def test_parts_and_several_probes_count_as_one(monkeypatch):
     _, model, lgn = spiking()
-    whole = measure_activity(model, probes_of(lgn))
-    monkeypatch.setattr(activity, "_AT_ONCE", 2 * 24 * (WARM_UP + WINDOW))
-    halves = measure_activity(model, [*probes_of(lgn[:3]), *probes_of(lgn[3:])])
+    whole = measure_history(model, probes_of(lgn))
+    monkeypatch.setattr(history, "_AT_ONCE", 2 * 24 * (WARM_UP + WINDOW))
+    halves = measure_history(model, [*probes_of(lgn[:3]), *probes_of(lgn[3:])])
     np.testing.assert_allclose(halves.rates, whole.rates)
     np.testing.assert_allclose(halves.asc_current, whole.asc_current)
     np.testing.assert_array_equal(halves.trains.trial, whole.trains.trial)
@@ -143,7 +143,7 @@ def test_the_mean_after_spike_current_is_that_of_the_states_of_the_model(dt):
     network, model, lgn = spiking(dt=dt)
     slow = network.membrane.values
     assert slow["t_ref"].max() > 3
-    from v1builder.experiments.activity import after_spike
+    from v1builder.experiments.history import after_spike
 
     mean = after_spike(model).mean
     charge, free = np.zeros(network.n_cells), np.zeros(network.n_cells)
@@ -156,7 +156,7 @@ def test_the_mean_after_spike_current_is_that_of_the_states_of_the_model(dt):
                 charge += (acting * integrates).sum(axis=0)
                 free += integrates.sum(axis=0)
             state = model({"lgn": lgn[:, t : t + 1]}, state=state).state
-    found = measure_activity(model, probes_of(lgn)).asc_current
+    found = measure_history(model, probes_of(lgn)).asc_current
     assert np.abs(found).max() > 10
     np.testing.assert_allclose(found, charge / free, rtol=1e-9, atol=1e-12)
 
@@ -165,7 +165,7 @@ def test_the_mean_after_spike_current_is_that_of_the_states_of_the_model(dt):
 def test_efficacy_is_the_weighted_mean_release_of_all_edges(name):
     network, model, lgn = spiking()
     edges = network.edges[name]
-    found = measure_activity(model, probes_of(lgn))
+    found = measure_history(model, probes_of(lgn))
     counts = lgn.numpy() if name == "lgn_to_v1" else model({"lgn": lgn}).spikes.detach().numpy()
     for row, dynamics in enumerate(DYNAMICS):
         own = edges.plasticity.group_of == row
@@ -182,7 +182,7 @@ def test_efficacy_is_the_weighted_mean_release_of_all_edges(name):
 def test_models_of_silent_sources_have_no_efficacy():
     network, model, lgn = spiking()
     edges = network.edges["lgn_to_v1"]
-    found = measure_activity(model, probes_of(torch.zeros_like(lgn)))
+    found = measure_history(model, probes_of(torch.zeros_like(lgn)))
     assert np.isnan(found.efficacy(edges)).all()
     assert (found.rates == 0).all()
 
@@ -191,11 +191,11 @@ def test_what_cannot_be_measured_is_said():
     network, model, lgn = spiking()
     static = dataclasses.replace(network.edges["v1_to_v1"], plasticity=None)
     with pytest.raises(NetworkError, match="synapses have none"):
-        measure_activity(model, probes_of(lgn)).efficacy(static)
-    bare = Activity(np.zeros(24), np.zeros(24))
+        measure_history(model, probes_of(lgn)).efficacy(static)
+    bare = SpikeHistory(np.zeros(24), np.zeros(24))
     with pytest.raises(ConfigError, match="no spikes of population v1"):
         bare.efficacy(network.edges["v1_to_v1"])
     with pytest.raises(ConfigError, match="nothing to measure"):
-        measure_activity(model, [])
+        measure_history(model, [])
     with pytest.raises(ConfigError, match="GLIFR"):
-        measure_activity(V1Network(make_network(), neuron="glifr"), probes_of(lgn))
+        measure_history(V1Network(make_network(), neuron="glifr"), probes_of(lgn))

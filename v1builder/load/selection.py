@@ -1,0 +1,42 @@
+"""Cells by SONATA node set, on the one axis of a network's simulated cells."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v1builder.load.network import Network
+from v1builder.load.populations import split
+from v1builder.schema.errors import ConfigError
+from v1builder.sonata.node_sets import resolve_node_set
+
+
+def select_cells(
+    network: Network, node_set: Any, where: object, node_sets: dict[str, Any] | None = None
+) -> NDArray[np.int64]:
+    """Positions of the simulated cells that a node set selects, ascending.
+
+    Where a network simulates several populations a set need only fit one of them.
+
+    Args:
+        network: whose cells.
+        node_set: a name, conditions on attributes, a list of names or of node ids: see `sonata.node_sets`.
+        where: where the set is used, for messages.
+        node_sets: named sets, where others are known than those of the network's configuration.
+
+    Raises:
+        ConfigError: the set is not valid for any population.
+    """
+    named = network.node_sets if node_sets is None else node_sets
+    found, errors = [], []
+    for here, population in split(network.cells):
+        try:
+            chosen = resolve_node_set(
+                node_set, population.name, population.node_id, population.attributes, named, where
+            )
+            found.append(here.start + chosen)
+        except ConfigError as error:
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    return np.concatenate(found)

@@ -1,0 +1,146 @@
+"""What a measure is, and the two kinds that most of them are of: of cells, and of rates."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v1builder.load.groups import Groups
+from v1builder.measures.activity import Activity, Array, Design
+from v1builder.measures.groups import GROUP_LEVELS
+
+#: What a measure may need.
+NEEDS: Final = ("spikes", "voltage", "currents")
+_NO_CELLS: Final = "no cells"
+_NOTHING: Final = "nothing was observed"
+
+
+@dataclass(frozen=True)
+class ByGroup:
+    """The values of a measure, of g groups.
+
+    Attributes:
+        value: [g], NaN where there is none.
+        n: [g] number of cells that a value rests on.
+        reason: [g] why there is no value; empty where there is one.
+    """
+
+    value: Array
+    n: NDArray[np.int64]
+    reason: tuple[str, ...]
+
+    @classmethod
+    def missing(cls, groups: Groups, reason: str) -> Self:
+        """No value in any group."""
+        n = len(groups)
+        return cls(np.full(n, np.nan), np.zeros(n, np.int64), (reason,) * n)
+
+    @classmethod
+    def where(
+        cls, known: NDArray[np.bool_], value: Array, n: NDArray[np.int64], reason: str
+    ) -> Self:
+        """`value` where it is known, elsewhere none for this reason."""
+        reasons = tuple("" if one else reason for one in known)
+        return cls(np.where(known, value, np.nan), np.where(known, n, 0), reasons)
+
+
+class Measure(ABC):
+    """A number of activity, by group of cells. One instance belongs to one window of one network.
+
+    A subclass with a name registers itself.
+
+    Attributes:
+        name: as tables and experiment files write it.
+        unit: of the values; "1" for plain numbers.
+        needs: what it looks at, of `NEEDS`.
+        groups: levels it has values at, of `GROUP_LEVELS`.
+        streaming: whether it takes activity part by part. One that does not is given everything at once,
+            which then has to fit into memory.
+        design: what is known of the observed cells.
+    """
+
+    name: ClassVar[str] = ""
+    unit: ClassVar[str] = ""
+    needs: ClassVar[tuple[str, ...]] = ("spikes",)
+    groups: ClassVar[tuple[str, ...]] = GROUP_LEVELS
+    streaming: ClassVar[bool] = True
+
+    def __init__(self, design: Design):
+        self.design = design
+
+    @abstractmethod
+    def see(self, activity: Activity) -> None:
+        """Take a part of the activity (see `Activity` for their order)."""
+
+    @abstractmethod
+    def compute(self, groups: Groups) -> ByGroup:
+        """The values by group of what was seen; it may be asked for again, and go on to see more.
+
+        A group may be without cells: `values` says so whatever is returned for it.
+        """
+
+    def values(self, groups: Groups) -> ByGroup:
+        """The values by group."""
+        found = self.compute(groups)
+        empty = groups.sizes == 0
+        reasons = zip(empty, found.reason, strict=True)
+        return ByGroup(
+            np.where(empty, np.nan, found.value),
+            np.where(empty, 0, found.n),
+            tuple(_NO_CELLS if none else reason for none, reason in reasons),
+        )
+
+
+class OfCells(Measure):
+    """A measure that every cell has; that of a group is the mean over those of its cells that have one."""
+
+    @abstractmethod
+    def of_cells(self) -> tuple[Array, str]:
+        """[n_cells] values, NaN where a cell has none; and why one would have none."""
+
+    def compute(self, groups: Groups) -> ByGroup:
+        """Mean over the cells that have a value."""
+        value, reason = self.of_cells()
+        known = np.isfinite(value)
+        n = np.bincount(groups.of_cell[known], minlength=len(groups))
+        total = np.bincount(groups.of_cell[known], value[known], len(groups))
+        return ByGroup.where(n > 0, total / np.maximum(n, 1), n, reason)
+
+
+class OfRates(Measure):
+    """A measure of the mean rates of cells. Memory: a number per cell."""
+
+    def __init__(self, design: Design):
+        super().__init__(design)
+        self.counts = np.zeros(design.n_cells)
+        self.n_trials, self._steps = 0, 0
+
+    def see(self, activity: Activity) -> None:
+        """Count the spikes of every cell."""
+        self.counts += np.bincount(activity.cell, minlength=self.design.n_cells)
+        self._steps += len(activity.trials) * (activity.stop - activity.start)
+        self.n_trials += len(activity.trials) * (activity.start == 0)
+
+    @abstractmethod
+    def of_rates(self, rates: Array, groups: Groups) -> ByGroup:
+        """The values by group from rates [n_cells] in Hz."""
+
+    def compute(self, groups: Groups) -> ByGroup:
+        """From the rates of all that was seen."""
+        if not self._steps:
+            return ByGroup.missing(groups, _NOTHING)
+        seconds = self._steps * self.design.dt / 1000
+        return self.of_rates(self.counts / seconds, groups)
+
+
+def registered() -> Iterator[type[Measure]]:
+    """Every measure with a name, in the order of definition."""
+    waiting: list[type[Measure]] = [Measure]
+    while waiting:
+        kind = waiting.pop(0)
+        waiting += kind.__subclasses__()
+        if kind.name:
+            yield kind

@@ -1,0 +1,257 @@
+"""Several measures of one network at once, window by window, while it runs; and their values as rows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from v1builder.load.groups import Groups
+from v1builder.measures.activity import Activity, Design, Indices, joined
+from v1builder.measures.groups import GROUP_LEVELS, measured_groups
+from v1builder.measures.measure import Measure
+from v1builder.measures.names import measure_named
+from v1builder.model.observation import Observer, Segment
+from v1builder.model.recordables import V_M
+from v1builder.schema.errors import (
+    ConfigError,
+    NetworkError,
+    Problem,
+    raise_if_any,
+    unknown_name,
+)
+
+#: What is recorded for a need other than spikes.
+_RECORDED: Final = {"voltage": V_M, "currents": "I_syn_by_port"}
+#: Condition of trials in which nothing is shown or asked.
+NOTHING_SHOWN: Final = -1
+
+
+@dataclass(frozen=True)
+class MeasureRow:
+    """One value of one measure.
+
+    Attributes:
+        measure, unit: name and unit.
+        window: steps of the trials that it is of, by name.
+        level, group: which cells.
+        value: NaN where there is none.
+        n: number of cells that it rests on.
+        reason: why there is none; empty where there is one.
+    """
+
+    measure: str
+    unit: str
+    window: str
+    level: str
+    group: str
+    value: float
+    n: int
+    reason: str
+
+    def record(self) -> dict[str, Any]:
+        """JSON values: None for a value that there is not."""
+        return asdict(self) | {"value": None if self.reason else self.value}
+
+
+class Measurement:
+    """Measures of one network.
+
+    Memory is that of the measures; one that does not stream keeps all that it is shown.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        design: Design,
+        windows: Mapping[str, slice],
+        *,
+        levels: Sequence[str] | None = None,
+        positions: NDArray[np.int64] | None = None,
+    ):
+        """Set up measures in windows.
+
+        Args:
+            names: of measures.
+            design: of the trials, whose cells are those that are observed.
+            windows: steps by name, counted as the runs count them.
+            levels: of groups, of `GROUP_LEVELS`; unless given, all that the cells can be grouped by but
+                "cell".
+            positions: [n_cells of the design] where the observed cells are among those of the model; all of
+                them, in order, unless given.
+
+        Raises:
+            ConfigError: a measure, a level or a window is not valid.
+            NetworkError: the cells cannot be grouped by a level that was asked for.
+        """
+        kinds = [measure_named(name) for name in dict.fromkeys(names)]
+        raise_if_any(list(_window_problems(windows, design.n_steps)), ConfigError)
+        self._groups = _all_groups(design, levels)
+        self._positions = positions
+        self._windows = dict(windows)
+        self._measures = {
+            name: [kind(replace(design, n_steps=steps.stop - steps.start)) for kind in kinds]
+            for name, steps in windows.items()
+        }
+        self._kept: dict[str, list[Activity]] = {name: [] for name in windows}
+        self._keeps = not all(kind.streaming for kind in kinds)
+        self.needs = sorted({need for kind in kinds for need in kind.needs} - {"spikes"})
+        self.n_trials = 0
+
+    def observer(
+        self, condition: ArrayLike | Tensor | None = None, windows: Sequence[str] | None = None
+    ) -> Observer:
+        """What lets the measures see one run.
+
+        Where one of them needs currents, the model should keep the network's ports apart (`V1Network`,
+        keep_ports).
+
+        Args:
+            condition: [trial] what is shown or asked in each trial of the run, as a number (as a task's
+                trials have it). By it trials are repeats and have a direction. `NOTHING_SHOWN` in all of
+                them unless given.
+            windows: the windows this run is of; all unless given.
+
+        Raises:
+            ConfigError: there is no such window.
+        """
+        chosen = list(self._windows) if windows is None else list(windows)
+        problems = [
+            unknown_name("window", name, self._windows, "measures")
+            for name in chosen
+            if name not in self._windows
+        ]
+        raise_if_any(problems, ConfigError)
+        shown = None if condition is None else np.asarray(condition, dtype=np.int64)
+        return _Watch(self, chosen, shown)
+
+    def see(self, window: str, activity: Activity) -> None:
+        """Show the measures of a window a part of its activity."""
+        for measure in self._measures[window]:
+            if measure.streaming:
+                measure.see(activity)
+        if self._keeps:
+            self._kept[window].append(activity)
+
+    def rows(self) -> list[MeasureRow]:
+        """The values of all that was seen."""
+        return [
+            row
+            for window, measures in self._measures.items()
+            for measure in measures
+            for row in self._rows(window, self._complete(window, measure))
+        ]
+
+    def _complete(self, window: str, measure: Measure) -> Measure:
+        """The measure, having seen everything."""
+        if measure.streaming or not self._kept[window]:
+            return measure
+        fresh = type(measure)(measure.design)
+        fresh.see(joined(self._kept[window]))
+        return fresh
+
+    def _rows(self, window: str, measure: Measure) -> Iterator[MeasureRow]:
+        for level, groups in self._groups.items():
+            if level not in measure.groups:
+                continue
+            found = measure.values(groups)
+            for group, value, n, reason in zip(
+                groups.labels, found.value.tolist(), found.n.tolist(), found.reason, strict=True
+            ):
+                yield MeasureRow(measure.name, measure.unit, window, level, group, value, n, reason)
+
+    def cut(
+        self, window: str, segment: Segment, trials: Indices, shown: Indices
+    ) -> Activity | None:
+        """What of a segment is in a window and of the observed cells; None where nothing is."""
+        steps = self._windows[window]
+        first, last = max(segment.start, steps.start), min(segment.stop, steps.stop)
+        if first >= last:
+            return None
+        here = slice(first - segment.start, last - segment.start)
+        chosen = slice(None) if self._positions is None else self._positions
+        spikes = segment.spikes[:, here][:, :, chosen]
+        at = spikes.nonzero(as_tuple=True)
+        if (spikes[at] != 1).any():
+            raise ConfigError.of(
+                "activity is measured in spikes, and these cells send a graded signal",
+                "measures",
+                "a number of spikes other than 0 and 1",
+                'measure a module of the same network with neuron = "glif"',
+            )
+        trial, step, cell = (index.cpu().numpy() for index in at)
+        order = np.lexsort((step, cell, trial))
+
+        def recorded(need: str) -> NDArray[np.float64] | None:
+            if need not in self.needs:
+                return None
+            return segment.recorded[_RECORDED[need]][:, here][:, :, chosen].double().cpu().numpy()
+
+        return Activity(
+            trials,
+            shown,
+            first - steps.start,
+            last - steps.start,
+            trial[order],
+            cell[order],
+            step[order] + (first - steps.start),
+            recorded("voltage"),
+            recorded("currents"),
+        )
+
+
+class _Watch(Observer):
+    """Shows a measurement one run."""
+
+    def __init__(self, measurement: Measurement, windows: Sequence[str], shown: Indices | None):
+        self._measurement, self._windows, self._shown = measurement, windows, shown
+        self._trials: Indices | None = None
+        self.needs = tuple(_RECORDED[need] for need in measurement.needs)
+
+    def see(self, segment: Segment) -> None:
+        """Show what of a segment is in the windows."""
+        batch = len(segment.spikes)
+        if self._trials is None:
+            self._trials = self._measurement.n_trials + np.arange(batch)
+            self._measurement.n_trials += batch
+            if self._shown is None:
+                self._shown = np.full(batch, NOTHING_SHOWN)
+        assert self._shown is not None
+        if len(self._shown) != batch:
+            raise ConfigError.of(
+                "the conditions are not those of the trials",
+                "measures",
+                f"{len(self._shown)} conditions, {batch} trials",
+                "give the number of the condition of each trial of the run",
+            )
+        for window in self._windows:
+            part = self._measurement.cut(window, segment, self._trials, self._shown)
+            if part is not None:
+                self._measurement.see(window, part)
+
+
+def _window_problems(windows: Mapping[str, slice], n_steps: int) -> Iterator[Problem]:
+    for name, steps in windows.items():
+        if steps.step is not None or not 0 <= steps.start <= steps.stop <= n_steps:
+            yield Problem(
+                "a window is not within the trial",
+                f"measures, window {name}",
+                str(steps),
+                f"give steps within 0 and {n_steps}",
+            )
+
+
+def _all_groups(design: Design, levels: Sequence[str] | None) -> dict[str, Groups]:
+    """Groups by level, from the coarsest to the finest."""
+    if levels is not None:
+        found = {level: measured_groups(design.cells, level) for level in levels}
+        return {level: found[level] for level in GROUP_LEVELS if level in found}
+    found = {}
+    for level in GROUP_LEVELS[:-1]:
+        try:
+            found[level] = measured_groups(design.cells, level)
+        except NetworkError:  # the cells do not say: there are no such groups
+            continue
+    return found

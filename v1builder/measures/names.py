@@ -1,0 +1,25 @@
+"""Every measure by its name."""
+
+from typing import Final
+
+from v1builder.measures.measure import Measure, registered
+from v1builder.schema.errors import ConfigError, unknown_name
+from v1builder.schema.members import import_members
+
+import_members("v1builder.measures", but=__name__)
+
+#: Every measure by name, in alphabetical order.
+MEASURES: Final[dict[str, type[Measure]]] = {
+    kind.name: kind for kind in sorted(registered(), key=lambda kind: kind.name)
+}
+
+
+def measure_named(name: str) -> type[Measure]:
+    """The measure of that name.
+
+    Raises:
+        ConfigError: there is none; the nearest is named.
+    """
+    if name not in MEASURES:
+        raise ConfigError([unknown_name("measure", name, MEASURES, "measures")])
+    return MEASURES[name]

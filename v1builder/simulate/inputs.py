@@ -1,0 +1,152 @@
+"""What drives a simulation: spikes of its input populations, and current clamps."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from v1builder.load import Network, NodePopulation
+from v1builder.load.selection import select_cells
+from v1builder.schema.errors import ConfigError
+from v1builder.sonata.node_sets import resolve_node_set
+from v1builder.sonata.simulation_config import Input, Simulation
+from v1builder.sonata.spikes import Spikes, read_spikes
+
+
+@dataclass(frozen=True)
+class Train:
+    """Input spikes of one population, sorted by step: row and source of each."""
+
+    row: NDArray[np.int64]
+    source: NDArray[np.int64]
+    n_source: int
+
+    def dense(self, start: int, stop: int) -> torch.Tensor:
+        """[1, stop - start, n_source] number of spikes, uint8."""
+        first, last = np.searchsorted(self.row, [start, stop])
+        counts = np.zeros((stop - start, self.n_source), dtype=np.uint8)
+        np.add.at(counts, (self.row[first:last] - start, self.source[first:last]), 1)
+        return torch.from_numpy(counts)[None]
+
+
+def input_spikes(simulation: Simulation, network: Network, n_steps: int) -> dict[str, Train]:
+    """The spike trains of every input population; those without a file are silent."""
+    found: dict[str, list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = {
+        edges.source: [] for edges in network.edges.values() if edges.source != network.simulated
+    }
+    for key, settings in simulation.config.inputs.items():
+        if settings.input_type != "spikes" or not settings.enabled:
+            continue
+        where = f"{simulation.path}, inputs.{key}"
+        spikes = read_spikes(simulation.input_path(settings.input_file or ""))
+        population = _source_of(settings, spikes, network, where)
+        nodes = network.nodes[population]
+        chosen = np.arange(len(nodes))
+        if settings.source is None:
+            chosen = resolve_node_set(
+                settings.node_set,
+                nodes.name,
+                nodes.node_id,
+                nodes.attributes,
+                simulation.node_sets,
+                where,
+            )
+        train = spikes[population] if population in spikes else spikes[""]
+        rows, sources = _rows_of(train, nodes, chosen, simulation.config.run.dt, where)
+        if population in found:
+            found[population].append((rows, sources))
+    trains = {}
+    for name, parts in found.items():
+        row = np.concatenate([rows for rows, _ in parts]) if parts else np.empty(0, np.int64)
+        source = np.concatenate([ids for _, ids in parts]) if parts else np.empty(0, np.int64)
+        order = np.argsort(row, kind="stable")
+        order = order[row[order] < n_steps]
+        trains[name] = Train(row[order], source[order], len(network.nodes[name]))
+    return trains
+
+
+def _source_of(settings: Input, spikes: Mapping[str, Spikes], network: Network, where: str) -> str:
+    """The virtual population an input's spikes come from."""
+    virtual = [name for name, nodes in network.nodes.items() if name != network.simulated]
+    named = settings.source or settings.node_set
+    if isinstance(named, dict):
+        named = named.get("population")
+    if isinstance(named, str) and named in virtual and (named in spikes or "" in spikes):
+        return named
+    present = [name for name in spikes if name in virtual]
+    if len(present) != 1 or settings.source is not None:
+        raise ConfigError.of(
+            "the spikes belong to no single input population",
+            f"{where}, file {settings.input_file}",
+            f"node_set {settings.node_set!r}, populations in the file: {', '.join(spikes) or '-'}",
+            f"name one of the populations {', '.join(virtual)} as node_set, and have it in the file",
+        )
+    return present[0]
+
+
+def _rows_of(
+    spikes: Spikes, nodes: NodePopulation, chosen: NDArray[np.int64], dt: float, where: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Step and position of every spike of the chosen nodes."""
+    position = {int(node): index for index, node in enumerate(nodes.node_id)}
+    unknown = [int(node) for node in np.unique(spikes.node_ids) if int(node) not in position]
+    if unknown:
+        raise ConfigError.of(
+            "a spike comes from a node that does not exist",
+            f"{where}, population {nodes.name}",
+            f"node id {unknown[0]} ({len(unknown)} unknown in all)",
+            f"the population has {len(nodes)} nodes",
+        )
+    if len(spikes) and spikes.timestamps[0] <= 0:
+        raise ConfigError.of(
+            "a spike at time 0 belongs to no step",
+            f"{where}, population {nodes.name}",
+            f"{spikes.timestamps[0]} ms",
+            "spike times must be positive, as NEST wants them",
+        )
+    source = np.array([position[int(node)] for node in spikes.node_ids], dtype=np.int64)
+    # Up to the end of a step; 1e-9 steps absorb the rounding of a product such as 3 * 0.1.
+    row = np.ceil(spikes.timestamps / dt - 1e-9).astype(np.int64) - 1
+    wanted = np.isin(source, chosen)
+    return row[wanted], source[wanted]
+
+
+@dataclass(frozen=True)
+class Clamp:
+    """A constant current into some cells: rows [start, stop) of the injected current."""
+
+    cells: NDArray[np.int64]
+    start: int
+    stop: int
+    amplitude: float
+
+
+def clamps(simulation: Simulation, network: Network) -> list[Clamp]:
+    """Every step of every current clamp. Within a clamp a later step ends the one before it."""
+    dt = simulation.config.run.dt
+    clamps = []
+    for key, settings in simulation.config.inputs.items():
+        if settings.input_type != "current_clamp" or not settings.enabled:
+            continue
+        where = f"{simulation.path}, inputs.{key}"
+        cells = select_cells(network, settings.node_set, where, simulation.node_sets)
+        steps = sorted(settings.steps)
+        onsets = [onset for onset, _, _ in steps[1:]] + [float("inf")]
+        for (onset, duration, amplitude), next_onset in zip(steps, onsets, strict=True):
+            stop = min(onset + duration, next_onset, simulation.config.run.tstop)
+            clamps.append(Clamp(cells, round(onset / dt), round(stop / dt), amplitude))
+    return clamps
+
+
+def current(clamps: list[Clamp], n_cells: int, start: int, stop: int) -> torch.Tensor | None:
+    """[1, stop - start, n_cells] pA, or None when no clamp acts."""
+    acting = [clamp for clamp in clamps if clamp.start < stop and clamp.stop > start]
+    if not acting:
+        return None
+    current = np.zeros((1, stop - start, n_cells))
+    for clamp in acting:
+        first, last = max(clamp.start - start, 0), min(clamp.stop, stop) - start
+        current[0, first:last, clamp.cells] += clamp.amplitude
+    return torch.from_numpy(current)

@@ -1,0 +1,160 @@
+"""Membrane reports: what of which cells is recorded in which steps, and the SONATA file it becomes.
+
+The variables are those of NEST, see `model.recordables`; which of them a cell has depends on its template. A
+report of V_m costs little; any other makes the whole run go step by step (see `model.observation.observe`).
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v1builder.load import Network, NodePopulation
+from v1builder.load.populations import split
+from v1builder.load.selection import select_cells
+from v1builder.model.neurons import choose
+from v1builder.model.observation import Observer, Segment
+from v1builder.model.recordables import recordable
+from v1builder.schema.errors import ConfigError, unknown_name
+from v1builder.sonata.reports import write_reports
+from v1builder.sonata.simulation_config import ReportSettings, Simulation
+
+
+class Recording(Observer):
+    """One membrane report.
+
+    Attributes:
+        path: file to write.
+        variable: name of what is recorded.
+        unit: its unit.
+        cells: [n] positions of the recorded cells, ascending.
+        steps: [t] steps whose end is recorded.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        variable: str,
+        unit: str,
+        cells: NDArray[np.int64],
+        steps: NDArray[np.int64],
+    ):
+        self.path, self.variable, self.unit = path, variable, unit
+        self.cells, self.steps = cells, steps
+        self.needs = (variable,)
+        self._rows: NDArray[np.float32] = np.zeros((0, 0), np.float32)
+
+    @contextmanager
+    def on_disk(self) -> Iterator[None]:
+        """Makes room for the rows, in a file that disappears."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        shape = (len(self.steps), len(self.cells))
+        with tempfile.TemporaryFile(dir=self.path.parent) as file:
+            if 0 in shape:  # which numpy cannot map
+                self._rows = np.zeros(shape, dtype=np.float32)
+            else:
+                self._rows = np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
+            yield
+
+    def see(self, segment: Segment) -> None:
+        """Keep what is recorded of a segment."""
+        first, last = np.searchsorted(self.steps, [segment.start, segment.stop])
+        values = segment.recorded[self.variable][0].cpu().numpy()
+        self._rows[first:last] = values[self.steps[first:last] - segment.start][:, self.cells]
+
+    def write(self, cells: NodePopulation, dt: float) -> None:
+        """Write the SONATA report, by population of the files."""
+        ends = (self.steps[:2] + 1) * dt
+        step = float(ends[1] - ends[0]) if len(ends) > 1 else dt
+        found = {}
+        for here, population in split(cells):
+            first, last = np.searchsorted(self.cells, [here.start, here.stop])
+            ids = population.node_id[self.cells[first:last] - here.start]
+            if len(ids) or not cells.parts:
+                found[population.name] = (ids, self._rows[:, first:last])
+        write_reports(
+            self.path,
+            found,
+            start=float(ends[0]),
+            step=step,
+            units=self.unit,
+            variable=self.variable,
+        )
+
+
+def recordings(simulation: Simulation, network: Network, n_steps: int) -> list[Recording]:
+    """Every membrane report, checked.
+
+    Raises:
+        ConfigError: a report asks for what cannot be recorded.
+    """
+    found = []
+    for name, settings in simulation.config.reports.items():
+        if not settings.enabled:
+            continue
+        where = f"{simulation.path}, reports.{name}"
+        cells = select_cells(network, settings.cells, where, simulation.node_sets)
+        variable = _variable(settings, network, cells, where)
+        path = simulation.output_path(settings.file_name or f"{name}.h5")
+        steps = _recorded_steps(settings, simulation.config.run.dt, n_steps, where)
+        unit = recordable(variable, choose("auto", network).recordables).unit
+        found.append(Recording(path, variable, unit, cells, steps))
+    return found
+
+
+def _variable(
+    settings: ReportSettings, network: Network, cells: NDArray[np.int64], where: str
+) -> str:
+    """The variable of a report, one that all of its cells have."""
+    wanted = sorted(set(settings.variables))
+    names = _recordable_names(network, cells)
+    for name in wanted:
+        if name not in names:
+            raise ConfigError([unknown_name("variable", name, names, where)])
+    if len(wanted) != 1:
+        raise ConfigError.of(
+            "a report has one variable",
+            f"{where}.variable_name",
+            ", ".join(wanted) or "none",
+            "write a report of its own for each",
+        )
+    return wanted[0]
+
+
+def _recordable_names(network: Network, cells: NDArray[np.int64]) -> list[str]:
+    """What all of these cells have."""
+    n_ports = network.receptors.values["tau_syn_fast"].shape[1]
+    kind = choose("auto", network)
+    templates = np.unique(network.cells.attributes["model_template"][cells].astype(str))
+    own = [kind.recorded(template, n_ports) for template in templates]
+    every = dict.fromkeys(name for names in own for name in names)
+    return [name for name in every if all(name in names for names in own)]
+
+
+def _recorded_steps(
+    settings: ReportSettings, dt: float, n_steps: int, where: str
+) -> NDArray[np.int64]:
+    """Steps whose end is a multiple of the interval in (start_time, end_time], as NEST's meter has."""
+    interval = settings.dt or dt
+    every = round(interval / dt)
+    if every < 1 or abs(every * dt - interval) > 1e-6 * dt:
+        raise ConfigError.of(
+            "the interval of a report is not a whole number of steps",
+            f"{where}.dt",
+            f"{interval} ms at a step of {dt} ms",
+            "make it a multiple of run.dt",
+        )
+    end = n_steps * dt if settings.end_time is None else settings.end_time
+    ends = np.arange(every, n_steps + 1, every)
+    inside = (ends * dt > settings.start_time + 1e-9) & (ends * dt <= end + 1e-9)
+    if not inside.any():
+        raise ConfigError.of(
+            "a report records nothing",
+            where,
+            f"from {settings.start_time} to {end} ms every {interval} ms",
+            "choose a longer interval of time",
+        )
+    return ends[inside] - 1

@@ -1,0 +1,155 @@
+"""Run a standard SONATA simulation configuration: what BMTK's PointNet runs on NEST, and as it does.
+
+Times become steps the way NEST and PointNet make them. A spike of an input file counts in the step
+whose end is the first at or after its time. A current clamp acts from `delay` + one step to `delay` +
+`duration` + one step. A spike that is written carries the end of its step, and so does a recorded
+quantity. Unlike PointNet, which leaves out clamps that begin in the first step, we run them.
+
+The run goes in segments, so that memory does not grow with its length: only the spikes stay in
+memory, what is recorded goes to disk.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from v1builder.load import Network, load_circuit
+from v1builder.load.populations import split
+from v1builder.model import V1Network
+from v1builder.model.observation import Observer, Segment, SpikeEvents, observe
+from v1builder.model.recordables import needs_ports
+from v1builder.schema.errors import ConfigError
+from v1builder.schema.files import atomic_file
+from v1builder.simulate.inputs import clamps, current, input_spikes
+from v1builder.simulate.reports import recordings
+from v1builder.sonata.simulation_config import Simulation, read_simulation
+from v1builder.sonata.spikes import write_spikes
+
+Progress = Callable[[str, int, int], None]
+
+
+def simulate(
+    config_path: Path | str,
+    *,
+    dtype: torch.dtype = torch.float64,
+    backend: str = "auto",
+    progress: Progress | None = None,
+) -> Path:
+    """Run the simulation and write its spikes and reports.
+
+    Args:
+        config_path: SONATA simulation configuration.
+        dtype: float64 gives NEST's spikes; float32 is faster.
+        backend: what computes the rollout, see `model.backends`.
+        progress: called with (stage, done, total).
+
+    Returns:
+        The output folder.
+
+    Raises:
+        ConfigError: the configuration is not valid or asks for what is not supported.
+        NetworkError: the network or an input file is not valid.
+        StorageError: the file system refused.
+    """
+    simulation = read_simulation(config_path)
+    settings = simulation.config.run
+    n_steps = _n_steps(simulation)
+    _check_output(simulation)
+    network = load_circuit(simulation.circuit, progress)
+    trains = input_spikes(simulation, network, n_steps)
+    acting = clamps(simulation, network)
+    reports = recordings(simulation, network, n_steps)
+    keep_ports = any(needs_ports(report.variable) for report in reports)
+    model = V1Network(
+        network,
+        dt=settings.dt,
+        dtype=dtype,
+        trainable=(),
+        backend=backend,
+        keep_ports=keep_ports,
+    )
+    spikes = SpikeEvents()
+    with ExitStack() as stack:
+        for report in reports:
+            stack.enter_context(report.on_disk())
+        observe(
+            model,
+            lambda start, stop: {name: train.dense(start, stop) for name, train in trains.items()},
+            [spikes, *reports, _Shown(progress, n_steps)],
+            n_steps=n_steps,
+            current=lambda start, stop: current(acting, network.n_cells, start, stop),
+            state=model.starting_state(),
+        )
+        _, step, cell = spikes.events()[0]
+        _write_spikes(simulation, network, step, cell)
+        for report in reports:
+            report.write(network.cells, settings.dt)
+    return simulation.output_dir
+
+
+def _n_steps(simulation: Simulation) -> int:
+    run = simulation.config.run
+    if run.tstart != 0:
+        raise ConfigError.of(
+            "a run starts at time 0", f"{simulation.path}, run.tstart", run.tstart, "set it to 0"
+        )
+    n_steps = round(run.tstop / run.dt)
+    if abs(n_steps * run.dt - run.tstop) > 1e-6 * run.dt or n_steps < 1:
+        raise ConfigError.of(
+            "tstop is not a whole number of steps",
+            f"{simulation.path}, run",
+            f"tstop {run.tstop} ms, dt {run.dt} ms",
+            "make tstop a multiple of dt",
+        )
+    return n_steps
+
+
+def _check_output(simulation: Simulation) -> None:
+    if simulation.config.output.spikes_file_nwb is not None:
+        raise ConfigError.of(
+            "spikes cannot be written as NWB",
+            f"{simulation.path}, output.spikes_file_nwb",
+            simulation.config.output.spikes_file_nwb,
+            "use spikes_file (SONATA) or spikes_file_csv",
+        )
+
+
+class _Shown(Observer):
+    """Tells how far the run is."""
+
+    def __init__(self, progress: Progress | None, n_steps: int):
+        self._progress, self._n_steps = progress, n_steps
+
+    def see(self, segment: Segment) -> None:
+        """Tell it."""
+        if self._progress is not None:
+            self._progress("simulating", segment.stop, self._n_steps)
+
+
+def _write_spikes(
+    simulation: Simulation, network: Network, step: NDArray[np.int32], cell: NDArray[np.int32]
+) -> None:
+    """Write the spikes, step and cell of each."""
+    output, dt = simulation.config.output, simulation.config.run.dt
+    times = np.round((step.astype(np.int64) + 1) * dt, 6)
+    trains = {}
+    for here, population in split(network.cells):
+        own = (cell >= here.start) & (cell < here.stop)
+        trains[population.name] = times[own], population.node_id[cell[own] - here.start]
+    if output.spikes_file is not None:
+        write_spikes(simulation.output_path(output.spikes_file), trains)
+    if output.spikes_file_csv is not None:
+        lines = [
+            (time, f"{time:.10g} {name} {node}\n")
+            for name, (of_part, ids) in trains.items()
+            for time, node in zip(of_part, ids, strict=True)
+        ]
+        with atomic_file(simulation.output_path(output.spikes_file_csv)) as temporary:
+            temporary.write_text(
+                "timestamps population node_ids\n"
+                + "".join(line for _, line in sorted(lines, key=lambda line: line[0]))
+            )

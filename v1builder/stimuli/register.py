@@ -1,0 +1,13 @@
+"""Every kind of stimulus by the name of its class."""
+
+from typing import Final
+
+from v1builder.schema.members import import_members
+from v1builder.stimuli.stimulus import Stimulus
+
+import_members("v1builder.stimuli", but=__name__)
+
+STIMULI: Final[dict[str, type[Stimulus]]] = {
+    kind.__name__: kind
+    for kind in sorted(Stimulus.__subclasses__(), key=lambda kind: kind.__name__)
+}

@@ -1,0 +1,87 @@
+"""Every task by its name: the [task] table of an experiment file.
+
+[task]
+name = "orientation_discrimination"
+max_delta = 10.0
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from pydantic import BeforeValidator, Field
+
+from v1builder.inputs import Source
+from v1builder.schema.errors import ConfigError, unknown_name
+from v1builder.schema.members import import_members
+from v1builder.tasks.task import Task, TaskSettings
+
+import_members("v1builder.tasks", but=__name__)
+
+
+def _members(kind: type[TaskSettings]) -> Iterator[type[TaskSettings]]:
+    """The subclasses that have a name of their own."""
+    for subclass in kind.__subclasses__():
+        if isinstance(subclass.model_fields["name"].default, str):
+            yield subclass
+        yield from _members(subclass)
+
+
+#: The settings of every task, by name.
+TASKS: Final[dict[str, type[TaskSettings]]] = {
+    kind.model_fields["name"].default: kind
+    for kind in sorted(_members(TaskSettings), key=lambda kind: kind.__name__)
+}
+
+
+def _known_name(value: Any) -> Any:
+    """Say which task a misspelt name may mean; everything else is pydantic's to judge."""
+    if not isinstance(value, dict):
+        return value
+    name = value.get("name")
+    if name is None:
+        raise ValueError(f"add 'name', one of: {', '.join(TASKS)}")
+    if name not in TASKS:
+        problem = unknown_name("task", str(name), TASKS, "task")
+        raise ValueError(f"{problem.what}; {problem.fix}")
+    return value
+
+
+#: The [task] table: `name` selects the task.
+if TYPE_CHECKING:
+    AnyTask = TaskSettings
+else:
+    AnyTask = Annotated[
+        reduce(or_, TASKS.values()), Field(discriminator="name"), BeforeValidator(_known_name)
+    ]
+
+
+def make_task(settings: TaskSettings, sources: Mapping[str, Source], *, dt: float) -> Task:
+    """The task of these settings for a network.
+
+    Args:
+        settings: of the task.
+        sources: of the network's inputs, see `inputs.input_sources`. What is on the screen is seen by those
+            that see; without any the task still runs, and its `notes` say so.
+        dt: ms, time step of the network; the sources must have the same.
+
+    Raises:
+        ConfigError: there are no sources, one has another dt, or a window leaves the trial or is shorter than
+            a step.
+    """
+    where = f"task {settings.name}"
+    if not sources:
+        raise ConfigError.of(
+            "no spikes reach the network: it has no inputs", where, "0 input populations",
+            "give it an edge population from virtual nodes",
+        )  # fmt: skip
+    for name, source in sources.items():
+        if source.dt != dt:
+            raise ConfigError.of(
+                "input and network have different time steps",
+                f"{where}, input '{name}'",
+                f"{source.dt} and {dt} ms",
+                "make the input with the network's dt",
+            )
+    return settings.make(sources, dt)
