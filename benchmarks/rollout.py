@@ -72,10 +72,10 @@ def run_torch(case: dict) -> dict:
     import torch
 
     torch.set_num_threads(case["threads"])
-    from v1builder.model import glif
     from v1builder.model.backends import get_backend
+    from v1builder.model.neurons import glif
     from v1builder.model.plasticity import coefficients
-    from v1builder.model.rollout import Projection, State
+    from v1builder.model.rollout import Projection
     from v1builder.model.surrogate import Surrogate
 
     dtype, device = torch.float32, case.get("device", "cpu")
@@ -124,10 +124,11 @@ def run_torch(case: dict) -> dict:
     def zeros(*shape):
         return torch.zeros(shape, dtype=dtype, device=device)
 
-    state = State(
-        zeros(b, n), zeros(b, n, 2), zeros(b, n).int(),
-        *(zeros(b, n, r) for _ in range(4)), zeros(b, n), zeros(3, b, n, r),
-        zeros(b, n), zeros(b, n), zeros(b, n_sites), 1 + zeros(b, n_sites),
+    of_cells = {k: zeros(b, n) for k in ("U", "current", "th_spike", "th_voltage")}
+    of_ports = {f"y{i}_{k}": zeros(b, n, r) for i in (1, 2) for k in ("fast", "slow")}
+    state = glif.GlifState(
+        **of_cells, **of_ports, asc=zeros(b, n, 2), refractory=zeros(b, n).int(),
+        pending=zeros(3, b, n, r), u=zeros(b, n_sites), x=1 + zeros(b, n_sites),
     )  # fmt: skip
     rollout = get_backend(case["backend"])
     surrogate = Surrogate("triangular", 0.5, case["width"])

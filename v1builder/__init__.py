@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from v1builder.pipeline import build
     from v1builder.report import write_report
     from v1builder.simulate import simulate
-    from v1builder.sonata import validate
     from v1builder.stores import fetch
     from v1builder.train import train
+    from v1builder.validate import validate
 
 # Loaded when first used, so that fetching and building need neither torch nor the time to import it.
 _HOME = {
@@ -39,7 +39,7 @@ _HOME = {
     "load_network": "v1builder.load",
     "simulate": "v1builder.simulate",
     "train": "v1builder.train",
-    "validate": "v1builder.sonata",
+    "validate": "v1builder.validate",
     "write_report": "v1builder.report",
 }
 

@@ -160,7 +160,7 @@ def build(
 @app.command()
 def validate(net: Net) -> None:
     """Check a network folder and list every problem."""
-    from v1builder.sonata import validate as find_problems
+    from v1builder.validate import validate as find_problems
 
     problems = find_problems(net)
     if problems:

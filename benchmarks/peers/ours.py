@@ -10,9 +10,9 @@ import torch
 import workload
 from protocol import Program, serve
 
-from v1builder.model import glif
 from v1builder.model.backends import get_backend
-from v1builder.model.rollout import Projection, Rollout, State
+from v1builder.model.neurons import glif
+from v1builder.model.rollout import Projection, Rollout
 from v1builder.model.surrogate import Surrogate
 
 LIF_TAU_SYN = 1.0  # ms, of the alpha current that stands for a jump of the voltage
@@ -73,11 +73,12 @@ def prepare(case: dict) -> Program:
     weights = [tensor[k].float().requires_grad_(backward) for k in ("weight", "drive_weight")]
     spikes_in = torch.from_numpy(workload.background(b, case["steps"]))
     n_asc, n_delays = data["asc_amps"].shape[1], int(data["delay"].max())
-    state = State(
-        torch.zeros(b, n), torch.zeros(b, n, n_asc), torch.zeros(b, n, dtype=torch.int32),
-        *(torch.zeros(b, n, r) for _ in range(4)), torch.zeros(b, n),
-        torch.zeros(n_delays, b, n, r), torch.zeros(b, n), torch.zeros(b, n),
-        torch.zeros(b, 0), torch.zeros(b, 0),
+    of_cells = {k: torch.zeros(b, n) for k in ("U", "current", "th_spike", "th_voltage")}
+    of_ports = {f"y{i}_{k}": torch.zeros(b, n, r) for i in (1, 2) for k in ("fast", "slow")}
+    state = glif.GlifState(
+        **of_cells, **of_ports, asc=torch.zeros(b, n, n_asc),
+        refractory=torch.zeros(b, n, dtype=torch.int32), pending=torch.zeros(n_delays, b, n, r),
+        u=torch.zeros(b, 0), x=torch.zeros(b, 0),
     )  # fmt: skip
     rollout = get_backend(case["backend"])
     surrogate = Surrogate("triangular", 0.5, case["width"])

@@ -5,9 +5,11 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor
 
-from v1builder.model import glif, plasticity
+from v1builder.model import plasticity
 from v1builder.model.backends import reference
-from v1builder.model.rollout import Projection, Rollout, State, ThresholdDynamics
+from v1builder.model.neurons import glif
+from v1builder.model.neurons.glif import GlifState, ThresholdDynamics
+from v1builder.model.rollout import Projection, Rollout
 from v1builder.model.surrogate import Surrogate
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
@@ -49,7 +51,7 @@ class Case:
             asc_r=u(0.5, 1, n, a), tau_syn_fast=u(1, 4, n, r), tau_syn_slow=u(4, 8, n, r),
             amp_slow=u(0, 0.5, n, r),
         )  # fmt: skip
-        state = State(
+        state = GlifState(
             U=u(0, 5, b, n), asc=u(-5, 0, b, n, a), refractory=integer(0, 3, b, n),
             y1_fast=u(0, 1, b, n, r), y2_fast=u(0, 10, b, n, r), y1_slow=u(0, 1, b, n, r),
             y2_slow=u(0, 10, b, n, r), current=u(0, 20, b, n), pending=u(0, 30, d, b, n, r),

@@ -12,9 +12,7 @@ import torch
 from cases import Case, PlasticCase, assert_close, compare, map_floats, outputs, with_levels
 
 from v1builder.model.backends import _fused_forward, fused, reference
-from v1builder.model.rollout import (
-    Propagators,
-)
+from v1builder.model.neurons.glif import Propagators
 from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
 from v1builder.schema.errors import ConfigError
 

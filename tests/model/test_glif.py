@@ -7,9 +7,8 @@ import pytest
 import torch
 from scipy.linalg import expm
 
-from v1builder.model import glif
-from v1builder.model.glif import GlifParameters
-from v1builder.model.rollout import Propagators, State
+from v1builder.model.neurons import glif
+from v1builder.model.neurons.glif import GlifParameters, GlifState, Propagators
 from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
 
 F64 = torch.float64
@@ -52,7 +51,7 @@ def rest(parameters, batch=1):
         return torch.zeros(*shape, dtype=dtype)
 
     synapses = [zeros(batch, n, r) for _ in range(4)]
-    return State(
+    return GlifState(
         U=zeros(batch, n),
         asc=zeros(batch, n, parameters.asc_amps.shape[1]),
         refractory=torch.zeros(batch, n, dtype=torch.int32),
@@ -75,7 +74,7 @@ def run(parameters, dt, n_steps, current=0.0, arriving=None, surrogate=None, det
     state = rest(parameters)
     n, r = parameters.tau_syn_fast.shape
     injected = torch.as_tensor(current, dtype=parameters.C_m.dtype).expand(1, n)
-    state = State(**{**state.__dict__, "current": injected.clone()})
+    state = GlifState(**{**state.__dict__, "current": injected.clone()})
     none = torch.zeros(1, n, r, dtype=parameters.C_m.dtype)
     spikes, voltage = [], []
     for t in range(n_steps):
@@ -192,12 +191,12 @@ def test_after_spike_currents_follow_their_closed_form():
     assert 0 < with_asc < without
     p = parameters()
     state = rest(p)
-    state = State(**{**state.__dict__, "U": torch.tensor([[31.0]], dtype=F64)})
+    state = GlifState(**{**state.__dict__, "U": torch.tensor([[31.0]], dtype=F64)})
     coefficients = glif.propagators(p, 1.0)
     silence = torch.zeros(1, 1, 2, dtype=F64)
     z, _, state = glif.step(state, silence, torch.zeros(1, 1, dtype=F64), coefficients, Surrogate())
     assert z.item() == 0  # the leak of one step has brought it back below threshold
-    state = State(**{**state.__dict__, "U": torch.tensor([[40.0]], dtype=F64)})
+    state = GlifState(**{**state.__dict__, "U": torch.tensor([[40.0]], dtype=F64)})
     for t in range(1 + 4 + 7):
         z, _, state = glif.step(
             state, silence, torch.zeros(1, 1, dtype=F64), coefficients, Surrogate()
@@ -288,7 +287,7 @@ def test_a_refractory_cell_has_no_gradient():
     p = parameters()
     held = {"refractory": torch.full((1, 1), 3, dtype=torch.int32)}
     U = torch.tensor([[29.0]], dtype=F64, requires_grad=True)
-    state = State(**{**rest(p).__dict__, **held, "U": U})
+    state = GlifState(**{**rest(p).__dict__, **held, "U": U})
     silence = torch.zeros(1, 1, 2, dtype=F64)
     z, drive, after = glif.step(
         state, silence, torch.zeros(1, 1, dtype=F64), glif.propagators(p, 1.0), Surrogate()

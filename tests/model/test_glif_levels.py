@@ -8,8 +8,8 @@ import torch
 from scipy.linalg import expm
 from test_glif import F64, parameters, rest, run
 
-from v1builder.model import glif
-from v1builder.model.glif import GlifParameters, ThresholdParameters
+from v1builder.model.neurons import glif
+from v1builder.model.neurons.glif import GlifParameters, ThresholdParameters
 from v1builder.model.surrogate import Surrogate
 from v1builder.schema.names import PSC_DELTA, PSC_EXPONENTIAL
 from v1builder.schema.parameters import THRESHOLD_PARAMETERS

@@ -13,7 +13,7 @@ from scipy.linalg import expm
 from v1builder.load import load_network, save_network
 from v1builder.load.network import GroupedValues
 from v1builder.model import V1Network, backends, plasticity
-from v1builder.model.glifr import SIGMA_V
+from v1builder.model.neurons.glifr import SIGMA_V
 from v1builder.schema.errors import ConfigError
 from v1builder.train import load_experiment, train
 
@@ -170,7 +170,8 @@ def test_equals_the_published_formulas(network, dt, sigma_V, tau, plastic):
 
 def test_the_published_smoothness_is_the_default(network):
     assert SIGMA_V == 1.0
-    assert glifr_of(network).smooth == glifr_of(network, sigma_V=1.0, tau=1.0).smooth
+    neurons = [glifr_of(network).neuron, glifr_of(network, sigma_V=1.0, tau=1.0).neuron]
+    assert neurons[0].smooth == neurons[1].smooth
 
 
 def test_gradients_in_everything(glif_models, kinetics):

@@ -6,19 +6,17 @@ from hypothesis import strategies as st
 from networks import random_network
 
 from v1builder.model import V1Network
-from v1builder.model.cells import (
-    CELL_PARAMETERS,
-    TRAINABLE_CELL_PARAMETERS,
-    relative_rows,
-    table_of,
-)
+from v1builder.model.cells import table_of
 from v1builder.model.edges import delay_in_steps
+from v1builder.model.neurons.glif import Glif
+from v1builder.model.neurons.neuron import relative_rows
 from v1builder.model.parameters import FREE, POSITIVE, Bounds, GroupedParameter, group_mean
 from v1builder.model.ports import distinct_ports
 from v1builder.schema.errors import ConfigError, NetworkError
 from v1builder.schema.parameters import RECEPTOR_UNITS
 
 F64 = torch.float64
+CELL_PARAMETERS = Glif.held()
 
 
 @pytest.fixture
@@ -71,11 +69,12 @@ def test_frozen_values_are_exact(network):
     assert list(model.cells.parameters()) == []
 
 
-@pytest.mark.parametrize("name", TRAINABLE_CELL_PARAMETERS)
+@pytest.mark.parametrize("name", [p.name for p in CELL_PARAMETERS.values() if p.trainable])
 def test_trained_parameters_start_where_they_were(network, name):
     trained = model_of(network, trainable=[name])
     frozen = model_of(network, trainable=[])
-    rows = torch.from_numpy(relative_rows(network, name)[table_of(network, name).group_of])
+    table = table_of(network, CELL_PARAMETERS[name])
+    rows = torch.from_numpy(relative_rows(table, CELL_PARAMETERS[name])[table.group_of])
     assert torch.allclose(getattr(trained.cells, name)(), rows, rtol=1e-12)
     kept = getattr(frozen.cells, name)()
     if name in RECEPTOR_UNITS:  # of equal ports one

@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from v1builder.model import backends
 from v1builder.model.backends import fused, get_backend, reference
 from v1builder.model.network import V1Network
-from v1builder.model.rollout import SmoothSpike
+from v1builder.model.neurons.glifr import SmoothPropagators, SmoothSpike
 from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
 from v1builder.schema.errors import ConfigError
 
@@ -330,28 +330,24 @@ def test_one_message_for_what_does_not_fit(damage, word):
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        (lambda p: {"U_jump": torch.ones_like(p.P31_fast)}, "delta synapses"),
-        (lambda p: {"smooth": SmoothSpike(1.0, 0.5)}, "graded signal"),
+        (lambda p: replace(p, U_jump=torch.ones_like(p.P31_fast)), "delta synapses"),
+        (lambda p: SmoothPropagators(**vars(p), smooth=SmoothSpike(1.0, 0.5)), "graded signal"),
     ],
 )
 def test_a_model_it_cannot_compute_is_refused_by_name(change, word):
     case = small(steps=2)
-    propagators = replace(case.propagators, **change(case.propagators))
     with pytest.raises(ConfigError, match=word):
-        case.run(gpu, propagators=propagators)
+        case.run(gpu, propagators=change(case.propagators))
 
 
 def test_auto_takes_the_fastest_that_can(monkeypatch, caplog):
-    def on_device(device, **has):
-        P33 = SimpleNamespace(device=SimpleNamespace(type=device))
-        return SimpleNamespace(
-            **{"P33": P33, "smooth": None, "y2_init_fast": None, "U_jump": None} | has
-        )
+    def on_device(device, uncompiled=None):
+        return SimpleNamespace(device=SimpleNamespace(type=device), uncompiled=uncompiled)
 
     assert backends._choose(on_device("cuda")) == ("triton", None)
     assert backends._choose(on_device("cpu")) == ("fused", None)
     assert backends._choose(on_device("mps")) == ("reference", "tensors on mps")
-    name, reason = backends._choose(on_device("cuda", U_jump=1))
+    name, reason = backends._choose(on_device("cuda", "delta synapses"))
     assert name == "reference"
     assert "delta synapses" in reason
     monkeypatch.setattr(backends, "find_spec", lambda name: None if name == "triton" else object())

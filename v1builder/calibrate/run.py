@@ -24,6 +24,7 @@ from v1builder.calibrate.spontaneous import N_TRIALS, WARM_UP_MS, gray_rates
 from v1builder.calibrate.targets import TARGETS, cell_models, read_targets
 from v1builder.calibrate.tuning import tune
 from v1builder.load import Network, load_network
+from v1builder.load.coordinates import require_glif
 from v1builder.load.reference import read_in_vivo
 from v1builder.report.operating_point import write_calibration_page
 from v1builder.schema.errors import ConfigError, NetworkError, Problem, raise_if_any
@@ -92,6 +93,7 @@ def calibrate(
         target_file = Path(targets) if targets is not None else net / TARGETS
         rates = read_targets(target_file)
         network = load_network(net)
+        require_glif(network.membrane)
         background_file(net, network)  # before the work, not after it
         gray_rates(network, dt)
         models, model_of = cell_models(network, rates * fraction)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from v1builder.characterize import sections
 from v1builder.load import Network, load_network
+from v1builder.load.coordinates import require_glif
 from v1builder.load.network import EdgePopulation
 from v1builder.report.characterization import write_page
 from v1builder.schema.errors import DataError
@@ -55,6 +56,7 @@ def characterize(
     with atomic_folder(out, overwrite=overwrite) as folder:
         report("load", 0, 1)
         network = load_network(net)
+        require_glif(network.membrane)
         home = net if net.is_dir() else net.parent
         reference = _read_reference(home / "reference")
         report("load", 1, 1)

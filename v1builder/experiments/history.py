@@ -16,8 +16,9 @@ from torch import Tensor
 
 from v1builder.experiments.trains import AfterSpike, SynapseDynamics, Trains, release
 from v1builder.load.network import EdgePopulation
-from v1builder.model import V1Network, glif
+from v1builder.model import V1Network
 from v1builder.model.edges import Edges
+from v1builder.model.neurons.glif import Propagators
 from v1builder.model.observation import Observer, SpikeEvents, observe
 from v1builder.schema.errors import ConfigError, NetworkError
 
@@ -181,11 +182,11 @@ def measure_history(model: V1Network, probes: Sequence[Probe]) -> SpikeHistory:
     Raises:
         ConfigError: the neurons do not spike, or there is no trial.
     """
-    if model.smooth is not None:
+    if not model.neuron.spikes:
         raise ConfigError.of(
-            "activity is measured in spikes, and GLIFR neurons have none",
+            "activity is measured in spikes, and these neurons have none",
             "measure_history",
-            "neuron glifr",
+            f"neuron {model.neuron.name}",
             'give a module of the same network with neuron = "glif"',
         )
     edges = cast(Iterator[Edges], iter(model.edges.values()))
@@ -205,9 +206,20 @@ def measure_history(model: V1Network, probes: Sequence[Probe]) -> SpikeHistory:
 
 
 def after_spike(model: V1Network) -> AfterSpike:
-    """The after-spike currents of a module's cells."""
+    """The after-spike currents of a module's cells.
+
+    Raises:
+        ConfigError: the cells are not GLIF cells.
+    """
     with torch.no_grad():
-        p = glif.propagators(model.cells(), model.dt)
+        p = model.propagators()
+    if not isinstance(p, Propagators):
+        raise ConfigError.of(
+            "the after-spike currents that are measured are those of GLIF cells",
+            "measure_history",
+            f"neuron {model.neuron.name}",
+            "leave out what needs them, such as ablations that match them",
+        )
     mean, decay, amps, kept = (
         tensor.double().cpu().numpy()
         for tensor in (p.asc_mean, p.asc_decay, p.asc_amps, p.asc_refractory)

@@ -95,12 +95,30 @@ class Space:
         return Space((*self.columns, (BACKGROUND, 0)))
 
 
+def require_glif(membrane: GroupedValues) -> None:
+    """Refuse cells of another neuron, which have no such coordinates.
+
+    Raises:
+        NetworkError: the parameters are not those of GLIF cells.
+    """
+    names = set(membrane.values)
+    missing = set(GLIF_UNITS) - names
+    if missing and names - set(GLIF_UNITS):
+        raise NetworkError.of(
+            "the cells are not GLIF cells, whose parameters this works on",
+            "network membrane",
+            ", ".join(membrane.values),
+            "other neurons can be simulated and trained, and their wiring and plasticity ablated",
+        )
+
+
 def to_theta(membrane: GroupedValues) -> tuple[Matrix, Space]:
     """The rows of `membrane` as points, [n_groups, p].
 
     Raises:
         NetworkError: a parameter is missing, has no rule here, or lies outside its range.
     """
+    require_glif(membrane)
     values = membrane.values
     problems = [
         Problem("a membrane parameter is missing", "network membrane", name)
@@ -209,6 +227,11 @@ def group_means(membrane: GroupedValues, groups: Groups) -> Values:
 
 
 def rheobase(membrane: GroupedValues) -> NDArray[np.float64]:
-    """[n_rows] pA, g (V_th - E_L): the constant current that just reaches the resting threshold."""
+    """[n_rows] pA, g (V_th - E_L): the constant current that just reaches the resting threshold.
+
+    Raises:
+        NetworkError: the cells are not GLIF cells.
+    """
+    require_glif(membrane)
     values = membrane.values
     return values["g"] * (values["V_th"] - values["E_L"])

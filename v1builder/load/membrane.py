@@ -16,7 +16,14 @@ from v1builder.sonata.components import read_json
 from v1builder.sonata.integrate_fire import SHAPE_OF, is_iaf
 from v1builder.sonata.join import numbers
 from v1builder.sonata.node_rules import no_column
-from v1builder.sonata.point_neuron import CellModel, plain_template, read_cell_model
+from v1builder.sonata.point_neuron import (
+    CellModel,
+    chooses_by_sign,
+    is_read_as_it_is,
+    kinds_problem,
+    plain_template,
+    read_cell_model,
+)
 
 #: Columns that name the rows of `membrane` and of `receptors`, the first that is there.
 MEMBRANE_LABELS = ("membrane_label", "model_name", "dynamics_params")
@@ -37,7 +44,7 @@ class CellParameters:
         membrane, receptors: see `Network`. Cells with fewer ports than others have silent ports
             after their own: tau 1 ms, amp_slow 0, no edge may name them.
         bias_current: [n_cells] pA.
-        initial_voltage: [n_cells] mV above E_L at time 0.
+        initial_voltage: [n_cells] mV above E_L at time 0; NaN where only the neuron knows it.
         n_ports: [n_cells] number of the cell's own ports; 0 where the sign of a weight chooses
             the port, as in integrate-and-fire cells.
     """
@@ -74,10 +81,11 @@ def read_cells(cells: NodePopulation, circuit: Circuit) -> CellParameters:
         )
     first, kind_of = _kinds(cells)
     models = _read_models(cells, first, folder)
+    names = _parameter_names(models, cells, circuit)
     bias = _take_bias(cells, first, models, circuit)
     membrane = _group(
         [_padded(model.membrane, ASC_FILL, models) for model in models],
-        GLIF_UNITS,
+        names,
         _labels(cells, first, MEMBRANE_LABELS),
     )
     receptors = _group(
@@ -86,10 +94,12 @@ def read_cells(cells: NodePopulation, circuit: Circuit) -> CellParameters:
         _labels(cells, first, RECEPTOR_LABELS),
     )
     above_rest = [
-        0.0 if model.V_m is None else model.V_m - float(model.membrane["E_L"]) for model in models
+        0.0 if model.V_m is None else model.V_m - float(model.membrane.get("E_L", np.nan))
+        for model in models
     ]
     ports = [
-        0 if model.template in SHAPE_OF else len(model.receptors["psc_shape"]) for model in models
+        0 if chooses_by_sign(model.template) else len(model.receptors["psc_shape"])
+        for model in models
     ]
     return CellParameters(
         _spread(membrane, kind_of),
@@ -98,6 +108,24 @@ def read_cells(cells: NodePopulation, circuit: Circuit) -> CellParameters:
         np.array(above_rest)[kind_of],
         np.array(ports, dtype=np.int64)[kind_of],
     )
+
+
+def _parameter_names(
+    models: Sequence[CellModel], cells: NodePopulation, circuit: Circuit
+) -> list[str]:
+    """Names of the membrane parameters: of GLIF cells, or all that the files of other neurons have.
+
+    Raises:
+        NetworkError: some cells are GLIF cells and some are not.
+    """
+    own = [is_read_as_it_is(model.template) for model in models]
+    if not any(own):
+        return list(GLIF_UNITS)
+    if not all(own):
+        templates = dict.fromkeys(model.template for model in models)
+        where = f"{circuit.path}, node population {cells.name}"
+        raise NetworkError([kinds_problem(templates, where)])
+    return list(dict.fromkeys(name for model in models for name in model.membrane))
 
 
 def _read_models(cells: NodePopulation, first: NDArray[np.intp], folder: Path) -> list[CellModel]:
@@ -135,7 +163,8 @@ def with_shifted_rest(model: CellModel, where: object) -> CellModel:
     """
     current, own = model.bias_current, model.membrane
     plain = plain_template(model.template)
-    if current == 0 or (plain in SHAPE_OF and is_iaf(model, plain)):
+    has_current = is_read_as_it_is(plain) or (plain in SHAPE_OF and is_iaf(model, plain))
+    if current == 0 or has_current:
         return model
     if own["th_voltage_index"] != 0:
         raise NetworkError.of(
@@ -162,8 +191,8 @@ def _take_bias(
     shifts = numbers(cells.attributes[BIAS_CURRENT][first])
     rest = numbers(cells.attributes[E_L_WITHOUT_BIAS][first])
     for row, (model, current, E_L) in enumerate(zip(models, shifts, rest, strict=True)):
-        if np.isnan(current) or model.template in SHAPE_OF:
-            continue  # integrate-and-fire cells have a parameter for it
+        if np.isnan(current) or chooses_by_sign(model.template):
+            continue  # cells other than GLIF have a parameter for it
         membrane = model.membrane
         in_file, g = float(membrane["E_L"]), float(membrane["g"])
         if not np.isclose(with_bias(E_L, g, current), in_file, rtol=1e-9, atol=0):
@@ -206,7 +235,7 @@ def _padded(
 ) -> dict[str, NDArray[np.float64]]:
     """A row, its lists filled up to as many currents or ports as any model has."""
     key = next(iter(fill))
-    lists = [{**model.membrane, **model.receptors}[key] for model in models]
+    lists = [{**model.membrane, **model.receptors}.get(key, ()) for model in models]
     n = max(len(values) for values in lists)
     return {
         name: np.append(value, np.full(n - len(value), fill[name])) if name in fill else value
@@ -217,7 +246,9 @@ def _padded(
 def _group(
     rows: Sequence[dict[str, NDArray[np.float64]]], names: Iterable[str], labels: Sequence[str]
 ) -> GroupedValues:
-    """Rows merged where label and values are equal; `group_of` is per kind."""
+    """Rows merged where label and values are equal; `group_of` is per kind. NaN where a row lacks a name."""
+    names = list(names)
+    rows = [{name: row.get(name, np.asarray(np.nan)) for name in names} for row in rows]
     distinct: dict[tuple[Any, ...], int] = {}
     group_of = np.empty(len(rows), dtype=np.int64)
     kept: list[int] = []

@@ -142,16 +142,16 @@ class Network:
         nodes: node populations by name.
         edges: edge populations by name.
         simulated: name of the node population that is simulated.
-        membrane: GLIF parameters (`schema.parameters.GLIF_UNITS`) of the simulated cells. Rows are the
-            cell models.
+        membrane: GLIF parameters (`schema.parameters.GLIF_UNITS`) of the simulated cells, or those of
+            another neuron by the names of its files, NaN where a file is silent. Rows are the cell models.
         receptors: receptor parameters (`schema.parameters.RECEPTOR_UNITS`), [n_groups, n_receptors].
             Kept apart from `membrane`, so that exchanging membranes between cells leaves the
             kinetics of the synapses onto them alone.
         bias_current: [n_cells] pA, constant current into each simulated cell (0 as built; rate
             matching of ablated networks sets it).
         provenance: what made the network.
-        initial_voltage: [n_cells] mV above E_L at time 0, as the component files say; None for
-            cells at rest. `simulate` starts there, training at rest.
+        initial_voltage: [n_cells] mV above E_L at time 0, as the component files say (NaN: as the neuron
+            says); None for cells at rest. `simulate` starts there, training at rest.
         node_sets: named selections of nodes (`sonata.node_sets`) of the configuration.
     """
 

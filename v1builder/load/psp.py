@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from v1builder.load.coordinates import require_glif
 from v1builder.load.network import EdgePopulation, GroupedValues, Network
 from v1builder.schema.errors import NetworkError
 from v1builder.schema.names import PSC_ALPHA, PSC_EXPONENTIAL
@@ -33,9 +34,10 @@ def unit_psp(network: Network, membrane: GroupedValues | None = None) -> UnitPSP
 
     Raises:
         NetworkError: a port that edges reach has no PSP, because its current or the membrane's leak has
-            no time constant.
+            no time constant; or the cells are not GLIF cells.
     """
     membrane = membrane or network.membrane
+    require_glif(membrane)
     receptors = network.receptors
     n_rows = len(receptors.labels)
     key = membrane.group_of.astype(np.int64) * n_rows + receptors.group_of

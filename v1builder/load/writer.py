@@ -38,7 +38,6 @@ from v1builder.schema.names import GLIF_TEMPLATE
 from v1builder.sonata.circuit import PopulationFile, write_circuit_config
 from v1builder.sonata.components import write_cell_model, write_synaptic_model
 from v1builder.sonata.edges import EdgeWriter
-from v1builder.sonata.integrate_fire import SHAPE_OF
 from v1builder.sonata.join import (
     SYNAPSE_PARAMETER,
     is_absent,
@@ -47,7 +46,7 @@ from v1builder.sonata.join import (
     type_rows,
 )
 from v1builder.sonata.nodes import write_nodes
-from v1builder.sonata.point_neuron import CellModel, component_file, plain_template
+from v1builder.sonata.point_neuron import CellModel, chooses_by_sign, component_file
 from v1builder.sonata.types import write_types
 
 #: Edges written at once.
@@ -202,7 +201,7 @@ def _write_models(
         model = CellModel(
             own,
             _own_ports(ports, int(n_used[cell])),
-            float(own["E_L"] + starts[cell]),
+            float(own.get("E_L", np.nan) + starts[cell]),
             float(network.bias_current[cell]),
             "" if templates is None else str(templates[cell]),
         )
@@ -312,8 +311,8 @@ def _chosen_by_sign(network: Network) -> NDArray[np.bool_]:
     """[n_cells] whether a cell is written as one that chooses the port by a weight's sign."""
     templates = network.cells.attributes.get("model_template")
     names = [] if templates is None else templates
-    plain = np.array([plain_template(str(name)) in SHAPE_OF for name in names], dtype=bool)
-    return plain if len(plain) else np.zeros(network.n_cells, dtype=bool)
+    by_sign = np.array([chooses_by_sign(str(name)) for name in names], dtype=bool)
+    return by_sign if len(by_sign) else np.zeros(network.n_cells, dtype=bool)
 
 
 def _differing(edges: EdgePopulation, by_sign: NDArray[np.bool_]) -> dict[str, NDArray]:

@@ -1,4 +1,4 @@
-"""The network in torch: GLIF3 cells, double-alpha synapses, delays, surrogate gradients."""
+"""The network in torch: neurons, synapses, delays, plasticity, surrogate gradients."""
 
 from v1builder.model.network import V1Network, load
 from v1builder.model.rollout import Rollout, State

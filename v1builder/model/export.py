@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v1builder.load.network import GroupedValues, Network
-from v1builder.model.cells import CELL_PARAMETERS, table_of
+from v1builder.model.cells import table_of
 from v1builder.model.edges import PLASTICITY_BOUNDS, Edges
 from v1builder.schema.errors import NetworkError
 
@@ -21,7 +21,8 @@ def exported(model: V1Network, network: Network) -> Network:
     """`network` with the values of `model`, ready to be saved as SONATA.
 
     What the model neither trained nor regrouped is taken over from `network` to the bit. The tables
-    keep their rows where all cells of a row still agree; else every cell gets its own row.
+    keep their rows where all cells of a row still agree; else every cell gets its own row. Where its files
+    were silent stands what the neuron takes there.
 
     Args:
         model: made from `network`.
@@ -38,6 +39,7 @@ def exported(model: V1Network, network: Network) -> Network:
             f"network: {network.n_cells} cells and {', '.join(network.edges)}",
             "give the network the model was made from",
         )
+    network = model.neuron.complete(network)
     edges = {}
     for name, population in network.edges.items():
         module = cast(Edges, model.edges[name])
@@ -73,13 +75,13 @@ def _plasticity(module: Edges, table: GroupedValues | None) -> GroupedValues | N
 def _table(model: V1Network, network: Network, table: GroupedValues) -> GroupedValues:
     """One table with the model's values."""
     changed: dict[str, NDArray[np.float64]] = {}
-    for name in CELL_PARAMETERS:
-        parameter = getattr(model.cells, name)
-        if table_of(network, name) is not table:
+    for name, held in model.cells.held.items():
+        parameter = model.cells.parameter(name)
+        if table_of(network, held) is not table:
             continue
         if parameter.trainable or parameter.grouping != "cell_model":
             per_cell = parameter().detach().double().cpu().numpy()
-            if name in ("V_th", "V_reset"):
+            if held.relative:
                 per_cell = per_cell + table.per_cell("E_L")
             changed[name] = per_cell
     if not changed:

@@ -131,7 +131,7 @@ class Costs:
             step=(more - few) / (_PROBES[1] - _PROBES[0]),
             input=_INPUT_SPIKE_BYTES * sum(_spikes_per_step(x) for x in inputs.values()),
             output=model.n_cells * item,
-            state=sum(_bytes(getattr(start, field.name)) for field in fields(State)),
+            state=sum(_bytes(getattr(start, field.name)) for field in fields(start)),
             edges=model.n_edges() * ((_EDGE_WEIGHTS if learned else 2) * item + _EDGE_PLAN_BYTES),
             optimizer=3 * sum(map(_bytes, learned)),
             record_voltage=record_voltage,

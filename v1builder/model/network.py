@@ -1,31 +1,31 @@
-"""A network as a torch module: parameters and time; what happens in a step is in `glif` or `glifr`."""
+"""A network as a torch module: parameters and time; what happens in a step is said by its neuron."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from v1builder.load import LEVELS, Network, load_network
-from v1builder.model import glif, glifr
-from v1builder.model.backends import GRADED, BackendName, get_backend
-from v1builder.model.cells import CELL_PARAMETERS, TRAINABLE_CELL_PARAMETERS, Cells, check_cells
+from v1builder.model.backends import BackendName, check_supported, get_backend
+from v1builder.model.cells import Cells
 from v1builder.model.edges import EDGE_GROUPINGS, PLASTICITY_BOUNDS, Edges
 from v1builder.model.export import exported
 from v1builder.model.memory import choose_segment
+from v1builder.model.neurons import Neuron, check_cells, choose, settings_of
 from v1builder.model.observation import observe
 from v1builder.model.ports import merge_ports
-from v1builder.model.rollout import Plasticity, Propagators, Rollout, SmoothSpike, State
+from v1builder.model.rollout import Coefficients, Plasticity, Rollout, State
 from v1builder.model.surrogate import Surrogate
 from v1builder.schema.errors import ConfigError, Problem, raise_if_any, unknown_name
 from v1builder.schema.parameters import RECEPTOR_UNITS
 
 DTYPES = (torch.float32, torch.float64)
-NeuronName = Literal["glif", "glifr"]
-NEURONS: Final[tuple[NeuronName, ...]] = get_args(NeuronName)
+
+_WHY_FIXED: Final = {"t_ref": "it counts whole steps", "E_L": "it only shifts the voltage"}
 
 
 class V1Network(nn.Module):
@@ -36,8 +36,7 @@ class V1Network(nn.Module):
 
     Attributes:
         dt: ms.
-        smooth: settings of a GLIFR neuron, or None; its sigma_V may be replaced between steps of an
-            optimiser, to sharpen the neuron as training goes on.
+        neuron: what the cells are (`model.neurons`), with its settings.
         cells: parameters of the cells under their NEST names. Ports of equal kinetics are one port
             (`model.ports`), unless kinetics are learned or regrouped, or `keep_ports`.
         edges: weights by edge population.
@@ -46,9 +45,11 @@ class V1Network(nn.Module):
         n_ports: number of ports of a cell, r in the shapes of a state.
         n_sites: number of sites of short-term plasticity.
         input_sizes: number of units of each input, by name.
+        start_voltage: [n] mV above E_L at time 0 as the files have it, or None for cells at rest.
     """
 
     bias_current: Tensor
+    start_voltage: Tensor | None
 
     def __init__(
         self,
@@ -63,10 +64,9 @@ class V1Network(nn.Module):
         detach_reset: bool = False,
         checkpoint_steps: int | Literal["auto"] | None = None,
         memory_budget: float | None = None,
-        neuron: NeuronName | str = "glif",
-        sigma_V: float | None = None,
-        tau: float | None = None,
+        neuron: str = "auto",
         keep_ports: bool = False,
+        **settings: float | None,
     ):
         """Make the module.
 
@@ -88,28 +88,32 @@ class V1Network(nn.Module):
                 takes the longest segments that fit into memory, and refuses a rollout for which
                 there is not enough (`model.memory`). Segments change rounding only.
             memory_budget: GiB that "auto" may use, for the whole process; what is free when None.
-            neuron: "glif", or "glifr" for its smooth variant (`model.glifr`), computed by the reference.
-            sigma_V: mV, smoothness of a GLIFR neuron; 1 unless given.
-            tau: ms, shortest interval between spikes of a GLIFR neuron; dt unless given.
+            neuron: one of `model.neurons`; "auto" for the one that the cells' files are of. "glifr" is the
+                smooth variant of "glif".
             keep_ports: keep ports of equal kinetics apart, so that the current of each can be observed.
+            settings: of the neuron, such as sigma_V (mV) and tau (ms) of "glifr"; see its file.
 
         Raises:
             ConfigError: an argument is not valid.
             NetworkError: parameters of the cells are not valid.
         """
         super().__init__()
-        names = [*CELL_PARAMETERS, *(f"{name}.weight" for name in network.edges)]
-        grouping = _groupings(group_by, names)
+        kind = choose(neuron, network)
+        settings = settings_of(kind, settings)
+        held = kind.held()
+        names = [*held, *(f"{name}.weight" for name in network.edges)]
+        grouping = _groupings(group_by, names, tuple(held))
         plastic = [
             f"{name}.{parameter}"
             for name, edges in network.edges.items()
             if edges.plasticity is not None
             for parameter in PLASTICITY_BOUNDS
         ]
-        learned = _trainable(trainable, names, plastic)
+        learned = _trainable(trainable, kind, [*names[len(held) :], *plastic])
         _check_numbers(dt, dtype, checkpoint_steps, memory_budget)
-        check_cells(network)
-        self.smooth = _smooth(neuron, dt, sigma_V, tau, backend)
+        network = kind.complete(network)
+        check_cells(kind, network)
+        self.neuron = kind(network, dt, learned, **settings)
         self.dt = dt
         self.surrogate = surrogate or Surrogate()
         self.detach_reset = detach_reset
@@ -118,14 +122,13 @@ class V1Network(nn.Module):
         self._segments: dict[tuple[int, int, bool, bool], int] = {}
         self.n_cells = network.n_cells
         self._rollout = get_backend(backend)
-        bounds = None if self.smooth is None else {"asc_decay": glifr.decay_bounds(dt)}
         if not keep_ports and not any(
             name in learned or grouping.get(name, "cell_model") != "cell_model"
             for name in RECEPTOR_UNITS
         ):
             network = merge_ports(network)
         self.n_ports = network.receptors.values["tau_syn_fast"].shape[1]
-        self.cells = Cells(network, grouping, learned, dtype, bounds)
+        self.cells = Cells(network, self.neuron, grouping, learned, dtype)
         self.edges = nn.ModuleDict()
         self.input_sizes: dict[str, int] = {}
         n_sites = 0
@@ -150,40 +153,43 @@ class V1Network(nn.Module):
             n_sites += module.n_sites
         self.n_sites = n_sites
         self.register_buffer("bias_current", torch.tensor(network.bias_current, dtype=dtype))
-        if self.smooth is not None:
-            glifr.check_step(self.cells(), dt)
-            glifr.warn_if_sharp(self.cells(), dt, self.smooth)
+        start = network.initial_voltage
+        start = None if start is None else torch.tensor(start, dtype=dtype)
+        self.register_buffer("start_voltage", start, persistent=False)
+        self.neuron.inspect(self.cells())
+        if backend not in ("auto", "reference"):
+            check_supported(self.propagators(), backend)
 
     def _edges(self) -> Iterator[Edges]:
         return cast(Iterator[Edges], iter(self.edges.values()))
 
     def threshold(self) -> Tensor:
         """[n] mV, distance of the threshold from E_L: the unit of the surrogate's x."""
-        return self.cells.V_th()
+        return self.neuron.threshold(self.cells())
+
+    def propagators(self) -> Coefficients:
+        """What the cells' steps are computed with, differentiable in what is learned."""
+        return self.neuron.coefficients(self.cells())
 
     def initial_state(self, batch: int = 1) -> State:
         """Cells at rest, nothing on its way."""
         n, like = self.n_cells, self.bias_current
         longest = max((edges.longest_delay for edges in self._edges()), default=1)
-
-        def at_rest() -> Tensor:
-            return like.new_zeros(batch, n, self.n_ports)
-
-        return State(
+        state = State(
             U=like.new_zeros(batch, n),
-            asc=like.new_zeros(batch, n, self.cells.asc_amps().shape[1]),
-            refractory=torch.zeros(batch, n, dtype=torch.int32, device=like.device),
-            y1_fast=at_rest(),
-            y2_fast=at_rest(),
-            y1_slow=at_rest(),
-            y2_slow=at_rest(),
             current=like.expand(batch, n).clone(),
             pending=like.new_zeros(longest, batch, n, self.n_ports),
-            th_spike=like.new_zeros(batch, n),
-            th_voltage=like.new_zeros(batch, n),
             u=like.new_zeros(batch, self.n_sites),
             x=like.new_ones(batch, self.n_sites),
         )
+        return self.neuron.at_rest(state, self.cells())
+
+    def starting_state(self, batch: int = 1) -> State:
+        """The state at time 0 of a simulation: as at rest, at the voltages that the files give."""
+        state = self.initial_state(batch)
+        if self.start_voltage is None:
+            return state
+        return replace(state, U=state.U + self.start_voltage)
 
     def forward(
         self,
@@ -303,12 +309,6 @@ class V1Network(nn.Module):
             state = parts[-1].state
         return _joined(parts)
 
-    def propagators(self) -> Propagators:
-        """Coefficients of the cells over one step."""
-        if self.smooth is None:
-            return glif.propagators(self.cells(), self.dt)
-        return glifr.propagators(self.cells(), self.dt, self.smooth)
-
     def _plasticity(self) -> Plasticity | None:
         """Coefficients of the sites of all edges, or None when there are none."""
         parts = [edges.plasticity(self.dt) for edges in self._edges() if edges.n_sites]
@@ -361,13 +361,17 @@ class V1Network(nn.Module):
             for wanted in [f"[batch, time, {size}]"]
         ]
         raise_if_any(problems, ConfigError)
-        if state is not None and state.y1_fast.shape[1:] != (self.n_cells, self.n_ports):
+        if state is not None and (
+            not isinstance(state, self.neuron.state)
+            or state.pending.shape[2:] != (self.n_cells, self.n_ports)
+        ):
             raise ConfigError.of(
                 "the state is not one of this model",
                 f"{where}, state",
-                "{} cells, {} ports".format(*state.y1_fast.shape[1:]),
-                f"give one of {self.n_cells} cells and {self.n_ports} ports (as `initial_state`; ports of "
-                "equal kinetics are one port unless kinetics are learned or regrouped)",
+                "{}, {} cells, {} ports".format(type(state).__name__, *state.pending.shape[2:]),
+                f"give a {self.neuron.state.__name__} of {self.n_cells} cells and {self.n_ports} ports (as "
+                "`initial_state`; ports of equal kinetics are one port unless kinetics are learned or "
+                "regrouped)",
             )
         batches = {name: spikes.shape[0] for name, spikes in inputs.items()}
         lengths = {name: spikes.shape[1] for name, spikes in inputs.items()}
@@ -419,10 +423,12 @@ def _joined(parts: Sequence[Rollout]) -> Rollout:
     )
 
 
-def _groupings(group_by: str | Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+def _groupings(
+    group_by: str | Mapping[str, str], names: Sequence[str], of_cells: Sequence[str]
+) -> dict[str, str]:
     """Grouping by parameter name, checked."""
     if isinstance(group_by, str):
-        group_by = dict.fromkeys(CELL_PARAMETERS, group_by)
+        group_by = dict.fromkeys(of_cells, group_by)
     problems = []
     for name, grouping in group_by.items():
         allowed = EDGE_GROUPINGS if name.endswith(".weight") else LEVELS
@@ -436,17 +442,19 @@ def _groupings(group_by: str | Mapping[str, str], names: Sequence[str]) -> dict[
 
 
 def _trainable(
-    trainable: Sequence[str] | None, names: Sequence[str], plastic: Sequence[str]
+    trainable: Sequence[str] | None, kind: type[Neuron], of_edges: Sequence[str]
 ) -> set[str]:
     """Names of what is learned, checked."""
-    weights = [name for name in names if name.endswith(".weight")]
+    weights = [name for name in of_edges if name.endswith(".weight")]
     if trainable is None:
         return set(weights)
-    allowed = [*TRAINABLE_CELL_PARAMETERS, *weights, *plastic]
+    every = {parameter.name: parameter for parameter in (*kind.table, *kind.ports)}
+    fixed = {name: parameter for name, parameter in every.items() if not parameter.trainable}
+    allowed = [*(name for name in every if name not in fixed), *of_edges]
     problems = []
     for name in trainable:
-        if name in ("t_ref", "E_L"):
-            reason = "it counts whole steps" if name == "t_ref" else "it only shifts the voltage"
+        if name in fixed:
+            reason = _WHY_FIXED.get(name, fixed[name].about)
             problems.append(
                 Problem(f"'{name}' cannot be trained: {reason}", "V1Network, trainable", name)
             )
@@ -454,31 +462,6 @@ def _trainable(
             problems.append(unknown_name("parameter", name, allowed, "V1Network, trainable"))
     raise_if_any(problems, ConfigError)
     return set(trainable)
-
-
-def _smooth(
-    neuron: str,
-    dt: float,
-    sigma_V: float | None,
-    tau: float | None,
-    backend: str,
-) -> SmoothSpike | None:
-    """The settings of a GLIFR neuron, or None for GLIF; checked."""
-    where = "V1Network"
-    if neuron not in NEURONS:
-        raise ConfigError([unknown_name("neuron", neuron, NEURONS, where)])
-    if neuron == "glifr":
-        if backend in ("fused", "triton"):
-            fix = "use backend 'reference' or 'auto'"
-            raise ConfigError.of(f"the {backend} backend cannot compute GLIFR", where, GRADED, fix)
-        return glifr.smooth_spike(dt, sigma_V, tau)
-    given = [
-        Problem(f"{name} belongs to neuron 'glifr'", where, str(value), "leave it out")
-        for name, value in (("sigma_V", sigma_V), ("tau", tau))
-        if value is not None
-    ]
-    raise_if_any(given, ConfigError)
-    return None
 
 
 def _check_numbers(

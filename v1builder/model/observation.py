@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from v1builder.model.recordables import V_M, Step, recordable
-from v1builder.model.rollout import Propagators, Rollout, State
+from v1builder.model.rollout import Coefficients, Rollout, State
 from v1builder.schema.errors import ConfigError
 
 SEGMENT_STEPS: Final = 250
@@ -76,6 +76,7 @@ class Observable(Protocol):
 
     n_cells: int
     cells: Any
+    neuron: Any
     bias_current: Any
 
     def check_inputs(
@@ -92,7 +93,7 @@ class Observable(Protocol):
         """Cells at rest."""
         ...
 
-    def propagators(self) -> Propagators:
+    def propagators(self) -> Coefficients:
         """Coefficients of the cells."""
         ...
 
@@ -174,7 +175,8 @@ class _Recorder:
 
     def __init__(self, model: Observable, names: Collection[str]):
         self._model = model
-        self._wanted = {name: recordable(name) for name in sorted(names)}
+        own = model.neuron.recordables
+        self._wanted = {name: recordable(name, own) for name in sorted(names)}
         self._held: dict[str, Tensor] = {}
         self._by_step = not self._wanted.keys() <= {V_M}
         self._propagators = model.propagators() if self._by_step else None
@@ -218,10 +220,10 @@ class _Recorder:
         assert self._propagators is not None
         step = Step(before, after, self._propagators, model.cells.E_L, model.bias_current)
         found = {name: one.value(step) for name, one in self._wanted.items()}
-        integrates = before.refractory == 0
         for name, one in self._wanted.items():
             if one.held:
                 last = self._held.get(name, found[name])
+                integrates = step.before.refractory == 0
                 self._held[name] = found[name] = torch.where(integrates, found[name], last)
         return found
 

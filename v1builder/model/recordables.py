@@ -3,28 +3,25 @@
 | name | unit | value at the end of a step |
 |---|---|---|
 | V_m | mV | membrane potential, after a reset |
-| threshold | mV | V_th with its moving parts, after what a spike adds |
-| threshold_spike, threshold_voltage | mV | these parts |
 | I | pA | injected current (that of the bias is in E_L, in NEST as well) |
-| ASCurrents_sum | pA | sum of the after-spike currents, their mean over the step |
 | I_syn | pA | sum of the synaptic currents at the step's begin: what acted in the step |
 | I_syn_1, I_syn_2, ... | pA | the same of one port; ports count from 1, as in files |
 | I_syn_ex, I_syn_in | pA | synaptic currents of integrate-and-fire cells at the end of the step |
 | I_syn_by_port | pA | [..., port] synaptic current of every port at the end of the step |
 
-While a cell is refractory ASCurrents_sum, I_syn and its ports stay what they were in the step of the spike
-(NEST computes them only where it integrates); a run that begins in a refractory period has them from its
-first step on. I_syn_1 ... and I_syn_by_port are ours: NEST's GLIF cells do not give the current of a port.
+A neuron has others of its own (`Neuron.recordables` in `model.neurons`). While a cell is refractory I_syn and
+its ports stay what they were in the step of the spike (NEST computes them only where it integrates); a run
+that begins in a refractory period has them from its first step on. I_syn_1 ... and I_syn_by_port are ours:
+NEST's GLIF cells do not give the current of a port.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from torch import Tensor
 
-from v1builder.model.rollout import Propagators, State
 from v1builder.schema.errors import ConfigError, unknown_name
 
 #: Recorded along with the spikes, segment by segment; everything else costs a run step by step.
@@ -35,15 +32,15 @@ class Step(NamedTuple):
     """One step of a run. b sample, n cell.
 
     Attributes:
-        before, after: the states around it.
+        before, after: the states of the neuron around it.
         propagators: of the model.
         E_L: [n] mV.
         bias: [n] pA.
     """
 
-    before: State
-    after: State
-    propagators: Propagators
+    before: Any
+    after: Any
+    propagators: Any
     E_L: Tensor
     bias: Tensor
 
@@ -71,29 +68,16 @@ def _ports_after(step: Step) -> Tensor:
     return step.after.y2_fast + step.after.y2_slow
 
 
-def _threshold(step: Step) -> Tensor:
-    moving = step.after.th_spike + step.after.th_voltage
-    return step.E_L + step.propagators.V_th + moving
-
-
-def _asc(step: Step) -> Tensor:
-    return (step.propagators.asc_mean * step.before.asc).sum(-1)
-
-
 _NAMED: Final[dict[str, Recordable]] = {
     V_M: Recordable("mV", lambda step: step.after.U.double() + step.E_L),
-    "threshold": Recordable("mV", _threshold),
-    "threshold_spike": Recordable("mV", lambda step: step.after.th_spike),
-    "threshold_voltage": Recordable("mV", lambda step: step.after.th_voltage),
     "I": Recordable("pA", lambda step: step.after.current - step.bias),
-    "ASCurrents_sum": Recordable("pA", _asc, held=True),
     "I_syn": Recordable("pA", lambda step: _ports_before(step).sum(-1), held=True),
     "I_syn_ex": Recordable("pA", lambda step: _ports_after(step)[..., 0]),
     "I_syn_in": Recordable("pA", lambda step: _ports_after(step)[..., 1]),
     "I_syn_by_port": Recordable("pA", _ports_after),
 }
 _PORT: Final = re.compile(r"I_syn_([1-9]\d*)")
-#: What NEST's GLIF cells record. Integrate-and-fire cells have V_m, and with currents also `IAF_CURRENTS`.
+#: What NEST's GLIF cells record. Cells with two ports have V_m, and with currents also `IAF_CURRENTS`.
 GLIF_RECORDABLES: Final = (
     V_M,
     "threshold",
@@ -116,17 +100,22 @@ def needs_ports(name: str) -> bool:
     return name in (*IAF_CURRENTS, "I_syn_by_port") or _PORT.fullmatch(name) is not None
 
 
-def recordable(name: str) -> Recordable:
+def recordable(name: str, own: Mapping[str, Recordable]) -> Recordable:
     """The quantity of that name.
+
+    Args:
+        name: as in the table above, or one of `own`.
+        own: those of the neuron.
 
     Raises:
         ConfigError: there is none.
     """
-    if name in _NAMED:
-        return _NAMED[name]
+    named = _NAMED | dict(own)
+    if name in named:
+        return named[name]
     port = _PORT.fullmatch(name)
     if port is None:
-        names = [*_NAMED, "I_syn_1"]
+        names = [*named, "I_syn_1"]
         raise ConfigError([unknown_name("recordable", name, names, "observe")])
     index = int(port[1]) - 1
     return Recordable("pA", lambda step: _ports_before(step)[..., index], held=True)

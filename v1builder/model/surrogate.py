@@ -69,3 +69,23 @@ class Surrogate:
         else:
             bump = 1 / (1 + scaled.abs()) ** 2
         return self.dampening * bump
+
+
+class _Spike(torch.autograd.Function):
+    """1 where x > 0, with the surrogate as its derivative."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, surrogate: Surrogate) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.surrogate = surrogate
+        return (x > 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        return grad_outputs[0] * ctx.surrogate.derivative(x), None
+
+
+def spike(x: Tensor, surrogate: Surrogate) -> Tensor:
+    """1 where x > 0, else 0, with the derivative of `surrogate`."""
+    return _Spike.apply(x, surrogate)  # pyright: ignore[reportReturnType]

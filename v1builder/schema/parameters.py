@@ -6,6 +6,7 @@ are expressed by others (tau_m instead of C_m, the charge of an after-spike curr
 amplitude); `mean` says how the parameter is averaged where it stands for itself.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -25,8 +26,10 @@ class Parameter:
         range: of its values; V_th and V_reset relative to E_L.
         mean: "log" for positive, skewed quantities, else "linear".
         aspect: what an ablation of one aspect changes it with (`experiments.ablations`), or None.
-        absent: value of a cell or port that lacks the mechanism, or None where it is always given.
+        absent: value of a cell or port that lacks the mechanism or whose file says nothing, or None where it
+            must be given.
         trainable: whether `model.V1Network` can learn it, and why not in `about`.
+        relative: whether the model has it relative to E_L.
         about: meaning in a few words.
     """
 
@@ -39,6 +42,7 @@ class Parameter:
     aspect: str | None = None
     absent: float | None = None
     trainable: bool = True
+    relative: bool = False
 
 
 _TABLE: Final = (
@@ -47,8 +51,19 @@ _TABLE: Final = (
     Parameter(
         "E_L", "mV", "cell", "any", "linear", "zero of the voltage: no influence", trainable=False
     ),
-    Parameter("V_th", "mV", "cell", "positive", "log", "threshold above E_L", "threshold"),
-    Parameter("V_reset", "mV", "cell", "any", "linear", "reset, a part of V_th - E_L", "reset"),
+    Parameter(
+        "V_th", "mV", "cell", "positive", "log", "threshold above E_L", "threshold", relative=True
+    ),
+    Parameter(
+        "V_reset",
+        "mV",
+        "cell",
+        "any",
+        "linear",
+        "reset, a part of V_th - E_L",
+        "reset",
+        relative=True,
+    ),
     Parameter(
         "t_ref",
         "ms",
@@ -141,9 +156,14 @@ PORT_FILL: Final = _absent("port")
 
 def table() -> str:
     """All parameters as a table for people."""
+    return table_of(_TABLE)
+
+
+def table_of(parameters: Iterable[Parameter]) -> str:
+    """Some parameters as a table for people."""
     rows = [
         f"| `{p.name}` | {p.unit} | {p.per} | {p.range} | {p.mean} | {p.aspect or ''} | {p.about} |"
-        for p in _TABLE
+        for p in parameters
     ]
     head = "| parameter | unit | per | range | averaged | aspect | meaning |"
     return "\n".join([head, "|---|---|---|---|---|---|---|", *rows]) + "\n"

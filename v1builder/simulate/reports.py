@@ -15,18 +15,10 @@ from numpy.typing import NDArray
 from v1builder.load import Network, NodePopulation
 from v1builder.load.populations import split
 from v1builder.load.selection import select_cells
+from v1builder.model.neurons import choose
 from v1builder.model.observation import Observer, Segment
-from v1builder.model.recordables import (
-    GLIF_RECORDABLES,
-    IAF_CURRENTS,
-    V_M,
-    port_names,
-    recordable,
-)
+from v1builder.model.recordables import recordable
 from v1builder.schema.errors import ConfigError, unknown_name
-from v1builder.schema.names import PSC_DELTA
-from v1builder.sonata.integrate_fire import SHAPE_OF
-from v1builder.sonata.point_neuron import plain_template
 from v1builder.sonata.reports import write_reports
 from v1builder.sonata.simulation_config import ReportSettings, Simulation
 
@@ -37,14 +29,21 @@ class Recording(Observer):
     Attributes:
         path: file to write.
         variable: name of what is recorded.
+        unit: its unit.
         cells: [n] positions of the recorded cells, ascending.
         steps: [t] steps whose end is recorded.
     """
 
     def __init__(
-        self, path: Path, variable: str, cells: NDArray[np.int64], steps: NDArray[np.int64]
+        self,
+        path: Path,
+        variable: str,
+        unit: str,
+        cells: NDArray[np.int64],
+        steps: NDArray[np.int64],
     ):
-        self.path, self.variable, self.cells, self.steps = path, variable, cells, steps
+        self.path, self.variable, self.unit = path, variable, unit
+        self.cells, self.steps = cells, steps
         self.needs = (variable,)
         self._rows: NDArray[np.float32] = np.zeros((0, 0), np.float32)
 
@@ -81,7 +80,7 @@ class Recording(Observer):
             found,
             start=float(ends[0]),
             step=step,
-            units=recordable(self.variable).unit,
+            units=self.unit,
             variable=self.variable,
         )
 
@@ -101,7 +100,8 @@ def recordings(simulation: Simulation, network: Network, n_steps: int) -> list[R
         variable = _variable(settings, network, cells, where)
         path = simulation.output_path(settings.file_name or f"{name}.h5")
         steps = _recorded_steps(settings, simulation.config.run.dt, n_steps, where)
-        found.append(Recording(path, variable, cells, steps))
+        unit = recordable(variable, choose("auto", network).recordables).unit
+        found.append(Recording(path, variable, unit, cells, steps))
     return found
 
 
@@ -126,15 +126,12 @@ def _variable(
 
 def _recordable_names(network: Network, cells: NDArray[np.int64]) -> list[str]:
     """What all of these cells have."""
-    ports = port_names(network.receptors.values["tau_syn_fast"].shape[1])
-    common = [*GLIF_RECORDABLES, *IAF_CURRENTS, *ports]
-    for template in np.unique(network.cells.attributes["model_template"][cells].astype(str)):
-        shape = SHAPE_OF.get(plain_template(template))
-        own = (*GLIF_RECORDABLES, *ports)
-        if shape is not None:
-            own = (V_M,) if shape == PSC_DELTA else (V_M, *IAF_CURRENTS)
-        common = [name for name in common if name in own]
-    return common
+    n_ports = network.receptors.values["tau_syn_fast"].shape[1]
+    kind = choose("auto", network)
+    templates = np.unique(network.cells.attributes["model_template"][cells].astype(str))
+    own = [kind.recorded(template, n_ports) for template in templates]
+    every = dict.fromkeys(name for names in own for name in names)
+    return [name for name in every if all(name in names for names in own)]
 
 
 def _recorded_steps(

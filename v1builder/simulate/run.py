@@ -11,7 +11,6 @@ memory, what is recorded goes to disk.
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,9 +72,6 @@ def simulate(
         backend=backend,
         keep_ports=keep_ports,
     )
-    state = model.initial_state()
-    if network.initial_voltage is not None:
-        state = replace(state, U=state.U + torch.from_numpy(network.initial_voltage).to(state.U))
     spikes = SpikeEvents()
     with ExitStack() as stack:
         for report in reports:
@@ -86,7 +82,7 @@ def simulate(
             [spikes, *reports, _Shown(progress, n_steps)],
             n_steps=n_steps,
             current=lambda start, stop: current(acting, network.n_cells, start, stop),
-            state=state,
+            state=model.starting_state(),
         )
         _, step, cell = spikes.events()[0]
         _write_spikes(simulation, network, step, cell)

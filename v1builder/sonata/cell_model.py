@@ -2,12 +2,23 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from v1builder.schema.errors import Problem, nearest
+
+#: Parameters of every neuron of NEST without effect here: those of plasticity and of bookkeeping.
+WITHOUT_EFFECT: Final = (
+    "tau_minus",
+    "tau_minus_triplet",
+    "tau_Ca",
+    "beta_Ca",
+    "Ca",
+    "frozen",
+    "rho",
+)
 
 
 @dataclass
@@ -16,9 +27,10 @@ class CellModel:
 
     Attributes:
         membrane: by name of `schema.parameters.GLIF_UNITS`: a number, or [a] one value per after-spike
-            current. V_th is such that the cell spikes where V > V_th.
+            current. V_th is such that the cell spikes where V > V_th. Of other neurons
+            (`sonata.other_neurons`) the numbers as their file has them.
         receptors: by name of `schema.parameters.RECEPTOR_UNITS`: [r] one value per port.
-        V_m: mV, voltage at time 0; E_L when None.
+        V_m: mV, voltage at time 0; E_L when None, what the neuron says when NaN.
         bias_current: pA, constant current (NEST's I_e).
         template: SONATA `model_template` it was read from, or is to be written as if it can be.
     """

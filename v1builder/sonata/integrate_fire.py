@@ -19,7 +19,12 @@ import numpy as np
 from v1builder.schema.errors import Problem, unknown_name
 from v1builder.schema.names import PSC_ALPHA, PSC_DELTA, PSC_EXPONENTIAL
 from v1builder.schema.parameters import THRESHOLD_PARAMETERS
-from v1builder.sonata.cell_model import CellModel, parameter_problems, reset_problem
+from v1builder.sonata.cell_model import (
+    WITHOUT_EFFECT,
+    CellModel,
+    parameter_problems,
+    reset_problem,
+)
 
 SHAPE_OF: Final = {
     "nest:iaf_psc_alpha": PSC_ALPHA,
@@ -44,16 +49,6 @@ _DEFAULTS: Final = {
 }
 _TAUS: Final = ("tau_syn_ex", "tau_syn_in")
 _POSITIVE: Final = ("C_m", "tau_m", *_TAUS)
-#: Parameters of NEST without effect here: those of plasticity and of bookkeeping.
-_WITHOUT_EFFECT: Final = (
-    "tau_minus",
-    "tau_minus_triplet",
-    "tau_Ca",
-    "beta_Ca",
-    "Ca",
-    "frozen",
-    "rho",
-)
 #: Parameters that switch something on that is not modelled, and the values that leave it off.
 _OFF: Final[dict[str, tuple[Any, ...]]] = {
     "delta": (0,),
@@ -71,7 +66,7 @@ def _names(template: str) -> list[str]:
 def iaf_problems(parameters: Mapping[str, Any], template: str, where: object) -> list[Problem]:
     """Everything wrong with the component file of an integrate-and-fire cell."""
     names = _names(template)
-    known = [*names, "V_min", *_OFF, *_WITHOUT_EFFECT]
+    known = [*names, "V_min", *_OFF, *WITHOUT_EFFECT]
     problems = [
         unknown_name("parameter", name, known, where) for name in parameters if name not in known
     ]

@@ -21,7 +21,12 @@ from v1builder.sonata.edges import edge_populations
 from v1builder.sonata.hdf5 import H5Group, open_to_read
 from v1builder.sonata.join import joined
 from v1builder.sonata.nodes import NodeTable, node_populations, read_nodes
-from v1builder.sonata.point_neuron import cell_model_problems, n_ports
+from v1builder.sonata.point_neuron import (
+    NeuronProblems,
+    cell_model_problems,
+    chooses_by_sign,
+    n_ports,
+)
 from v1builder.sonata.types import read_types
 from v1builder.sonata.validate_edges import EdgeCheck, shape_problems
 
@@ -53,6 +58,7 @@ class _Validation:
     """The problems found so far, and the node populations that could be read."""
 
     circuit: Circuit
+    of_neuron: NeuronProblems | None = None
     problems: list[Problem] = field(default_factory=list)
     nodes: dict[str, CheckedNodes] = field(default_factory=dict)
 
@@ -65,8 +71,13 @@ class _Validation:
             return None
 
 
-def validate(folder: Path | str) -> list[Problem]:
+def validate(folder: Path | str, of_neuron: NeuronProblems | None = None) -> list[Problem]:
     """Check a network folder (or the circuit configuration named).
+
+    Args:
+        folder: the network.
+        of_neuron: asked about cell models that are read as they are (`other_neurons`); else their
+            parameters need only be numbers.
 
     Returns:
         Every problem found; empty when the network is valid.
@@ -75,7 +86,7 @@ def validate(folder: Path | str) -> list[Problem]:
         circuit = read_circuit(folder)
     except NetworkError as error:
         return error.problems
-    run = _Validation(circuit)
+    run = _Validation(circuit, of_neuron)
     _check_components(run)
     for part in circuit.nodes:
         names = [part.population] if part.population else run.attempt(node_populations, part.file)
@@ -210,9 +221,9 @@ def _check_cells(
         model = run.attempt(read_json, folder / file)
         if model is None:
             continue
-        problems = cell_model_problems(model, template, folder / file)
+        problems = cell_model_problems(model, template, folder / file, run.of_neuron)
         run.problems += problems
-        if not problems:
+        if not problems or chooses_by_sign(template):
             ports[template, file] = n_ports(model, template)
     pairs = zip(columns["model_template"], columns["dynamics_params"], strict=True)  # type: ignore[arg-type]
     names = [(str(template), str(file)) for template, file in pairs]

@@ -66,7 +66,8 @@ class ModelSettings(Settings):
         group_by: one grouping for all cell parameters, or one per parameter name.
         trainable: parameter names; everything else is frozen.
         surrogate, detach_reset: how a gradient passes a spike; GLIFR has no use for a surrogate.
-        neuron: "glif", or "glifr" for the smooth neuron of `model.glifr`.
+        neuron: one of `model.neurons` ("glifr" is the smooth one of GLIF cells); "auto" for what the cells
+            are.
         sigma_V: mV, smoothness of GLIFR; 1 unless given.
         tau: ms, shortest interval between spikes of GLIFR; dt unless given.
         checkpoint_steps: steps between which the backward pass recomputes, "auto" as memory asks for it.
@@ -82,7 +83,7 @@ class ModelSettings(Settings):
     detach_reset: bool = False
     checkpoint_steps: PositiveInt | Literal["auto"] | None = "auto"
     memory_budget: float | None = Field(default=None, gt=0)
-    neuron: Literal["glif", "glifr"] = "glif"
+    neuron: str = "auto"
     sigma_V: float | None = Field(default=None, gt=0)  # noqa: N815
     tau: float | None = Field(default=None, gt=0)
 

@@ -1,8 +1,8 @@
 """Layouts of published point-neuron networks, run by BMTK's PointNet and by `simulate`.
 
 Small networks with the layout, templates, weights and delays of the examples that come with BMTK and
-with SONATA; cell parameters are those of the SONATA developer guide (integrate-and-fire) and of BMTK's
-example file 478958894_glif_lif_asc_psc.json (GLIF).
+with SONATA; cell parameters are those of the SONATA developer guide (integrate-and-fire), of BMTK's
+example file 478958894_glif_lif_asc_psc.json (GLIF), and about NEST's defaults (aeif).
 """
 
 import json
@@ -44,6 +44,16 @@ GLIF = {
     "after_spike_currents": True,
     "adapting_threshold": False,
 }
+#: NEST's defaults where nothing is said (Brette & Gerstner 2005).
+AEIF = {
+    "E_L": -70.6,
+    "V_m": -68.0,
+    "t_ref": 2.0,
+    "a": 3.0,
+    "b": 40.0,
+    "tau_syn_ex": 1.5,
+    "tau_syn_in": 3.0,
+}
 
 #: One layout: populations {name: [(template, ei, number of cells), ...]}, the weights (input,
 #: excitatory, inhibitory), and what is peculiar to its files.
@@ -65,6 +75,10 @@ LAYOUTS: dict[str, dict[str, Any]] = {
         "weights": (150.0, 40.0, -60.0),
         "groups": True,
     },
+    "aeif_psc_alpha": {
+        "cells": {"cortex": [("aeif_psc_alpha", "e", 40), ("aeif_psc_alpha", "i", 20)]},
+        "weights": (400.0, 100.0, -150.0),
+    },
     "two populations": {
         "cells": {
             "one": [("iaf_psc_alpha", "e", 30)],
@@ -79,7 +93,7 @@ def write_layout(folder: Path, layout: str, dt: float) -> Path:
     """Write network, inputs and simulation configuration of a layout; the configuration."""
     rng = np.random.default_rng(5)
     settings = LAYOUTS[layout]
-    models = {"glif_psc": GLIF} | dict.fromkeys(
+    models = {"glif_psc": GLIF, "aeif_psc_alpha": AEIF} | dict.fromkeys(
         ("iaf_psc_alpha", "iaf_psc_exp", "iaf_psc_delta"), IAF
     )
     for name, parameters in models.items():
@@ -244,5 +258,5 @@ for _layout in LAYOUTS:
             reference="BMTK PointNet on NEST",
             compared=f"spikes of all cells, 1 s, dt {_dt:g} ms, from one simulation configuration",
             needs=("bmtk", "nest"),
-            slow=_dt < 1,
+            slow=_dt < 1 or "aeif" in _layout,
         )(partial(layout_spikes, layout=_layout, dt=_dt))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from v1builder.experiments.ablations.base import Ablation, Details, Draw
 from v1builder.experiments.ablations.rows import rows_of, with_points
-from v1builder.load.coordinates import ASPECTS, Matrix
+from v1builder.load.coordinates import ASPECTS, Matrix, require_glif
 from v1builder.load.groups import check_level, group_cells
 from v1builder.load.network import Network
 from v1builder.schema.errors import ConfigError, unknown_name
@@ -241,5 +241,6 @@ class AscMeanCurrent(Ablation):
 
 def _without_currents(network: Network) -> Network:
     membrane = network.membrane
+    require_glif(membrane)
     values = membrane.values | {"asc_amps": np.zeros_like(membrane.values["asc_amps"])}
     return dataclasses.replace(network, membrane=dataclasses.replace(membrane, values=values))

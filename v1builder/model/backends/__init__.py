@@ -20,14 +20,11 @@ from typing import Any, Final, Literal, get_args
 
 import torch
 
-from v1builder.model.rollout import Backend, Propagators, Rollout
+from v1builder.model.rollout import Backend, Coefficients, Rollout
 from v1builder.schema.errors import ConfigError, unknown_name
 
 BackendName = Literal["auto", "reference", "fused", "triton"]
 BACKEND_NAMES: tuple[BackendName, ...] = get_args(BackendName)
-
-#: Why the compiled backends do not compute GLIFR.
-GRADED: Final = "GLIFR cells send a graded signal in every step"
 
 #: Module of each backend (one called `triton` would hide the package of that name from itself), and the
 #: package it needs.
@@ -63,16 +60,19 @@ def get_backend(name: BackendName | str = "auto") -> Backend:
     return _module(name).rollout
 
 
-def why_uncompiled(propagators: Propagators) -> str | None:
-    """What of a model the compiled backends cannot compute, or None."""
-    if propagators.smooth is not None:
-        return GRADED
-    if propagators.y2_init_fast is not None or propagators.U_jump is not None:
-        return "exponential or delta synapses"
-    return None
+def check_supported(propagators: Coefficients, backend: str) -> None:
+    """Raise what `backend`, a compiled one, cannot compute of this model."""
+    reason = propagators.uncompiled
+    if reason is not None:
+        raise ConfigError.of(
+            f"the {backend} backend cannot compute this model",
+            f"backend '{backend}'",
+            reason,
+            "use backend 'reference' or 'auto'",
+        )
 
 
-def _auto(propagators: Propagators, *args: Any, **kwargs: Any) -> Rollout:
+def _auto(propagators: Coefficients, *args: Any, **kwargs: Any) -> Rollout:
     """The fastest backend for what it can compute, the reference for the rest."""
     name, reason = _choose(propagators)
     if reason is not None and reason not in _said:
@@ -81,15 +81,15 @@ def _auto(propagators: Propagators, *args: Any, **kwargs: Any) -> Rollout:
     return get_backend(name)(propagators, *args, **kwargs)
 
 
-def _choose(propagators: Propagators) -> tuple[str, str | None]:
+def _choose(propagators: Coefficients) -> tuple[str, str | None]:
     """A backend for this model; and why it is the reference, where it is."""
-    device = propagators.P33.device.type
+    device = propagators.device.type
     name = _FASTEST.get(device)
     if name is None:
         return "reference", f"tensors on {device}"
     reason = _why_not(name)
     if reason is None:
-        reason = why_uncompiled(propagators)
+        reason = propagators.uncompiled
     return (name, None) if reason is None else ("reference", reason)
 
 

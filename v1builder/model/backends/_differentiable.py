@@ -20,7 +20,8 @@ from v1builder.model.backends._kernels_layout import (
     STATE,
 )
 from v1builder.model.backends._kernels_threshold import THRESHOLD_FIELDS
-from v1builder.model.rollout import Plasticity, Propagators, Rollout, State
+from v1builder.model.neurons.glif import GlifState, Propagators
+from v1builder.model.rollout import Plasticity, Rollout
 from v1builder.model.surrogate import Surrogate
 
 Groups = dict[str, list[Any]]
@@ -31,7 +32,7 @@ def collect(
     propagators: Propagators,
     weights: Sequence[Tensor],
     current: Tensor | None,
-    state: State,
+    state: GlifState,
     plasticity: Plasticity | None,
 ) -> Groups:
     """The tensors, besides inputs, that may need a gradient, by what they are."""
@@ -58,7 +59,7 @@ def add_inputs(
     return tuple(slice(first, first + tensor.shape[2]) for first, tensor in found.items())
 
 
-def to_rollout(outputs: Sequence[Any], state: State, tensors: Groups) -> Rollout:
+def to_rollout(outputs: Sequence[Any], state: GlifState, tensors: Groups) -> Rollout:
     """A backend's answer from what its autograd function returned: the state's tensors come last."""
     spikes, voltage, drive, refractory, *end = outputs
     names = (*STATE, *MOVING[: len(tensors["moving"])], *SITES[: len(tensors["sites"])])

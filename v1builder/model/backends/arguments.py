@@ -4,21 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from v1builder.model.backends import why_uncompiled
-from v1builder.model.rollout import Projection, Propagators
+from v1builder.model.rollout import Projection
 from v1builder.schema.errors import ConfigError
-
-
-def check_supported(propagators: Propagators, backend: str) -> None:
-    """Raise what `backend`, a compiled one, cannot compute of this model."""
-    reason = why_uncompiled(propagators)
-    if reason is not None:
-        raise ConfigError.of(
-            f"the {backend} backend cannot compute this model",
-            f"backend '{backend}'",
-            reason,
-            "use backend 'reference' or 'auto'",
-        )
 
 
 def check_shapes(

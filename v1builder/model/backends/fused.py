@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from v1builder.model.backends import check_supported
 from v1builder.model.backends._differentiable import add_inputs, collect, in_order, to_rollout
 from v1builder.model.backends._fused_backward import Backward
 from v1builder.model.backends._fused_forward import Forward, Setting
@@ -27,8 +28,9 @@ from v1builder.model.backends._kernels_layout import (
     Dynamics,
     as_steps,
 )
-from v1builder.model.backends.arguments import check_shapes, check_supported
-from v1builder.model.rollout import Plasticity, Projection, Propagators, Rollout, State
+from v1builder.model.backends.arguments import check_shapes
+from v1builder.model.neurons.glif import GlifState, Propagators
+from v1builder.model.rollout import Plasticity, Projection, Rollout
 from v1builder.model.surrogate import Surrogate
 from v1builder.schema.errors import ConfigError
 
@@ -39,7 +41,7 @@ def rollout(
     weights: Sequence[Tensor],
     inputs: Mapping[str, Tensor],
     current: Tensor | None,
-    state: State,
+    state: GlifState,
     n_steps: int,
     *,
     plasticity: Plasticity | None = None,
@@ -50,7 +52,7 @@ def rollout(
     """Run `n_steps` steps. See `v1builder.model.rollout.Backend` for the arguments.
 
     Raises:
-        ConfigError: the model has what these kernels cannot compute (`why_uncompiled`), the
+        ConfigError: the model has what these kernels cannot compute (`Coefficients.uncompiled`), the
             tensors are not all float32 or all float64 on the CPU, or their shapes do not fit.
     """
     check_supported(propagators, "fused")

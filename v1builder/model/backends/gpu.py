@@ -27,7 +27,7 @@ import triton
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from v1builder.model.backends import _triton_forward
+from v1builder.model.backends import _triton_forward, check_supported
 from v1builder.model.backends._differentiable import (
     Snapshot,
     add_inputs,
@@ -47,8 +47,9 @@ from v1builder.model.backends._gpu_layout import (
     Tiles,
 )
 from v1builder.model.backends._kernels_layout import N_CELL, SITES
-from v1builder.model.backends.arguments import check_shapes, check_supported
-from v1builder.model.rollout import Plasticity, Projection, Propagators, Rollout, State
+from v1builder.model.backends.arguments import check_shapes
+from v1builder.model.neurons.glif import GlifState, Propagators
+from v1builder.model.rollout import Plasticity, Projection, Rollout
 from v1builder.model.surrogate import Surrogate
 from v1builder.schema.errors import ConfigError
 
@@ -62,7 +63,7 @@ def rollout(
     weights: Sequence[Tensor],
     inputs: Mapping[str, Tensor],
     current: Tensor | None,
-    state: State,
+    state: GlifState,
     n_steps: int,
     *,
     plasticity: Plasticity | None = None,
@@ -73,7 +74,7 @@ def rollout(
     """Run `n_steps` steps. See `v1builder.model.rollout.Backend` for the arguments.
 
     Raises:
-        ConfigError: the model has what these kernels cannot compute (`why_uncompiled`), the
+        ConfigError: the model has what these kernels cannot compute (`Coefficients.uncompiled`), the
             tensors are not all float32 or all float64 on one CUDA device, or their shapes do not fit.
     """
     check_supported(propagators, "triton")

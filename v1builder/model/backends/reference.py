@@ -1,9 +1,9 @@
-"""The readable rollout in plain torch: a loop over `glif.step` and a ring of arriving spikes.
+"""The readable rollout in plain torch: a loop over the neuron's step and a ring of arriving spikes.
 
 Every other backend must give these numbers, forward and gradient. Only the delivery of spikes has
 its own backward pass, because what autograd would keep for it grows with edges x steps: forward
 and weight gradient walk the edges of the sources that spiked, the gradient with respect to the
-spikes is the transposed product. GLIFR cells send in every step, over all edges: see `graded`.
+spikes is the transposed product. Graded neurons send in every step, over all edges: see `graded`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,10 +13,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from v1builder.model import glif, glifr
 from v1builder.model import plasticity as stp
 from v1builder.model.backends import graded
-from v1builder.model.rollout import Plasticity, Projection, Propagators, Rollout, State
+from v1builder.model.rollout import Coefficients, Plasticity, Projection, Rollout, State
 from v1builder.model.surrogate import Surrogate
 
 
@@ -124,7 +123,7 @@ def _release(
 
 
 def rollout(
-    propagators: Propagators,
+    propagators: Coefficients,
     projections: Sequence[Projection],
     weights: Sequence[Tensor],
     inputs: Mapping[str, Tensor],
@@ -147,7 +146,7 @@ def rollout(
     routes = {
         i: graded.routes(projection, nothing.shape[1], n_receptors)
         for i, projection in enumerate(projections)
-        if propagators.smooth is not None and projection.source is None
+        if propagators.graded and projection.source is None
     }
     sorted_weights = {i: route.sorted(weights[i]) for i, route in routes.items()}
 
@@ -156,14 +155,9 @@ def rollout(
         arriving = ring.pop(0).view(n_batch, n_cells, n_receptors)
         ring.append(nothing)
         injected = no_current if current is None else current[:, t if current.shape[1] > 1 else 0]
-        if propagators.smooth is None:
-            z, before_spike, state = glif.step(
-                state, arriving, injected, propagators, surrogate, detach_reset
-            )
-        else:
-            z, before_spike, state = glifr.step(
-                state, arriving, injected, propagators, detach_reset
-            )
+        z, before_spike, state = propagators.step(
+            state, arriving, injected, surrogate, detach_reset
+        )
         emissions = [
             z if p.source is None else inputs[p.source][:, t].to(dtype) for p in projections
         ]

@@ -15,7 +15,7 @@ sigma_V -> 0 the cell is a GLIF cell in forward Euler without refractory period 
 after-spike currents come one step after the spike. tau > dt limits the rate to 1/tau; tau < dt would
 throw V past V_reset and is refused.
 
-Parameters mean what they mean in `v1builder.model.glif`: a_j = asc_amps, k_j = asc_decay. GLIF keeps the
+Parameters mean what they mean in `model.neurons.glif`: a_j = asc_amps, k_j = asc_decay. GLIF keeps the
 fraction asc_r of I_j at a spike while GLIFR adds r_j I_j to it, so that r_j = asc_r - 1: asc_r = 1 of
 the published GLIF models is r_j = 0, and the interval (0, 2) of asc_r is the (-1, 1) in which GLIFR
 trains r_j (as 1 - 2 sigmoid). There is no refractory period (t_ref is not used), and no moving threshold
@@ -46,22 +46,68 @@ It starts with s = 0, here s starts at its value at rest.
 """
 
 import logging
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from v1builder.model import glif
-from v1builder.model.glif import GlifParameters
+from v1builder.load.network import Network
+from v1builder.model.neurons import glif
+from v1builder.model.neurons.glif import Glif, GlifParameters, GlifState, Propagators
 from v1builder.model.parameters import Bounds
-from v1builder.model.rollout import Propagators, SmoothSpike, State
+from v1builder.model.rollout import State
+from v1builder.model.surrogate import Surrogate
+from v1builder.model.synapses import synapses_after
 from v1builder.schema.errors import ConfigError, Problem, raise_if_any
+from v1builder.schema.parameters import Parameter
 
 SIGMA_V: Final = 1.0  # mV, the published value
 
 _WHERE = "V1Network, neuron 'glifr'"
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SmoothSpike:
+    """The graded signal of a cell."""
+
+    sigma_V: float  # mV  # noqa: N815
+    per_step: float  # dt/tau, in (0, 1]
+
+    def expected(self, U: Tensor, V_th: Tensor) -> Tensor:
+        """Spikes expected in the step that ended at U [b, n]: s dt/tau, in (0, 1)."""
+        return self.per_step * torch.sigmoid((U - V_th) / self.sigma_V)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmoothPropagators(Propagators):
+    """Coefficients of one step: those of the cell by forward Euler, those of its synapses exact."""
+
+    smooth: SmoothSpike
+
+    @property
+    def graded(self) -> bool:
+        """Cells send in every step."""
+        return True
+
+    @property
+    def uncompiled(self) -> str:
+        """Why the compiled backends cannot compute these cells."""
+        return "GLIFR cells send a graded signal in every step"
+
+    def step(
+        self,
+        state: State,
+        arriving: Tensor,
+        current: Tensor,
+        surrogate: Surrogate,  # noqa: ARG002  (the signal has a derivative of its own)
+        detach_reset: bool = False,
+    ) -> tuple[Tensor, Tensor, State]:
+        """One step of every cell, see `step`."""
+        assert isinstance(state, GlifState)
+        return step(state, arriving, current, self, detach_reset)
 
 
 def smooth_spike(dt: float, sigma_V: float | None, tau: float | None) -> SmoothSpike:
@@ -115,14 +161,9 @@ def check_step(parameters: GlifParameters, dt: float) -> None:
         for name, rate in rates.items()
         if rate.numel() and (fastest := rate.max().item()) * dt > 1 + 1e-6
     ]
-    if p.threshold is not None and any(
-        value.requires_grad or value.any()
-        for value in (
-            p.threshold.th_spike_add,
-            p.threshold.voltage_reset_fraction,
-            p.threshold.th_voltage_index,
-        )
-    ):
+    moving = [] if p.threshold is None else list(vars(p.threshold).items())
+    # A decay of what is not there does nothing, but has no gradient either.
+    if any(value.requires_grad or (value.any() and "decay" not in name) for name, value in moving):
         problems.append(
             Problem(
                 "GLIFR has after-spike currents but no moving threshold or voltage-dependent reset",
@@ -150,7 +191,7 @@ def warn_if_sharp(parameters: GlifParameters, dt: float, smooth: SmoothSpike) ->
         )
 
 
-def propagators(parameters: GlifParameters, dt: float, smooth: SmoothSpike) -> Propagators:
+def propagators(parameters: GlifParameters, dt: float, smooth: SmoothSpike) -> SmoothPropagators:
     """Coefficients of one step: those of the cell by forward Euler, those of its synapses exact.
 
     Args:
@@ -164,40 +205,38 @@ def propagators(parameters: GlifParameters, dt: float, smooth: SmoothSpike) -> P
     p = parameters
     check_step(p, dt)
     exact = glif.propagators(p, dt)
-    return replace(
-        exact,
-        P33=1 - dt * p.g / p.C_m,
-        P30=dt / p.C_m,
-        asc_mean=torch.ones_like(exact.asc_mean),
-        asc_decay=1 - dt * p.asc_decay,
-        asc_refractory=p.asc_r,
-        threshold=None,
-        t_ref_steps=torch.zeros_like(exact.t_ref_steps),
-        smooth=smooth,
-    )
+    euler = {
+        "P33": 1 - dt * p.g / p.C_m,
+        "P30": dt / p.C_m,
+        "asc_mean": torch.ones_like(exact.asc_mean),
+        "asc_decay": 1 - dt * p.asc_decay,
+        "asc_refractory": p.asc_r,
+        "threshold": None,
+        "t_ref_steps": torch.zeros_like(exact.t_ref_steps),
+    }
+    return SmoothPropagators(**{**vars(exact), **euler}, smooth=smooth)
 
 
 def step(
-    state: State,
+    state: GlifState,
     arriving: Tensor,
     current: Tensor,
-    propagators: Propagators,
+    propagators: SmoothPropagators,
     detach_reset: bool = False,
-) -> tuple[Tensor, Tensor, State]:
+) -> tuple[Tensor, Tensor, GlifState]:
     """One step of every cell.
 
     Args:
         state: before the step; `refractory` and the threshold's parts are passed on as they are.
         arriving: [b, n, r] pA, sum of weight times expected spikes that arrive in this step.
         current: [b or 1, n] pA injected, acts in the next step.
-        propagators: coefficients, with `smooth`.
+        propagators: coefficients.
         detach_reset: cut the gradient through s in reset and after-spike currents.
 
     Returns:
         Expected spikes s dt/tau [b, n]; voltage after the step [b, n]; the new state.
     """
     p, smooth = propagators, propagators.smooth
-    assert smooth is not None
     spiked = smooth.expected(state.U, p.V_th)
     if detach_reset:
         spiked = spiked.detach()
@@ -208,7 +247,57 @@ def step(
     if p.U_jump is not None:
         U = U + (p.U_jump * arriving).sum(-1)
     U = U - spiked * (state.U - p.V_reset)
-    after = replace(
-        glif.synapses_after(state, arriving, p), U=U, asc=asc, current=current.expand_as(U)
-    )
+    after = replace(synapses_after(state, arriving, p), U=U, asc=asc, current=current.expand_as(U))
     return smooth.expected(U, p.V_th), U, after
+
+
+class Glifr(Glif):
+    """The smooth neuron of GLIF cells of level 1 or 3.
+
+    Attributes:
+        smooth: its settings; they may be replaced between steps of an optimiser, to sharpen the neuron as
+            training goes on.
+    """
+
+    name = "glifr"
+    about = "GLIF level 1 and 3 as a smooth rate neuron, with exact gradients"
+    by_name_only = True
+    spikes = False
+    smooth: SmoothSpike
+
+    def __init__(
+        self,
+        network: Network,
+        dt: float,
+        learned: Collection[str],
+        *,
+        sigma_V: float | None = None,
+        tau: float | None = None,
+    ):
+        """Take the settings.
+
+        Args:
+            network: as of every neuron.
+            dt: ms.
+            learned: as of every neuron.
+            sigma_V: mV, smoothness; 1 unless given.
+            tau: ms, shortest interval between spikes; dt unless given.
+        """
+        super().__init__(network, dt, learned)
+        self.smooth = smooth_spike(dt, sigma_V, tau)
+
+    def trained_within(self, parameter: Parameter) -> Bounds:
+        """Rates of after-spike currents that forward Euler can compute."""
+        if parameter.name == "asc_decay":
+            return decay_bounds(self.dt)
+        return super().trained_within(parameter)
+
+    def inspect(self, values: Mapping[str, Tensor]) -> None:
+        """Refuse a dt too long for forward Euler; say in the log which cells are sharp."""
+        parameters = self.gathered(values)
+        check_step(parameters, self.dt)
+        warn_if_sharp(parameters, self.dt, self.smooth)
+
+    def coefficients(self, values: Mapping[str, Tensor]) -> SmoothPropagators:
+        """Coefficients of one step."""
+        return propagators(self.gathered(values), self.dt, self.smooth)
