@@ -2,9 +2,11 @@
 
 from dataclasses import fields
 
-from v1builder.build.cells import Cells
+from v1builder.build.cells import PlacedCells
 
 
-def subset(cells: Cells, keep) -> Cells:
+def subset(cells: PlacedCells, keep) -> PlacedCells:
     """Some of the cells."""
-    return Cells(**{field.name: getattr(cells, field.name)[keep] for field in fields(Cells)})
+    return PlacedCells(
+        **{field.name: getattr(cells, field.name)[keep] for field in fields(PlacedCells)}
+    )

@@ -9,7 +9,7 @@ from v1builder.build.cells import cell_counts, mean_size, place_cells, populatio
 from v1builder.schema.errors import ConfigError, DataError
 from v1builder.schema.recipe import CellRecipe
 
-#: Cells of the published model, which rounds every cell model up.
+#: PlacedCells of the published model, which rounds every cell model up.
 PUBLISHED = {400: 66_652, 200: 16_728, 100: 4_239, 50: 1_141}
 
 

@@ -5,16 +5,11 @@ import pytest
 from scipy import stats
 from scipy.integrate import quad, solve_ivp
 
-from v1builder.build.connectivity import Edges, pair_rule
-from v1builder.build.weights import (
-    alpha_psp,
-    receptors,
-    recurrent_weights,
-    unit_psp_peak,
-    weight_rule,
-)
+from v1builder.build.connectivity import SampledEdges, pair_rule
+from v1builder.build.weights import receptors, recurrent_weights, weight_rule
 from v1builder.schema.errors import DataError
 from v1builder.schema.names import SYNAPSE_CLASSES
+from v1builder.schema.psp import alpha_psp, unit_psp_peak
 
 
 def integrated_peak(tau_fast, tau_slow, amp_slow, C_m, g):
@@ -88,7 +83,7 @@ def all_pairs(column):
     """An edge between every two cells, with a random quantile."""
     n = len(column)
     target, source = np.divmod(np.arange(n * n, dtype=np.int32), np.int32(n))
-    return Edges(source, target, np.random.default_rng(1).random(n * n))
+    return SampledEdges(source, target, np.random.default_rng(1).random(n * n))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +97,7 @@ def test_weights_are_lognormal_with_published_median_and_spread(
     chosen = (column.population_index[all_pairs.source] == row_of[pre]) & (
         column.population_index[all_pairs.target] == row_of[post]
     )
-    edges = Edges(*(getattr(all_pairs, f)[chosen] for f in ("source", "target", "quantile")))
+    edges = SampledEdges(*(getattr(all_pairs, f)[chosen] for f in ("source", "target", "quantile")))
     w = recurrent_weights(edges, column, rule, weights, "none")
     assert w.dtype == np.float32
 
@@ -136,7 +131,7 @@ def test_psp_spread_over_cells_is_the_measured_one(
     chosen = (column.population_index[all_pairs.source] == e23) & (
         column.population_index[all_pairs.target] == e23
     )
-    edges = Edges(*(getattr(all_pairs, f)[chosen] for f in ("source", "target", "quantile")))
+    edges = SampledEdges(*(getattr(all_pairs, f)[chosen] for f in ("source", "target", "quantile")))
     w = recurrent_weights(edges, column, rule, weights, "none")
     psp = w * ports.unit_psp[column.type_index[edges.target], SYNAPSE_CLASSES.index("e23")]
     fit = tables.psp_amplitude.set_index("connection").loc["l23_pyr__to__l23_pyr"]
@@ -148,7 +143,9 @@ def test_like_to_like_between_excitatory_cells(tables, column, rule, weights, al
     """u = 1 - CDF of the direction difference of connected pairs, integrated numerically here."""
     excitatory = (tables.populations["ei"] == "e").to_numpy()[column.population_index]
     chosen = excitatory[all_pairs.source] & excitatory[all_pairs.target]
-    edges = Edges(*(getattr(all_pairs, f)[chosen][::97] for f in ("source", "target", "quantile")))
+    edges = SampledEdges(
+        *(getattr(all_pairs, f)[chosen][::97] for f in ("source", "target", "quantile"))
+    )
     w = recurrent_weights(edges, column, rule, weights, "like_to_like")
     apart = np.abs(column.tuning_angle[edges.source] - column.tuning_angle[edges.target])
     apart = np.minimum(apart, 360 - apart)
@@ -156,7 +153,7 @@ def test_like_to_like_between_excitatory_cells(tables, column, rule, weights, al
     density = 4 / 3 - (4 / 3 - 2 / 3) / 90 * np.minimum(grid, 180 - grid)
     cdf = np.concatenate(([0], np.cumsum((density[1:] + density[:-1]) / 2)))
     u = np.clip(1 - np.interp(apart, grid, cdf / cdf[-1]), 0.001, 0.999)
-    plain = Edges(edges.source, edges.target, u)
+    plain = SampledEdges(edges.source, edges.target, u)
     np.testing.assert_allclose(
         w, recurrent_weights(plain, column, rule, weights, "none"), rtol=1e-4
     )
@@ -167,9 +164,11 @@ def test_like_to_like_with_inhibitory_cells(tables, column, rule, weights, all_p
     excitatory = (tables.populations["ei"] == "e").to_numpy()[column.population_index]
     pre, post = excitatory[all_pairs.source], excitatory[all_pairs.target]
     for chosen, jitter in ((pre & ~post, 5.0), (~pre & post, 5.0), (~pre & ~post, 10.0)):
-        edges = Edges(*(getattr(all_pairs, f)[chosen] for f in ("source", "target", "quantile")))
+        edges = SampledEdges(
+            *(getattr(all_pairs, f)[chosen] for f in ("source", "target", "quantile"))
+        )
         w = recurrent_weights(edges, column, rule, weights, "like_to_like")
-        half = Edges(edges.source, edges.target, np.full(len(w), 0.5))
+        half = SampledEdges(edges.source, edges.target, np.full(len(w), 0.5))
         middle = recurrent_weights(half, column, rule, weights, "none")
         shape = weights.shape[
             column.population_index[edges.source], column.type_index[edges.target]

@@ -18,7 +18,7 @@ import pytest
 from allen_server import AllenServer, instead, silence, status, truncated
 
 from v1builder.fetch.archive import Archive
-from v1builder.fetch.transfer import Transfer, Wanted
+from v1builder.fetch.transfer import Transfer, WantedFile
 from v1builder.schema.errors import FetchError, StorageError
 from v1builder.schema.files import hash_folder
 from v1builder.schema.manifests import Pin
@@ -35,14 +35,14 @@ def sha256(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
-def get(archive: Archive, *files: Wanted) -> list[str]:
+def get(archive: Archive, *files: WantedFile) -> list[str]:
     with archive.locked():
         return archive.fetch(files, "test")
 
 
-def serve(server: AllenServer, **bodies: bytes) -> list[Wanted]:
+def serve(server: AllenServer, **bodies: bytes) -> list[WantedFile]:
     server.files |= {f"/{name}": body for name, body in bodies.items()}
-    return [Wanted(name, f"{server.url}/{name}") for name in bodies]
+    return [WantedFile(name, f"{server.url}/{name}") for name in bodies]
 
 
 def test_file_arrives_with_its_record(server: AllenServer, archive: Archive) -> None:
@@ -67,10 +67,10 @@ def test_what_came_from_a_mirror_need_not_come_again(server: AllenServer, tmp_pa
     """Hosts and folders differ; another query under the same name is another file."""
     (wanted,) = serve(server, one=BODY)
     get(Archive(tmp_path / "raw"), wanted)
-    published = Wanted("one", "https://published.invalid/some/folder/one")
+    published = WantedFile("one", "https://published.invalid/some/folder/one")
     assert get(Archive(tmp_path / "raw"), published) == ["one"]
     server.files["/one?q=2"] = b"2"
-    get(Archive(tmp_path / "raw"), Wanted("one", f"{server.url}/one?q=2"))
+    get(Archive(tmp_path / "raw"), WantedFile("one", f"{server.url}/one?q=2"))
     assert (tmp_path / "raw" / "one").read_bytes() == b"2"
 
 
@@ -114,13 +114,13 @@ def test_lasting_trouble_is_one_error_after_the_limit(
 
 
 def test_absent_file_is_not_asked_for_again(server: AllenServer, archive: Archive) -> None:
-    assert get(archive, Wanted("one", f"{server.url}/one")) == []
+    assert get(archive, WantedFile("one", f"{server.url}/one")) == []
     assert server.requests == ["/one"]
     assert "HTTP 404" in archive.failures[0].reason
 
 
 def test_failures_with_one_reason_are_one_problem(server: AllenServer, archive: Archive) -> None:
-    get(archive, *[Wanted(f"f{i}", f"{server.url}/f{i}") for i in range(6)])
+    get(archive, *[WantedFile(f"f{i}", f"{server.url}/f{i}") for i in range(6)])
     with pytest.raises(FetchError) as caught:
         archive.raise_failures()
     (problem,) = caught.value.problems
@@ -141,7 +141,7 @@ def test_dead_service_is_given_up(server: AllenServer, tmp_path: Path) -> None:
 def test_a_missing_file_says_nothing_about_the_others(server: AllenServer, tmp_path: Path) -> None:
     archive = Archive(tmp_path / "raw", Transfer(give_up_after=4))
     (good,) = serve(server, good=b"1")
-    assert get(archive, *[Wanted(f"f{i}", f"{server.url}/f{i}") for i in range(9)], good) == [
+    assert get(archive, *[WantedFile(f"f{i}", f"{server.url}/f{i}") for i in range(9)], good) == [
         "good"
     ]
 
@@ -157,7 +157,7 @@ def test_no_server_is_said(tmp_path: Path, quick: Transfer) -> None:
     with AllenServer() as stopped:
         url = stopped.url
     archive = Archive(tmp_path / "raw", quick)
-    get(archive, Wanted("one", f"{url}/one"))
+    get(archive, WantedFile("one", f"{url}/one"))
     assert "connection refused" in archive.failures[0].reason
 
 
@@ -210,7 +210,7 @@ def test_changed_between_two_parts_begins_anew(server: AllenServer, archive: Arc
 def test_parts_that_do_not_fit_are_thrown_away(server: AllenServer, archive: Archive) -> None:
     """A server that resumes although the file changed: the pinned hash tells, a whole one mends."""
     server.files["/one"] = BODY
-    wanted = Wanted("one", f"{server.url}/one", sha256(BODY), len(BODY))
+    wanted = WantedFile("one", f"{server.url}/one", sha256(BODY), len(BODY))
     same_tag = "'never changes'"
     server.faults["/one"] = [
         lambda handler, body: handler.send_file(body[::-1], stop_after=200_000, tag=same_tag),
@@ -231,7 +231,7 @@ def test_truncated_every_time_is_an_error(server: AllenServer, archive: Archive)
 
 def test_wrong_hash_shows_both(server: AllenServer, archive: Archive) -> None:
     server.files["/one"] = BODY
-    get(archive, Wanted("one", f"{server.url}/one", sha256=sha256(b"other")))
+    get(archive, WantedFile("one", f"{server.url}/one", sha256=sha256(b"other")))
     reason = archive.failures[0].reason
     assert sha256(BODY) in reason
     assert sha256(b"other") in reason
@@ -241,7 +241,7 @@ def test_wrong_hash_shows_both(server: AllenServer, archive: Archive) -> None:
 
 def test_wrong_size_is_refused(server: AllenServer, archive: Archive) -> None:
     server.files["/one"] = BODY
-    get(archive, Wanted("one", f"{server.url}/one", size=3))
+    get(archive, WantedFile("one", f"{server.url}/one", size=3))
     assert "(3 bytes)" in archive.failures[0].reason
 
 
@@ -290,7 +290,7 @@ def test_content_that_is_wrong_is_tried_again(server: AllenServer, archive: Arch
     def check(path: Path) -> None:
         json.loads(path.read_text())
 
-    assert get(archive, Wanted("one", f"{server.url}/one", check=check)) == ["one"]
+    assert get(archive, WantedFile("one", f"{server.url}/one", check=check)) == ["one"]
     assert archive.path("one").read_bytes() == b"{}"
 
 
@@ -308,7 +308,7 @@ def test_polite_at_most_so_many_at_once(server: AllenServer, tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/../../b", "a\\..\\b", ""])
 def test_nothing_is_written_outside(server: AllenServer, archive: Archive, name: str) -> None:
     with pytest.raises(StorageError, match="outside the store"):
-        get(archive, Wanted(name, f"{server.url}/one"))
+        get(archive, WantedFile(name, f"{server.url}/one"))
 
 
 def test_two_fetches_at_once(server: AllenServer, tmp_path: Path) -> None:
@@ -408,10 +408,10 @@ def test_ctrl_c_keeps_what_arrived_and_the_rest_comes_later(
     code = textwrap.dedent(f"""
         from pathlib import Path
         from v1builder.fetch.archive import Archive
-        from v1builder.fetch.transfer import Wanted
+        from v1builder.fetch.transfer import WantedFile
         archive = Archive(Path({str(tmp_path / "raw")!r}))
         with archive.locked():
-            archive.fetch([Wanted("small", {small.url!r}), Wanted("large", {large.url!r})], "x")
+            archive.fetch([WantedFile("small", {small.url!r}), WantedFile("large", {large.url!r})], "x")
     """)
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
     part = tmp_path / "raw" / ".partial" / "large"
@@ -426,7 +426,7 @@ def test_ctrl_c_keeps_what_arrived_and_the_rest_comes_later(
     assert (tmp_path / "raw" / "small").read_bytes() == b"1"
     part.write_bytes(BODY[: len(BODY) // 2])  # what the stand-in server made up does not count
     server.requests.clear()
-    files = [small, Wanted("large", large.url, sha256(BODY))]
+    files = [small, WantedFile("large", large.url, sha256(BODY))]
     assert get(Archive(tmp_path / "raw"), *files) == ["small", "large"]
     assert server.requests == ["/large"]
     assert (tmp_path / "raw" / "large").read_bytes() == BODY
@@ -449,5 +449,5 @@ def test_progress_counts_files(server: AllenServer, tmp_path: Path) -> None:
     get(archive, *files)
     assert calls[0] == ("test", 0, 2)
     assert calls[-1] == ("test", 2, 2)
-    archive.fetch([Wanted("absent", f"{server.url}/absent")], "test")
+    archive.fetch([WantedFile("absent", f"{server.url}/absent")], "test")
     assert calls[-1] == ("test", 0, 1)  # a failure is not progress

@@ -11,7 +11,7 @@ import pytest
 from allen_server import AllenServer
 
 from v1builder.fetch.archive import Archive
-from v1builder.fetch.transfer import Transfer, Wanted
+from v1builder.fetch.transfer import Transfer, WantedFile
 
 pytestmark = pytest.mark.skipif(
     shutil.which("openssl") is None, reason="openssl makes the certificate"
@@ -66,7 +66,7 @@ def encrypted(certificate: tuple[Path, Path], server: AllenServer):
 def attempt(tmp_path: Path, url: str) -> Archive:
     archive = Archive(tmp_path / "raw", Transfer(attempts=1, connect_timeout_s=2, read_timeout_s=2))
     with archive.locked():
-        archive.fetch([Wanted("one", url)], "")
+        archive.fetch([WantedFile("one", url)], "")
     return archive
 
 

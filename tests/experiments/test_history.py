@@ -9,11 +9,15 @@ from handmade import make_network, with_plasticity
 
 from v1builder.experiments import history
 from v1builder.experiments.history import Probe, SpikeHistory, measure_history
-from v1builder.experiments.trains import Dynamics, Trains, onset_release, release
+from v1builder.experiments.trains import SynapseDynamics, Trains, onset_release, release
 from v1builder.model import V1Network, plasticity
 from v1builder.schema.errors import ConfigError, NetworkError
 
-DYNAMICS = (Dynamics(0.2, 130.0, 50.0), Dynamics(0.14, 60.0, 490.0), Dynamics(0.4, 200.0, 0.0))
+DYNAMICS = (
+    SynapseDynamics(0.2, 130.0, 50.0),
+    SynapseDynamics(0.14, 60.0, 490.0),
+    SynapseDynamics(0.4, 200.0, 0.0),
+)
 WARM_UP, WINDOW, TRIALS = 120, 200, 5
 
 
@@ -66,9 +70,9 @@ def test_release_at_onset_is_what_a_spike_would_release_there(counts, dynamics):
 
 #: Pair, rate of the source (Hz), efficacy by the steady-state formula, over 200 ms and 600 ms from rest.
 FORMULA = (
-    (Dynamics(0.14223, 104.93, 207.71), 4, 1.49, 1.17, 1.31),  # pyr -> sst
-    (Dynamics(0.14389, 61.563, 490.79), 10, 2.65, 1.46, 1.95),  # sst -> vip
-    (Dynamics(0.20273, 193.91, 20.927), 12, 0.76, 0.94, 0.83),  # pvalb -> pyr
+    (SynapseDynamics(0.14223, 104.93, 207.71), 4, 1.49, 1.17, 1.31),  # pyr -> sst
+    (SynapseDynamics(0.14389, 61.563, 490.79), 10, 2.65, 1.46, 1.95),  # sst -> vip
+    (SynapseDynamics(0.20273, 193.91, 20.927), 12, 0.76, 0.94, 0.83),  # pvalb -> pyr
 )
 
 

@@ -56,7 +56,7 @@ def test_it_reads_the_selected_cells_and_no_time_after_the_windows(kind):
     _, step, cell = torch.nonzero(spikes.grad, as_tuple=True)
     names = network().cells.attributes["pop_name"][cell.numpy()]
     assert set(names) == {"e5IT"}
-    assert WINDOWS[0].start <= step.min() <= step.max() < WINDOWS[-1].stop
+    assert step.max() < WINDOWS[-1].stop
     first = torch.zeros(1, 60, N).requires_grad_()
     make(kind)(first)[:, 0].sum().backward()
     assert first.grad is not None

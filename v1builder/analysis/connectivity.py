@@ -33,7 +33,7 @@ _ENOUGH: Final = 10.0
 
 
 @dataclass(frozen=True)
-class Column:
+class ColumnGeometry:
     """The cells of a column and how they look for partners.
 
     Attributes:
@@ -90,7 +90,7 @@ def column_of(
     distance_rule: pd.DataFrame,
     displacement_um: float,
     core_radius_um: float,
-) -> Column:
+) -> ColumnGeometry:
     """Join cells and tables.
 
     Args:
@@ -115,7 +115,7 @@ def column_of(
         return np.array([[values[a, b] for b in signs] for a in signs], np.float64)
 
     inside = np.hypot(attributes["x"], attributes["z"]) <= _DISPLACED_CORES * core_radius_um
-    return Column(
+    return ColumnGeometry(
         x=attributes["x"].astype(np.float64),
         z=attributes["z"].astype(np.float64),
         angle=np.deg2rad(attributes["tuning_angle"].astype(np.float64)),
@@ -153,7 +153,7 @@ class Expected:
 
 
 def sum_over_pairs(
-    column: Column,
+    column: ColumnGeometry,
     source_index: NDArray[np.integer],
     target_index: NDArray[np.integer],
     max_pairs: float = np.inf,
@@ -207,7 +207,7 @@ def sum_over_pairs(
 
 
 def _place(
-    column: Column,
+    column: ColumnGeometry,
     pre: NDArray[np.int64],
     post: NDArray[np.int64],
     bounds: NDArray[np.float64],
@@ -257,7 +257,7 @@ def by_class(sums: Expected, classes: NDArray[np.str_], distance: bool = False) 
 
 
 def degrees(
-    column: Column,
+    column: ColumnGeometry,
     populations: pd.DataFrame,
     sums: Expected,
     source_index: NDArray[np.integer],

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from v1builder.build.cells import (
     RADIUS_MAX_UM,
-    Cells,
+    PlacedCells,
     population_counts,
     positions,
     tuning_angles,
@@ -56,7 +56,7 @@ def place_boundary(
     radius: float,
     seed: int,
     recipe: BuildRecipe,
-) -> Cells | None:
+) -> PlacedCells | None:
     """Make the cells around a column of `radius` (um), in the order of `populations`; None without.
 
     They receive nothing: their target sizes are 0. `type_index` is their population.
@@ -80,7 +80,7 @@ def place_boundary(
         counts = rng.poisson(counts)
     population_index = np.repeat(np.arange(len(counts)), counts)
     x, y, z = positions(rng, populations, population_index, (radius, outer))
-    return Cells(
+    return PlacedCells(
         type_index=population_index,
         population_index=population_index,
         x=x,

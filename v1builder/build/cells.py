@@ -41,7 +41,7 @@ RADIUS_MAX_UM = 700.0
 
 
 @dataclass(frozen=True)
-class Cells:
+class PlacedCells:
     """The V1 cells, in the order of their node ids.
 
     Attributes:
@@ -166,7 +166,7 @@ def place_cells(
     seed: int,
     recipe: CellRecipe,
     published: pd.DataFrame | None = None,
-) -> Cells:
+) -> PlacedCells:
     """Make the cells of a column.
 
     Args:
@@ -196,7 +196,7 @@ def place_cells(
     scale = populations["nsyn_lognorm_scale"].to_numpy(dtype=np.float64)[population_index]
     normal = generator(seed, Purpose.TARGET_SIZES).standard_normal(len(type_index))
     sizes = np.maximum(np.rint(scale * np.exp(shape * normal)), 1).astype(np.int64)
-    return Cells(
+    return PlacedCells(
         type_index=type_index,
         population_index=population_index,
         x=x,
@@ -247,11 +247,11 @@ def tuning_angles(rng: np.random.Generator, counts: NDArray[np.int64]) -> NDArra
     return 360.0 * ((place / np.repeat(counts, counts) + begin) % 1.0)
 
 
-def join(one: Cells, other: Cells) -> Cells:
+def join(one: PlacedCells, other: PlacedCells) -> PlacedCells:
     """The cells of both, `one` first."""
-    return Cells(
+    return PlacedCells(
         **{
             field.name: np.concatenate((getattr(one, field.name), getattr(other, field.name)))
-            for field in fields(Cells)
+            for field in fields(PlacedCells)
         }
     )

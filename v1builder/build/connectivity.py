@@ -35,7 +35,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from v1builder.build.cells import Cells
+from v1builder.build.cells import PlacedCells
 from v1builder.build.random import exponential, start_stream, uniform
 from v1builder.schema.recipe import RecurrentRecipe
 
@@ -121,7 +121,7 @@ class Frame(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Edges:
+class SampledEdges:
     """Edges of a block of targets, sorted by (target, source).
 
     Attributes:
@@ -165,7 +165,7 @@ def pair_rule(
 
 
 def bin_sources(
-    cells: Cells, n_populations: int, width: float = _BIN_UM, first: int = 0
+    cells: PlacedCells, n_populations: int, width: float = _BIN_UM, first: int = 0
 ) -> SourceBins:
     """Sort the cells from number `first` on into square bins of side `width` (um)."""
     x, z = cells.x[first:], cells.z[first:]
@@ -202,7 +202,7 @@ class RecurrentSampler:
 
     def __init__(
         self,
-        cells: Cells,
+        cells: PlacedCells,
         rule: PairRule,
         recipe: RecurrentRecipe,
         key: np.uint64,
@@ -224,13 +224,13 @@ class RecurrentSampler:
         self._bins = bin_sources(cells, len(rule.excitatory), width, first_source)
         self._key = key
 
-    def sample(self, first: int, last: int) -> Edges:
+    def sample(self, first: int, last: int) -> SampledEdges:
         """The edges onto targets `first`..`last - 1`. Thread-safe; releases the GIL."""
         counts, source, quantile = _sample_block(
             first, last, self._key, self._cells, self._rule, self._bins
         )
         target = np.repeat(np.arange(first, last, dtype=np.int32), counts)
-        return Edges(source, target, quantile)
+        return SampledEdges(source, target, quantile)
 
 
 @numba.njit(cache=True)

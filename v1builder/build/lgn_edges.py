@@ -35,7 +35,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from v1builder.build.cells import Cells
+from v1builder.build.cells import PlacedCells
 from v1builder.build.connectivity import orientation_difference
 from v1builder.build.lgn_units import LGNUnits, family
 from v1builder.build.random import exponential, start_stream, uniform
@@ -125,7 +125,7 @@ class LGNSampler:
     def __init__(
         self,
         units: LGNUnits,
-        cells: Cells,
+        cells: PlacedCells,
         populations: pd.DataFrame,
         lgn_to_v1: pd.DataFrame,
         recipe: LGNRecipe,
@@ -171,7 +171,7 @@ class LGNSampler:
 
 
 def lgn_weights(
-    cells: Cells,
+    cells: PlacedCells,
     populations: pd.DataFrame,
     lgn_to_v1: pd.DataFrame,
     ports: Receptors,

@@ -27,7 +27,7 @@ from v1builder.build.boundary import (
     check_boundary,
     rate_sources,
 )
-from v1builder.build.cells import Cells, check_radius
+from v1builder.build.cells import PlacedCells, check_radius
 from v1builder.build.fit_record import fit_record
 from v1builder.build.node_types import v1_node_types, write_components
 from v1builder.build.plan import Plan, Tables, make_plan
@@ -151,7 +151,9 @@ def _write_nodes(folder: Path, plan: Plan) -> None:
     sonata.write_types(network / "bkg_node_types.csv", background)
 
 
-def _write_boundary_nodes(folder: Path, plan: Plan, ring: Cells, kept: NDArray[np.intp]) -> None:
+def _write_boundary_nodes(
+    folder: Path, plan: Plan, ring: PlacedCells, kept: NDArray[np.intp]
+) -> None:
     population = ring.population_index[kept]
     attributes = {name: getattr(ring, name)[kept] for name in _PLACE_COLUMNS}
     attributes["rate_Hz"] = boundary_rates(

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from v1builder.build.boundary import place_boundary
-from v1builder.build.cells import Cells, place_cells
+from v1builder.build.cells import PlacedCells, place_cells
 from v1builder.build.connectivity import PairRule, pair_rule
 from v1builder.build.edge_types import plasticity_of_classes
 from v1builder.build.lgn_units import LGNUnits, place_lgn_units
@@ -63,8 +63,8 @@ class Plan:
     populations: pd.DataFrame
     models: pd.DataFrame
     ports: Receptors
-    cells: Cells
-    ring: Cells | None
+    cells: PlacedCells
+    ring: PlacedCells | None
     units: LGNUnits
     pairs: PairRule
     weights: WeightRule

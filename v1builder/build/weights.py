@@ -31,8 +31,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
-from v1builder.build.cells import Cells, mean_size
-from v1builder.build.connectivity import Edges, PairRule
+from v1builder.build.cells import PlacedCells, mean_size
+from v1builder.build.connectivity import PairRule, SampledEdges
 from v1builder.schema.errors import DataError, Problem, raise_if_any
 from v1builder.schema.names import SYNAPSE_CLASSES
 from v1builder.schema.psp import unit_psp_peak
@@ -163,7 +163,7 @@ def direction_difference(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     return np.abs((np.asarray(a) - np.asarray(b) + 180) % 360 - 180)
 
 
-def _tuned_quantile(edges: Edges, cells: Cells, rule: PairRule) -> NDArray[np.float64]:
+def _tuned_quantile(edges: SampledEdges, cells: PlacedCells, rule: PairRule) -> NDArray[np.float64]:
     """The quantile of "like_to_like": [e], high for similarly tuned pairs."""
     pre, post = cells.population_index[edges.source], cells.population_index[edges.target]
     d = direction_difference(cells.tuning_angle[edges.source], cells.tuning_angle[edges.target])
@@ -179,7 +179,7 @@ def _tuned_quantile(edges: Edges, cells: Cells, rule: PairRule) -> NDArray[np.fl
 
 
 def recurrent_weights(
-    edges: Edges, cells: Cells, rule: PairRule, weights: WeightRule, weight_tuning: str
+    edges: SampledEdges, cells: PlacedCells, rule: PairRule, weights: WeightRule, weight_tuning: str
 ) -> NDArray[np.float32]:
     """Weight of every edge: [e], pA, negative for inhibitory sources."""
     tuned = weight_tuning == "like_to_like"

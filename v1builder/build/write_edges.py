@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from v1builder import sonata
 from v1builder.build.background import background_edges
 from v1builder.build.blocks import in_order
-from v1builder.build.cells import Cells, join
+from v1builder.build.cells import PlacedCells, join
 from v1builder.build.connectivity import RecurrentSampler
 from v1builder.build.edge_types import external_edge_types, recurrent_edge_types
 from v1builder.build.lgn_edges import LGNSampler, lgn_weights
@@ -41,7 +41,7 @@ def write_recurrent(folder: Path, plan: Plan, report: Progress, threads: int) ->
 
 
 def write_boundary(
-    folder: Path, plan: Plan, ring: Cells, report: Progress, threads: int
+    folder: Path, plan: Plan, ring: PlacedCells, report: Progress, threads: int
 ) -> tuple[int, NDArray[np.intp]]:
     """The edges from the cells of `ring`, around the column.
 
@@ -68,7 +68,7 @@ def write_boundary(
 
 
 def _weighted(
-    sampler: RecurrentSampler, cells: Cells, plan: Plan, threads: int
+    sampler: RecurrentSampler, cells: PlacedCells, plan: Plan, threads: int
 ) -> Iterator[tuple[int, tuple[NDArray[Any], ...]]]:
     """Yields (targets done, (source, target, edge type, weight)) of every block."""
     tuning = plan.recipe.recurrent.weight_tuning

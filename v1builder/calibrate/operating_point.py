@@ -34,7 +34,7 @@ GRAY_SECONDS: Final = 40.0
 
 
 @dataclass(frozen=True)
-class OperatingPoint:
+class TunedPoint:
     """What the recurrent network does.
 
     Attributes:
@@ -66,7 +66,7 @@ def operating_point(
     dt: float = 1.0,
     backend: str = "auto",
     progress: Progress | None = None,
-) -> OperatingPoint:
+) -> TunedPoint:
     """Run the whole network, recurrence included.
 
     Args:
@@ -95,7 +95,7 @@ def operating_point(
     report("gray screen, recurrent", 1, 1)
     sources = input_sources(network, dt=dt)
     if not any(source.sees for source in sources.values()):
-        return OperatingPoint(spontaneous, np.empty(0), None)
+        return TunedPoint(spontaneous, np.empty(0), None)
     tuning = GratingTuning()
     task = make_task(tuning, sources, dt=dt)
     (response,) = task.windows
@@ -111,4 +111,4 @@ def operating_point(
     report("gratings, recurrent", trials, trials)
     seconds = trials * (response.stop - response.start) * dt / 1000
     directions = np.array([grating.direction for grating, _ in tuning.stimuli("test")])
-    return OperatingPoint(spontaneous, directions, total / seconds)
+    return TunedPoint(spontaneous, directions, total / seconds)

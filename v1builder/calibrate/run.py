@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from v1builder.analysis.invivo import compare_with_recordings
 from v1builder.analysis.rates import summarise_rates
 from v1builder.calibrate.bisection import MET
-from v1builder.calibrate.operating_point import GRAY_SECONDS, OperatingPoint, operating_point
+from v1builder.calibrate.operating_point import GRAY_SECONDS, TunedPoint, operating_point
 from v1builder.calibrate.output import (
     add_provenance,
     background_file,
@@ -179,7 +179,7 @@ def _populations(
     network: Network,
     models: pd.DataFrame,
     alone: NDArray[np.float64],
-    point: OperatingPoint,
+    point: TunedPoint,
     recorded: pd.Series,
 ) -> pd.DataFrame:
     """One row per population: recorded and target rates, recurrence off and on, gratings."""

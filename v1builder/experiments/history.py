@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from v1builder.experiments.trains import AfterSpike, Dynamics, Trains, release
+from v1builder.experiments.trains import AfterSpike, SynapseDynamics, Trains, release
 from v1builder.load.network import EdgePopulation
 from v1builder.model import V1Network
 from v1builder.model.edges import Edges
@@ -150,7 +150,9 @@ class SpikeHistory:
             own = trains.selected(weight[trains.unit] > 0)
             share = own.number * weight[own.unit] * own.in_window
             if share.any():
-                dynamics = Dynamics(*(float(values[name][row]) for name in Dynamics._fields))
+                dynamics = SynapseDynamics(
+                    *(float(values[name][row]) for name in SynapseDynamics._fields)
+                )
                 found[row] = share @ release(own, dynamics, self.dt) / share.sum()
         return found
 

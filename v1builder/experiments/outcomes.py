@@ -23,7 +23,7 @@ CO_PRIMARY: Final = "steps_to_criterion"
 #: What every task gives besides its scores; descriptive.
 DESCRIPTIVE: Final = ("area_under_curve", "spikes_per_trial", "rate_Hz")
 
-Condition = tuple[str, str]  # protocol, ablation
+ConditionKey = tuple[str, str]  # protocol, ablation
 
 _DOSE: Final = re.compile(r"dose\((?P<alpha>[^,|]+),\s*(?P<level>\w+)\)")
 _MEAN: Final = re.compile(r"mean\((?P<level>\w+)\)")
@@ -38,16 +38,16 @@ class Outcomes:
         untested: ablations that are described and not tested.
     """
 
-    runs: dict[Condition, list[dict[str, Any]]]
+    runs: dict[ConditionKey, list[dict[str, Any]]]
     untested: frozenset[str] = frozenset()
 
     @cached_property
-    def ablated(self) -> list[Condition]:
+    def ablated(self) -> list[ConditionKey]:
         """Every condition but the baselines."""
         return [condition for condition in self.runs if condition[1] != BASELINE]
 
     @cached_property
-    def tested(self) -> list[Condition]:
+    def tested(self) -> list[ConditionKey]:
         """Those that are members of the families of tests."""
         return [condition for condition in self.ablated if condition[1] not in self.untested]
 
@@ -79,7 +79,7 @@ class Outcomes:
         ]
         return all(_is_number(run.get(outcome)) for run in runs)
 
-    def values(self, condition: Condition, outcome: str) -> list[float]:
+    def values(self, condition: ConditionKey, outcome: str) -> list[float]:
         """[n_seeds] of a condition; with several networks per seed, their mean."""
         by_seed: dict[int, list[float]] = {}
         for run in self.runs[condition]:
@@ -93,7 +93,7 @@ class Outcomes:
         ]
         return all(run.get("learning_curve") and CO_PRIMARY in run for run in runs)
 
-    def training(self, condition: Condition) -> Runs:
+    def training(self, condition: ConditionKey) -> Runs:
         """Steps to criterion of its runs, those that never reached it censored at their last validation."""
         runs = self.runs[condition]
         steps = [run[CO_PRIMARY] for run in runs]
@@ -124,9 +124,9 @@ class Outcomes:
             ]
         )
 
-    def doses(self, protocol: str) -> dict[str, dict[float, Condition]]:
+    def doses(self, protocol: str) -> dict[str, dict[float, ConditionKey]]:
         """By level, conditions by dose; mean(level) is dose 0 and the baseline dose 1."""
-        found: dict[str, dict[float, Condition]] = {}
+        found: dict[str, dict[float, ConditionKey]] = {}
         for ablation in self.of_protocol(protocol):
             if match := _DOSE.fullmatch(ablation):
                 found.setdefault(match["level"], {})[float(match["alpha"])] = (protocol, ablation)
@@ -139,7 +139,7 @@ class Outcomes:
         return found
 
     @cached_property
-    def invalid(self) -> dict[Condition, dict[str, list[Any]]]:
+    def invalid(self) -> dict[ConditionKey, dict[str, list[Any]]]:
         """Conditions of which a run is outside the bars: which seeds, and why."""
         found = {}
         for condition, runs in self.runs.items():
@@ -152,7 +152,7 @@ class Outcomes:
                 }
         return found
 
-    def is_valid(self, condition: Condition) -> bool:
+    def is_valid(self, condition: ConditionKey) -> bool:
         """Whether neither the condition nor the baseline it is compared with is outside the bars."""
         return not {condition, (condition[0], BASELINE)} & self.invalid.keys()
 
@@ -165,7 +165,7 @@ def by_condition(results: list[dict[str, Any]], untested: Collection[str] = ()) 
     """
     ordered = sorted(results, key=lambda run: (run["seed"], str(run.get("network", ""))))
     # The order of protocols and ablations is that of the experiment, the order of seeds is made.
-    runs: dict[Condition, list[dict[str, Any]]] = {
+    runs: dict[ConditionKey, list[dict[str, Any]]] = {
         (protocol, ablation): []
         for protocol in dict.fromkeys(run["protocol"] for run in results)
         for ablation in [

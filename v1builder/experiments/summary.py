@@ -21,7 +21,7 @@ from v1builder.experiments.outcomes import (
     BASELINE,
     CO_PRIMARY,
     DESCRIPTIVE,
-    Condition,
+    ConditionKey,
     Outcomes,
     by_condition,
 )
@@ -147,7 +147,7 @@ def _means(outcomes: Outcomes, measured: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _paired(
-    outcomes: Outcomes, condition: Condition, outcome: str, margin: float
+    outcomes: Outcomes, condition: ConditionKey, outcome: str, margin: float
 ) -> PairedComparison:
     protocol, ablation = condition
     return compare_paired(
@@ -160,7 +160,7 @@ def _paired(
 
 
 def _difference(
-    condition: Condition, outcome: str, role: str, row: PairedComparison
+    condition: ConditionKey, outcome: str, role: str, row: PairedComparison
 ) -> dict[str, Any]:
     return {
         "protocol": condition[0],

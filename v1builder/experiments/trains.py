@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 
-class Dynamics(NamedTuple):
+class SynapseDynamics(NamedTuple):
     """Short-term plasticity of a synapse: U release from rest, tau_rec and tau_fac (0 for none) in ms."""
 
     U: float
@@ -103,7 +103,7 @@ class Trains:
         )
 
 
-def release(trains: Trains, dynamics: Dynamics, dt: float) -> Array:
+def release(trains: Trains, dynamics: SynapseDynamics, dt: float) -> Array:
     """What every spike releases over what it would release from rest, u x / U.
 
     Args:
@@ -117,7 +117,7 @@ def release(trains: Trains, dynamics: Dynamics, dt: float) -> Array:
     return _followed(trains, dynamics, dt)[0]
 
 
-def onset_release(trains: Trains, dynamics: Dynamics, dt: float) -> Array:
+def onset_release(trains: Trains, dynamics: SynapseDynamics, dt: float) -> Array:
     """What a spike in the first step of the window would release, u x / U: [units], mean over trials.
 
     Args: as `release`.
@@ -132,7 +132,7 @@ def onset_release(trains: Trains, dynamics: Dynamics, dt: float) -> Array:
     return 1 + np.bincount(before.unit[last], beyond_rest, trains.n_units) / len(trains.n_steps)
 
 
-def _followed(trains: Trains, dynamics: Dynamics, dt: float) -> tuple[Array, Array, Array]:
+def _followed(trains: Trains, dynamics: SynapseDynamics, dt: float) -> tuple[Array, Array, Array]:
     """[s] release of every spike, [trains] u and x after the last of each train."""
     U, tau_rec, tau_fac = dynamics
     released = np.empty(len(trains))

@@ -22,7 +22,7 @@ from v1builder.fetch.transfer import (
     RefusedError,
     StoppedError,
     Transfer,
-    Wanted,
+    WantedFile,
     download,
     new_session,
     today,
@@ -125,7 +125,7 @@ class Archive:
         finally:
             lock.release()
 
-    def fetch(self, files: Iterable[Wanted], stage: str) -> list[str]:
+    def fetch(self, files: Iterable[WantedFile], stage: str) -> list[str]:
         """Make sure that files are here.
 
         Args:
@@ -157,7 +157,7 @@ class Archive:
             FetchError: naming a file that is missing or changed; `fix` brings a missing one back.
         """
         for record in self.records(prefix):
-            if not self._is_here(Wanted(record.name, record.url)):
+            if not self._is_here(WantedFile(record.name, record.url)):
                 raise FetchError.of("a downloaded file is missing", self.path(record.name), "", fix)
 
     def report(self, stage: str, done: int, total: int) -> None:
@@ -177,7 +177,7 @@ class Archive:
         if failures:
             raise FetchError(_problems(failures, self.folder))
 
-    def _pinned(self, file: Wanted) -> Wanted:
+    def _pinned(self, file: WantedFile) -> WantedFile:
         """The file with the hash it must have: a user's pin, else the manifest's, else the recorded."""
         pin = self._pins.get(file.name)
         if pin is not None:
@@ -187,7 +187,7 @@ class Archive:
             return replace(file, sha256=record.sha256, size=record.size)
         return file
 
-    def _is_here(self, file: Wanted) -> bool:
+    def _is_here(self, file: WantedFile) -> bool:
         record = self._records.get(file.name)
         path = self.path(file.name)
         if record is None or not path.is_file() or not _same_query(record.url, file.url):
@@ -213,7 +213,7 @@ class Archive:
         return True
 
     def _reporter(
-        self, stage: str, missing: Sequence[Wanted], here: int, total: int
+        self, stage: str, missing: Sequence[WantedFile], here: int, total: int
     ) -> Callable[[int, int], None]:
         """A callback of (files that arrived, bytes of the file being fetched)."""
         size = missing[0].size if len(missing) == 1 else None
@@ -227,14 +227,16 @@ class Archive:
 
         return report
 
-    def _fetch_missing(self, missing: Sequence[Wanted], report: Callable[[int, int], None]) -> None:
+    def _fetch_missing(
+        self, missing: Sequence[WantedFile], report: Callable[[int, int], None]
+    ) -> None:
         """Download in a few threads. The main thread keeps the books, and stays open to Ctrl-C."""
         stop = threading.Event()
         sizes: dict[str, int] = {}
         local = threading.local()
         failed: list[str] = []  # since the last success
 
-        def work(file: Wanted) -> Record:
+        def work(file: WantedFile) -> Record:
             if stop.is_set():
                 raise StoppedError
             if not hasattr(local, "session"):
@@ -264,7 +266,7 @@ class Archive:
             )
 
         pool = ThreadPoolExecutor(self._transfer.parallel, thread_name_prefix="fetch")
-        futures: dict[Future[Record], Wanted] = {}
+        futures: dict[Future[Record], WantedFile] = {}
         try:
             futures = {pool.submit(work, file): file for file in missing}
             self._collect(futures, sizes, report)
@@ -275,7 +277,7 @@ class Archive:
 
     def _collect(
         self,
-        futures: Mapping[Future[Record], Wanted],
+        futures: Mapping[Future[Record], WantedFile],
         sizes: Mapping[str, int],
         report: Callable[[int, int], None],
     ) -> None:
@@ -299,7 +301,7 @@ class Archive:
                     raise _no_storage(error, self.path(file.name)) from error
             report(arrived, max(sizes.values(), default=0))
 
-    def _keep_finished(self, futures: Mapping[Future[Record], Wanted]) -> None:
+    def _keep_finished(self, futures: Mapping[Future[Record], WantedFile]) -> None:
         """Record what finished while the main thread was on its way out."""
         for future in futures:
             if future.done() and not future.cancelled() and future.exception() is None:
@@ -307,7 +309,7 @@ class Archive:
                 if self._records.get(record.name) != record:
                     self._remember(record)
 
-    def _forget_part(self, file: Wanted, error: OSError) -> None:
+    def _forget_part(self, file: WantedFile, error: OSError) -> None:
         """A full disk is not kept full by half a file."""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             with suppress(OSError):

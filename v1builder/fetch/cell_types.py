@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 from v1builder.fetch.archive import Archive
-from v1builder.fetch.transfer import Wanted
+from v1builder.fetch.transfer import WantedFile
 from v1builder.schema.errors import FetchError
 
 MOUSE = "Mus musculus"
@@ -65,7 +65,7 @@ def fetch_cell_types(archive: Archive, service: str) -> None:
         "model_files", "GLIF model files", glif_api.get_neuronal_models_by_id, models
     )
     configs = [
-        Wanted(
+        WantedFile(
             f"{CONFIGS}{int(model['id'])}.json",
             service + link,
             check=_check_config,
@@ -151,7 +151,7 @@ class _Queries:
         for page in range(1, _MAX_PAGES):
             more = f"[start_row$eq{done}]" if page > 1 else ""
             suffix = f".page{page}" if page > 1 else ""
-            wanted = Wanted(
+            wanted = WantedFile(
                 f"cell_types/{self._name}{suffix}.json",
                 quote(url + more, safe=";/?:@&=+$,"),  # as allensdk encodes it
                 check=_check_envelope,

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from v1builder.fetch.archive import Archive, ProgressCallback, Record
 from v1builder.fetch.cell_types import CONFIGS, clients, fetch_cell_types
-from v1builder.fetch.transfer import Transfer, Wanted
+from v1builder.fetch.transfer import Transfer, WantedFile
 from v1builder.schema.config import Settings, load_settings
 from v1builder.schema.errors import ConfigError, FetchError, Problem, raise_if_any, unknown_name
 from v1builder.schema.manifests import Manifest, Pin
@@ -133,7 +133,7 @@ def _fetch_files(archive: Archive, source: str, manifest: Manifest, base: str | 
         url = offered.url
         if base is not None:
             url = f"{base.rstrip('/')}/{url.rpartition('/')[2]}"
-        wanted = Wanted(
+        wanted = WantedFile(
             f"{source}/{offered.file}",
             url,
             offered.sha256,

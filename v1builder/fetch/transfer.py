@@ -56,7 +56,7 @@ class Transfer(Settings):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedFile:
     """A file to download.
 
     Attributes:
@@ -114,7 +114,7 @@ class StoppedError(Exception):
 
 def download(
     session: requests.Session,
-    wanted: Wanted,
+    wanted: WantedFile,
     part: Path,
     transfer: Transfer,
     stop: threading.Event,
@@ -152,7 +152,7 @@ def download(
 
 def _one_attempt(
     session: requests.Session,
-    wanted: Wanted,
+    wanted: WantedFile,
     part: Path,
     transfer: Transfer,
     stop: threading.Event,
@@ -249,7 +249,7 @@ def _validator(answer: requests.Response) -> str:
     return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", "")
 
 
-def _checked(wanted: Wanted, part: Path, validator: str, resumed: bool) -> Arrived:
+def _checked(wanted: WantedFile, part: Path, validator: str, resumed: bool) -> Arrived:
     """Compare size, hash and content with what they must be; what is wrong is thrown away."""
     size, sha256 = part.stat().st_size, sha256_of(part)
     wrong = (wanted.sha256 is not None and sha256 != wanted.sha256) or (

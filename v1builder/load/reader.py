@@ -81,7 +81,7 @@ def load_circuit(circuit: Circuit, progress: Progress | None = None) -> Network:
     edges: dict[str, EdgePopulation] = {}
     for part in circuit.edges:
         for name in [part.population] if part.population else edge_populations(part.file):
-            ends = _Ends(nodes, simulated, starts, found.n_ports)
+            ends = _EdgeEnds(nodes, simulated, starts, found.n_ports)
             population = _read_edges(part, name, circuit, ends, notes, progress)
             edges[name] = population if name not in edges else _second(name, part)
     record = circuit.path.parent / "provenance.json"
@@ -170,7 +170,7 @@ def _positions(
 
 
 @dataclass(frozen=True)
-class _Ends:
+class _EdgeEnds:
     """Where edges may begin and end.
 
     Attributes:
@@ -211,7 +211,7 @@ def _read_edges(
     part: PopulationFile,
     name: str,
     circuit: Circuit,
-    ends: _Ends,
+    ends: _EdgeEnds,
     notes: dict[str, None],
     progress: Progress | None,
 ) -> EdgePopulation:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from v1builder.report.canvas import EXCITATORY, INHIBITORY, STYLE, color_of, new_figure
 from v1builder.report.comparison_tables import named
 
-Condition = tuple[str, str]  # protocol, ablation
+ConditionKey = tuple[str, str]  # protocol, ablation
 
 
 def outcome_figure(
-    cells: pd.DataFrame, summary: pd.DataFrame, score: dict[str, Any], invalid: set[Condition]
+    cells: pd.DataFrame, summary: pd.DataFrame, score: dict[str, Any], invalid: set[ConditionKey]
 ) -> Figure:
     """The primary outcome of every condition: mean with interval, and every seed, joined across conditions.
 

@@ -22,7 +22,7 @@ _BUCKET = 1 << 25
 DIRECTIONS = {"source_to_target": "source_node_id", "target_to_source": "target_node_id"}
 
 
-class Runs(NamedTuple):
+class IndexRuns(NamedTuple):
     """Consecutive edges of the same node: [r] node, first edge, edge after the last."""
 
     node: NDArray[np.int64]
@@ -30,7 +30,7 @@ class Runs(NamedTuple):
     stop: NDArray[np.int64]
 
 
-def iterate_runs(ids: H5Dataset, chunk: int = _CHUNK) -> Iterator[Runs]:
+def iterate_runs(ids: H5Dataset, chunk: int = _CHUNK) -> Iterator[IndexRuns]:
     """The runs of equal node ids, a chunk of edges at a time; no run is cut at a chunk's end."""
     n = len(ids)
     open_node, open_start = -1, 0
@@ -45,9 +45,9 @@ def iterate_runs(ids: H5Dataset, chunk: int = _CHUNK) -> Iterator[Runs]:
             nodes = np.concatenate(([open_node], nodes))
         if begin + len(block) < n:  # leave the last run open
             open_node, open_start = int(nodes[-1]), int(starts[-1])
-            yield Runs(nodes[:-1], starts[:-1], starts[1:])
+            yield IndexRuns(nodes[:-1], starts[:-1], starts[1:])
         else:
-            yield Runs(nodes, starts, np.append(starts[1:], n))
+            yield IndexRuns(nodes, starts, np.append(starts[1:], n))
 
 
 def write_indices(

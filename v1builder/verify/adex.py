@@ -23,7 +23,7 @@ from v1builder.model.recordables import IAF_CURRENTS, V_M
 from v1builder.schema.names import PSC_ALPHA, PSC_EXPONENTIAL
 from v1builder.verify.agreement import Measured, case
 from v1builder.verify.comparison import identical_fraction, run_ours
-from v1builder.verify.nest_process import NestRun, Projection, Stimulus, run_nest
+from v1builder.verify.nest_process import NestEdges, NestInput, NestRun, run_nest
 from v1builder.verify.published_cells import network
 
 _SHAPES: Final = {"aeif_psc_alpha": PSC_ALPHA, "aeif_psc_exp": PSC_EXPONENTIAL}
@@ -79,9 +79,9 @@ class Setup:
     """
 
     cells: list[tuple[str, dict[str, float]]]
-    projections: list[Projection]
+    projections: list[NestEdges]
     network: Network
-    stimulus: Stimulus
+    stimulus: NestInput
 
     def nest(self, folder: Path, record: Sequence[str]) -> NestRun:
         """What NEST makes of it."""
@@ -109,12 +109,12 @@ def setup(template: str, dt: float, duration: float, recurrent: bool) -> Setup:
     times = np.arange(1.0, duration, 5.0)
     current = rng.normal(0.7, 0.0 if recurrent else 0.5, (len(times), N_CELLS)) * size
     train = rng.random((round(duration / dt), N_INPUT)) < 40 * dt / 1000
-    stimulus = Stimulus(dt, duration, train, current, times)
+    stimulus = NestInput(dt, duration, train, current, times)
     edges = {"inputs": inputs} | ({"cells": among} if recurrent else {})
     columns = ("source", "target", "weight", "delay")
     return Setup(
         nest_cells(template, values, tau),
-        [Projection(source, {c: edges[source][c] for c in columns}) for source in edges],
+        [NestEdges(source, {c: edges[source][c] for c in columns}) for source in edges],
         adex_network(template, values, tau, among, inputs),
         stimulus,
     )

@@ -52,7 +52,7 @@ VOLTAGE_LIMIT = 1e-5
 
 
 @dataclass(frozen=True)
-class Run:
+class EulerRun:
     """One kind of run of all models under both stimuli.
 
     Attributes:
@@ -78,13 +78,13 @@ def _stored() -> dict[str, NDArray[Any]]:
         return dict(file)
 
 
-def theirs(dt: float) -> Run:
+def theirs(dt: float) -> EulerRun:
     """The run of allensdk; voltages are stored at 50 us only."""
     data, key = _stored(), f"{1000 * dt:g}"
     if not (data[f"completed_{key}"] == round(float(data["duration_ms"]) / dt)).all():
         raise RuntimeError("allensdk stopped at a reset above the threshold")
     step, model, stimulus = (data[f"{name}_{key}"] for name in ("steps", "model", "stimulus"))
-    return Run(step, model, stimulus, data["voltage"])
+    return EulerRun(step, model, stimulus, data["voltage"])
 
 
 def _models() -> pd.DataFrame:
@@ -124,7 +124,7 @@ class _Sampled(Observer):
 
 
 @cache
-def ours(dt: float, euler: bool = False) -> Run:
+def ours(dt: float, euler: bool = False) -> EulerRun:
     """The same in our model, in float64.
 
     A current that is set in one step acts in the next, so that it is given one step early.
@@ -154,7 +154,7 @@ def ours(dt: float, euler: bool = False) -> Run:
     _, step, cell = spikes.events()[0].astype(np.int64)
     order = np.lexsort((step, cell))
     step, cell = step[order], cell[order]
-    return Run(
+    return EulerRun(
         step,
         cell % m,
         cell // m,

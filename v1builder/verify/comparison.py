@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from v1builder.load.network import Network
 from v1builder.model import V1Network
 from v1builder.verify.agreement import Measured
-from v1builder.verify.nest_process import Stimulus
+from v1builder.verify.nest_process import NestInput
 
 #: mV. Two float64 implementations of the same exact integration differ by rounding alone, which
 #: grows along a second of simulated time to about 1e-11.
@@ -25,7 +25,7 @@ class Traces:
     voltage: NDArray[np.float64]
 
 
-def run_ours(network: Network, stimulus: Stimulus, backend: str = "reference") -> Traces:
+def run_ours(network: Network, stimulus: NestInput, backend: str = "reference") -> Traces:
     """The network in torch, in float64; its input population is "lgn"."""
     model = V1Network(network, dt=stimulus.dt, dtype=torch.float64, trainable=(), backend=backend)
     current = None

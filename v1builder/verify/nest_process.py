@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).parent / "processes" / "nest_network.py"
 
 
 @dataclass(frozen=True)
-class Projection:
+class NestEdges:
     """Synapses of one model.
 
     Attributes:
@@ -37,7 +37,7 @@ class Projection:
 
 
 @dataclass(frozen=True)
-class Stimulus:
+class NestInput:
     """What drives the cells.
 
     Attributes:
@@ -92,8 +92,8 @@ class NestRun:
 
 def run_nest(
     cells: Sequence[tuple[str, Mapping[str, Any]]],
-    projections: Sequence[Projection],
-    stimulus: Stimulus,
+    projections: Sequence[NestEdges],
+    stimulus: NestInput,
     folder: Path,
     *,
     record: Sequence[str] = ("V_m",),

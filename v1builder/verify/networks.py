@@ -18,7 +18,7 @@ from v1builder.simulate import simulate
 from v1builder.sonata.spikes import read_spikes, write_spikes
 from v1builder.verify.agreement import Measured, case
 from v1builder.verify.comparison import run_ours, same_spikes
-from v1builder.verify.nest_process import Stimulus, run_nest, run_script
+from v1builder.verify.nest_process import NestInput, run_nest, run_script
 from v1builder.verify.published_cells import LEVELS, glif_models, membrane, network, rheobase
 from v1builder.verify.single_cells import nest_cells, projection, receptors
 
@@ -75,11 +75,11 @@ def mixed_network(
     return network(cells, ports, edges["cells"], edges["inputs"], N_INPUT), models, edges
 
 
-def input_spikes(dt: float, rate: float = 30.0) -> Stimulus:
+def input_spikes(dt: float, rate: float = 30.0) -> NestInput:
     """Poisson spikes of the inputs, rate in Hz."""
     rng = np.random.default_rng(2)
     train = rng.random((round(DURATION / dt), N_INPUT)) < rate * dt / 1000
-    return Stimulus(dt, DURATION, train)
+    return NestInput(dt, DURATION, train)
 
 
 def recurrent(folder: Path, *, template: str, dt: float) -> Measured:

@@ -16,7 +16,7 @@ from v1builder.schema.parameters import GLIF_UNITS, PLASTICITY_UNITS
 from v1builder.schema.recipe import BuildRecipe, SynapseRecipe
 from v1builder.verify.agreement import Measured, case
 from v1builder.verify.comparison import run_ours, same_spikes
-from v1builder.verify.nest_process import Projection, Stimulus, run_nest, run_script
+from v1builder.verify.nest_process import NestEdges, NestInput, run_nest, run_script
 from v1builder.verify.networks import (
     input_spikes,
     mixed_network,
@@ -106,7 +106,7 @@ def single_synapses(folder: Path, *, dt: float) -> Measured:
     run_script(SYNAPSES_SCRIPT, [str(folder)])
     with np.load(folder / "out.npz") as out:
         theirs = out["voltage"]
-    stimulus = Stimulus(dt, DURATION, spikes)
+    stimulus = NestInput(dt, DURATION, spikes)
     ours = run_ours(passive_network(parameters, weight, delay), stimulus).voltage
     worst = float(np.abs(theirs - ours).max())
     if np.count_nonzero(np.diff(theirs, axis=0) > 0) < 500:
@@ -131,7 +131,7 @@ def recurrent(folder: Path, *, dt: float) -> Measured:
     columns = {**static.columns, **parameters}
     columns["weight"] = columns["weight"] / parameters["U"]
     projections = [
-        Projection("cells", columns, "tsodyks2_synapse"),
+        NestEdges("cells", columns, "tsodyks2_synapse"),
         projection("inputs", edges["inputs"]),
     ]
     stimulus = input_spikes(dt)

@@ -15,7 +15,7 @@ from v1builder.model.observation import Observer, Segment, observe
 from v1builder.model.recordables import GLIF_RECORDABLES, IAF_CURRENTS, V_M, port_names
 from v1builder.schema.names import PSC_ALPHA, PSC_EXPONENTIAL, SYNAPSE_CLASSES
 from v1builder.verify.agreement import Measured, case
-from v1builder.verify.nest_process import Projection, Stimulus, run_nest
+from v1builder.verify.nest_process import NestEdges, NestInput, run_nest
 from v1builder.verify.networks import input_spikes, mixed_network
 from v1builder.verify.published_cells import network
 from v1builder.verify.single_cells import nest_cells, projection
@@ -42,7 +42,7 @@ class _Table(Observer):
             self.found[name] = np.concatenate([before, rows]) if before.size else rows
 
 
-def _ours(net: Network, stimulus: Stimulus, names: Sequence[str]) -> Recorded:
+def _ours(net: Network, stimulus: NestInput, names: Sequence[str]) -> Recorded:
     model = V1Network(
         net,
         dt=stimulus.dt,
@@ -60,9 +60,9 @@ def _ours(net: Network, stimulus: Stimulus, names: Sequence[str]) -> Recorded:
     return table.found
 
 
-def _first(stimulus: Stimulus, **more: Any) -> Stimulus:
+def _first(stimulus: NestInput, **more: Any) -> NestInput:
     spikes = stimulus.spikes[: round(_DURATION / stimulus.dt)]
-    return Stimulus(stimulus.dt, _DURATION, spikes, **more)
+    return NestInput(stimulus.dt, _DURATION, spikes, **more)
 
 
 def _measured(differences: dict[str, float], what: str) -> Measured:
@@ -169,7 +169,7 @@ def integrate_and_fire(folder: Path) -> Measured:
     nest_parameters = {**parameters, **synapses, "tau_m": 10.0}
     cells = [(labels[k], nest_parameters) for k in kind]
     columns = {name: heard[name] for name in ("source", "target", "weight", "delay")}
-    edges = [Projection("inputs", columns)]
+    edges = [NestEdges("inputs", columns)]
     names = (V_M, *IAF_CURRENTS)
     nest = run_nest(cells, edges, stimulus, folder, record=names)
     ours = _ours(net, stimulus, names)

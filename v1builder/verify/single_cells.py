@@ -21,7 +21,7 @@ from v1builder.load.network import GroupedValues
 from v1builder.schema.names import SYNAPSE_CLASSES
 from v1builder.verify.agreement import Measured, case
 from v1builder.verify.comparison import run_ours, same_spikes
-from v1builder.verify.nest_process import Projection, Stimulus, run_nest
+from v1builder.verify.nest_process import NestEdges, NestInput, run_nest
 from v1builder.verify.published_cells import (
     LEVELS,
     glif_models,
@@ -65,10 +65,10 @@ def nest_cells(
     return [(template, rows[group]) for group in group_of]
 
 
-def projection(source: str, arrays: dict[str, NDArray[Any]]) -> Projection:
+def projection(source: str, arrays: dict[str, NDArray[Any]]) -> NestEdges:
     """Edges as NEST takes them: ports from 1."""
     columns = {name: arrays[name] for name in ("source", "target", "weight", "delay")}
-    return Projection(source, columns | {"receptor_type": arrays["receptor"] + 1})
+    return NestEdges(source, columns | {"receptor_type": arrays["receptor"] + 1})
 
 
 def random_edges(
@@ -118,7 +118,7 @@ def single_cells(
     inputs = random_edges(rng, N_INPUT, np.concatenate([blocks[b] for b in driven]), threshold)
     current, times = currents(kinds, threshold)
     train = rng.random((round(DURATION / dt), N_INPUT)) < RATE * dt / 1000
-    stimulus = Stimulus(dt, DURATION, train, current, times)
+    stimulus = NestInput(dt, DURATION, train, current, times)
     ports = receptors(template, len(group_of))
     nothing = {name: values[:0] for name, values in inputs.items()}
 

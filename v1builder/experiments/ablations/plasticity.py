@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from v1builder.experiments.ablations.base import Ablation, Details, Draw
 from v1builder.experiments.ablations.synapses import pairs, recurrent, with_edges
 from v1builder.experiments.history import SpikeHistory, source_weights
-from v1builder.experiments.trains import Dynamics, onset_release
+from v1builder.experiments.trains import SynapseDynamics, onset_release
 from v1builder.load.network import EdgePopulation, GroupedValues, Network
 from v1builder.schema.errors import ConfigError, NetworkError, unknown_name
 from v1builder.sonata.join import type_rows
@@ -30,7 +30,7 @@ from v1builder.sonata.join import type_rows
 Array = NDArray[np.float64]
 Values = dict[str, Array]
 
-PARAMETERS: Final = Dynamics._fields
+PARAMETERS: Final = SynapseDynamics._fields
 POOLINGS: Final = ("global", "class_pair")
 
 
@@ -134,7 +134,7 @@ class STPFreeze(_Measured):
             efficacy, details[name] = _efficacy(activity, edges)
             factor = np.ones(len(edges))
             for row, weight in source_weights(edges, trains.n_units).items():
-                dynamics = Dynamics(*(float(table.values[key][row]) for key in PARAMETERS))
+                dynamics = SynapseDynamics(*(float(table.values[key][row]) for key in PARAMETERS))
                 held = onset_release(trains, dynamics, activity.dt)
                 share = weight * trains.count
                 mean = share @ held / share.sum() if share.any() else 1.0
