@@ -23,6 +23,7 @@ from v1builder.model.neurons.adex import Adex
 from v1builder.schema.errors import ConfigError, NetworkError
 from v1builder.simulate import simulate
 from v1builder.sonata import read_report
+from v1builder.train import load_experiment, train
 from v1builder.validate import validate
 from v1builder.verify.layouts import write_layout
 
@@ -331,3 +332,63 @@ def test_what_is_only_known_of_glif_cells_says_so(tmp_path):
         V1Network(dataclasses.replace(network, nodes={"cortex": glif}), substep=0.1)
     with pytest.raises(NetworkError, match="not GLIF cells"):
         characterize(tmp_path, tmp_path / "out")
+
+
+EXPERIMENT = """
+name = "adaptive"
+[network]
+path = "{folder}"
+[task]
+name = "orientation_discrimination"
+n_deltas = 2
+n_phases = 1
+gray_before_ms = 5.0
+on_ms = 20.0
+gray_after_ms = 5.0
+response_ms = [5.0, 30.0]
+warm_up_ms = 5.0
+[model]
+trainable = ["v1_to_v1.weight", "b", "V_th"]
+neuron_settings = {{ substep = 0.5 }}
+[readout]
+pool_size = 10
+[train]
+steps = 1
+batch_size = 2
+validation_trials = 2
+test_trials = 2
+"""
+
+
+def test_a_column_of_them_is_trained(small_column, tmp_path):
+    """The smallest column with AdEx cells in place of its own, through files."""
+    network = load_network(small_column)
+    n, one = network.n_cells, np.zeros(network.n_cells, np.int64)
+    ports = {"tau_syn_fast": [[2.0, 4.0]], "tau_syn_slow": [[2.0, 4.0]]}
+    ports |= {"amp_slow": [[0.0, 0.0]], "psc_shape": [[0.0, 0.0]]}
+    template = np.full(n, "nest:aeif_psc_alpha", dtype=object)
+    attributes = network.cells.attributes | {"model_template": template}
+    adaptive = dataclasses.replace(
+        network,
+        nodes=network.nodes | {"v1": dataclasses.replace(network.cells, attributes=attributes)},
+        membrane=GroupedValues({k: np.array([v]) for k, v in DEFAULTS.items()}, one, ("adex",)),
+        receptors=GroupedValues({k: np.array(v) for k, v in ports.items()}, one, ("adex",)),
+        edges={
+            name: dataclasses.replace(
+                edges, weight=6 * edges.weight, receptor=(edges.weight < 0).astype(np.int16)
+            )
+            for name, edges in network.edges.items()
+        },
+        initial_voltage=None,
+    )
+    folder = save_network(adaptive, tmp_path / "net", recordings_of=small_column)
+    path = tmp_path / "experiment.toml"
+    path.write_text(EXPERIMENT.format(folder=folder))
+    result = train(load_experiment(path), tmp_path / "run")
+    assert result["rate_Hz"] > 0
+    path.write_text(path.read_text().replace("substep", "sub_step"))
+    with pytest.raises(ConfigError, match=r"unknown argument 'sub_step'[\s\S]*'substep'"):
+        train(load_experiment(path), tmp_path / "other")
+    path.write_text(path.read_text().replace("[model]", '[model]\nneuron = "adx"'))
+    with pytest.raises(ConfigError, match="did you mean 'adex'"):
+        load_experiment(path)

@@ -184,7 +184,7 @@ def measure_history(model: V1Network, probes: Sequence[Probe]) -> SpikeHistory:
     """
     if not model.neuron.spikes:
         raise ConfigError.of(
-            "activity is measured in spikes, and these neurons have none",
+            f"activity is measured in spikes, and {model.neuron.name.upper()} neurons have none",
             "measure_history",
             f"neuron {model.neuron.name}",
             'give a module of the same network with neuron = "glif"',

@@ -6,7 +6,6 @@ are expressed by others (tau_m instead of C_m, the charge of an after-spike curr
 amplitude); `mean` says how the parameter is averaged where it stands for itself.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -156,14 +155,9 @@ PORT_FILL: Final = _absent("port")
 
 def table() -> str:
     """All parameters as a table for people."""
-    return table_of(_TABLE)
-
-
-def table_of(parameters: Iterable[Parameter]) -> str:
-    """Some parameters as a table for people."""
     rows = [
         f"| `{p.name}` | {p.unit} | {p.per} | {p.range} | {p.mean} | {p.aspect or ''} | {p.about} |"
-        for p in parameters
+        for p in _TABLE
     ]
     head = "| parameter | unit | per | range | averaged | aspect | meaning |"
     return "\n".join([head, "|---|---|---|---|---|---|---|", *rows]) + "\n"

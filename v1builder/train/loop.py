@@ -252,7 +252,7 @@ def fit(
             rates.load_state_dict(saved["rates"])
         first = saved["step"]
         if saved["state"] is not None:
-            state = type(classifier.network.initial_state())(**saved["state"])
+            state = classifier.network.neuron.state(**saved["state"])
     processes.barrier()  # all have read what the first will write
     log = MetricsLog(out, keep_before=first, writes=processes.first)
 

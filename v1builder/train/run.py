@@ -110,6 +110,7 @@ def _readout(experiment: Experiment, seed: int, task: Task, network: Network) ->
 def make_classifier(experiment: Experiment, subject: Subject, network: Network) -> Classifier:
     """The untrained classifier of a network of this subject, intact or ablated."""
     settings = experiment.model
+    of_neuron: dict[str, Any] = dict(settings.neuron_settings)
     model = V1Network(
         network,
         dt=settings.dt,
@@ -124,6 +125,7 @@ def make_classifier(experiment: Experiment, subject: Subject, network: Network) 
         neuron=settings.neuron,
         sigma_V=settings.sigma_V,
         tau=settings.tau,
+        **of_neuron,
     )
     readout = _readout(experiment, subject.seed, subject.task, network)
     return Classifier(model, readout)

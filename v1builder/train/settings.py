@@ -27,6 +27,7 @@ from pydantic import Field, PositiveInt, field_validator
 
 from v1builder.measures import MEASURES
 from v1builder.model.edges import EDGE_GROUPINGS
+from v1builder.model.neurons import NEURONS
 from v1builder.model.surrogate import Surrogate, SurrogateKind
 from v1builder.readout import AnyReadout
 from v1builder.readout.pools import PoolsSettings
@@ -70,6 +71,7 @@ class ModelSettings(Settings):
             are.
         sigma_V: mV, smoothness of GLIFR; 1 unless given.
         tau: ms, shortest interval between spikes of GLIFR; dt unless given.
+        neuron_settings: settings of other neurons by name, see `model.neurons`.
         checkpoint_steps: steps between which the backward pass recomputes, "auto" as memory asks for it.
         memory_budget: GiB for "auto"; what is free unless given.
     """
@@ -86,6 +88,16 @@ class ModelSettings(Settings):
     neuron: str = "auto"
     sigma_V: float | None = Field(default=None, gt=0)  # noqa: N815
     tau: float | None = Field(default=None, gt=0)
+    neuron_settings: dict[str, float] = Field(default_factory=dict)
+
+    @field_validator("neuron")
+    @classmethod
+    def _known(cls, neuron: str) -> str:
+        names = ("auto", *NEURONS)
+        if neuron not in names:
+            problem = unknown_name("neuron", neuron, names, "model.neuron")
+            raise ValueError(f"{problem.what}; {problem.fix}")
+        return neuron
 
 
 class TrainSettings(Settings):

@@ -22,7 +22,7 @@ from v1builder.model.neurons.checks import check_cells, file_problems
 from v1builder.model.neurons.neuron import Neuron
 from v1builder.schema.errors import ConfigError, NetworkError, Problem, raise_if_any, unknown_name
 from v1builder.schema.members import import_members
-from v1builder.schema.parameters import table_of
+from v1builder.schema.parameters import Parameter
 from v1builder.sonata.point_neuron import kinds_problem, plain_template
 
 __all__ = [
@@ -136,6 +136,23 @@ def _templates(network: Network) -> list[str]:
     return list(dict.fromkeys(plain_template(str(name)) for name in names if name))
 
 
+def _row(parameter: Parameter) -> str:
+    """One parameter, for people."""
+    default = "" if parameter.absent is None else f"{parameter.absent:g}"
+    above = " (above E_L)" if parameter.relative else ""
+    cells = (
+        f"`{parameter.name}`",
+        parameter.unit,
+        parameter.per,
+        parameter.range + above,
+        default,
+        parameter.mean,
+        "yes" if parameter.trainable else "no",
+        parameter.about,
+    )
+    return f"| {' | '.join(cells)} |"
+
+
 def catalogue() -> str:
     """All neurons and their parameters as tables for people."""
     rows = [
@@ -149,5 +166,16 @@ def catalogue() -> str:
         if kind.by_name_only:
             continue
         fields = ", ".join(f"`{field.name}`" for field in dataclasses.fields(kind.state))
-        parts.append(f"### {kind.name}\n\nState: {fields}.\n\n{table_of(kind.table)}")
+        recorded = ", ".join(f"`{name}`" for name in kind.recordables)
+        lines = [
+            f"### {kind.name}",
+            "",
+            f"State: {fields}.",
+            f"Recorded besides `V_m` and currents: {recorded or '-'}.",
+            "",
+            "| parameter | unit | per | range | default | averaged | trained | meaning |",
+            "|---|---|---|---|---|---|---|---|",
+            *map(_row, kind.table),
+        ]
+        parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)

@@ -62,7 +62,9 @@ class Neuron(ABC):
     Attributes:
         name: as `V1Network(neuron=...)` and experiment files have it.
         about: one line.
-        templates: SONATA `model_template` of the cells it computes.
+        templates: SONATA `model_template` of the cells it computes: "nest:X_psc_alpha", "nest:X_psc_exp" or
+            "nest:X_psc_delta", whose files `sonata.other_neurons` reads as they are; others need a reader
+            there.
         table: its parameters, named as in the files; a `V_th` and an `E_L` among them.
         ports: those of a cell's receptor ports, in the order and with the names of `RECEPTOR_UNITS`.
         tau_syn: ms, of the excitatory and the inhibitory port of a file that does not say.
