@@ -10,7 +10,7 @@ A value that cannot be had from so few trials or cells is NaN, with the reason i
 subclass of `Measure` with a name, in a file of this package or of another (`schema.members`).
 """
 
-from v1builder.measures.activity import Activity, Design
+from v1builder.measures.activity import Activity, Design, Window
 from v1builder.measures.measure import ByGroup, Measure
 from v1builder.measures.measurement import Measurement, MeasureRow
 from v1builder.measures.names import MEASURES, measure_named
@@ -23,5 +23,6 @@ __all__ = [
     "Measure",
     "MeasureRow",
     "Measurement",
+    "Window",
     "measure_named",
 ]

@@ -1,7 +1,8 @@
 """What was observed of some cells: the material of every measure, in parts as a run gives them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,22 @@ Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class Window:
+    """Steps in which something is measured.
+
+    Attributes:
+        steps: counted as the runs count them.
+        conditions: the numbers of those it is measured in; all unless given.
+        change: step within at which what is shown changes, for measures that compare before and after; None
+            where none is meant.
+    """
+
+    steps: slice
+    conditions: tuple[int, ...] | None = None
+    change: int | None = None
+
+
+@dataclass(frozen=True)
 class Design:
     """What is known before anything was observed.
 
@@ -21,17 +38,29 @@ class Design:
         dt: ms.
         n_steps: of a trial; of the window, where a measure has it.
         directions: [conditions] degrees, NaN for those in which nothing moves; None where nothing ever does.
+        contrasts: [conditions] from 0 to 1, NaN for those that have none; None where none has.
+        t_ref: [n_cells] ms that a cell is refractory after a spike; None where that is not known.
+        change: step of the window at which what is shown changes; None where it does not.
     """
 
     cells: NodePopulation
     dt: float
     n_steps: int
     directions: Array | None = None
+    contrasts: Array | None = None
+    t_ref: Array | None = None
+    change: int | None = None
 
     @property
     def n_cells(self) -> int:
         """Number of cells."""
         return len(self.cells)
+
+    def within(self, window: Window) -> Self:
+        """The design of a window."""
+        start, stop = window.steps.start, window.steps.stop
+        change = None if window.change is None else window.change - start
+        return replace(self, n_steps=stop - start, change=change)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Several measures of one network at once, window by window, while it runs; and their values as rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from v1builder.load.groups import Groups
-from v1builder.measures.activity import Activity, Design, Indices, joined
+from v1builder.measures.activity import Activity, Design, Indices, Window, joined
 from v1builder.measures.groups import GROUP_LEVELS, measured_groups
 from v1builder.measures.measure import Measure
 from v1builder.measures.names import measure_named
@@ -66,7 +66,7 @@ class Measurement:
         self,
         names: Sequence[str],
         design: Design,
-        windows: Mapping[str, slice],
+        windows: Mapping[str, slice | Window],
         *,
         levels: Sequence[str] | None = None,
         positions: NDArray[np.int64] | None = None,
@@ -76,7 +76,7 @@ class Measurement:
         Args:
             names: of measures.
             design: of the trials, whose cells are those that are observed.
-            windows: steps by name, counted as the runs count them.
+            windows: by name; steps alone are those of all conditions, and nothing changes in them.
             levels: of groups, of `GROUP_LEVELS`; unless given, all that the cells can be grouped by but
                 "cell".
             positions: [n_cells of the design] where the observed cells are among those of the model; all of
@@ -87,13 +87,15 @@ class Measurement:
             NetworkError: the cells cannot be grouped by a level that was asked for.
         """
         kinds = [measure_named(name) for name in dict.fromkeys(names)]
-        raise_if_any(list(_window_problems(windows, design.n_steps)), ConfigError)
+        self._windows = {
+            name: Window(one) if isinstance(one, slice) else one for name, one in windows.items()
+        }
+        raise_if_any(list(_window_problems(self._windows, design.n_steps)), ConfigError)
         self._groups = _all_groups(design, levels)
         self._positions = positions
-        self._windows = dict(windows)
         self._measures = {
-            name: [kind(replace(design, n_steps=steps.stop - steps.start)) for kind in kinds]
-            for name, steps in windows.items()
+            name: [kind(design.within(window)) for kind in kinds]
+            for name, window in self._windows.items()
         }
         self._kept: dict[str, list[Activity]] = {name: [] for name in windows}
         self._keeps = not all(kind.streaming for kind in kinds)
@@ -166,13 +168,17 @@ class Measurement:
         self, window: str, segment: Segment, trials: Indices, shown: Indices
     ) -> Activity | None:
         """What of a segment is in a window and of the observed cells; None where nothing is."""
-        steps = self._windows[window]
+        steps, conditions = self._windows[window].steps, self._windows[window].conditions
         first, last = max(segment.start, steps.start), min(segment.stop, steps.stop)
-        if first >= last:
+        rows: slice | Indices = slice(None)
+        if conditions is not None:
+            rows = np.flatnonzero(np.isin(shown, conditions))
+            trials, shown = trials[rows], shown[rows]
+        if first >= last or not len(trials):
             return None
         here = slice(first - segment.start, last - segment.start)
         chosen = slice(None) if self._positions is None else self._positions
-        spikes = segment.spikes[:, here][:, :, chosen]
+        spikes = segment.spikes[rows, here][:, :, chosen]
         at = spikes.nonzero(as_tuple=True)
         if (spikes[at] != 1).any():
             raise ConfigError.of(
@@ -187,7 +193,8 @@ class Measurement:
         def recorded(need: str) -> NDArray[np.float64] | None:
             if need not in self.needs:
                 return None
-            return segment.recorded[_RECORDED[need]][:, here][:, :, chosen].double().cpu().numpy()
+            found = segment.recorded[_RECORDED[need]][rows, here][:, :, chosen]
+            return found.double().cpu().numpy()
 
         return Activity(
             trials,
@@ -232,14 +239,22 @@ class _Watch(Observer):
                 self._measurement.see(window, part)
 
 
-def _window_problems(windows: Mapping[str, slice], n_steps: int) -> Iterator[Problem]:
-    for name, steps in windows.items():
+def _window_problems(windows: Mapping[str, Window], n_steps: int) -> Iterator[Problem]:
+    for name, window in windows.items():
+        steps, change = window.steps, window.change
         if steps.step is not None or not 0 <= steps.start <= steps.stop <= n_steps:
             yield Problem(
                 "a window is not within the trial",
                 f"measures, window {name}",
                 str(steps),
                 f"give steps within 0 and {n_steps}",
+            )
+        elif change is not None and not steps.start < change < steps.stop:
+            yield Problem(
+                "the change is not within its window",
+                f"measures, window {name}",
+                f"step {change} of {steps}",
+                "begin the window before the change and end it after",
             )
 
 

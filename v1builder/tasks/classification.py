@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from pydantic import Field, model_validator
 
-from v1builder.stimuli import Shown, Stimulus
+from v1builder.stimuli import Movie, Shown, Stimulus
 from v1builder.tasks.answer import Classes
 from v1builder.tasks.task import Trials
 from v1builder.tasks.visual import VisualSettings
@@ -65,10 +65,15 @@ class ClassificationSettings(VisualSettings):
         """Start and end of the stimulus."""
         return self.gray_before_ms, self.gray_before_ms + self.on_ms
 
+    def conditions(self, split: str) -> Sequence[Movie]:
+        """One condition for every stimulus."""
+        return [(Shown(stimulus, *self.stimulus_ms),) for stimulus in self._sets(split)[0]]
+
     def trials(self, condition: torch.Tensor, split: str) -> Trials:
         """Trials of the stimuli with these numbers."""
-        shown, target = self._sets(split)
-        movies = tuple((Shown(shown[int(i)], *self.stimulus_ms),) for i in condition)
+        _, target = self._sets(split)
+        shown = self.conditions(split)
+        movies = tuple(shown[int(i)] for i in condition)
         return Trials(split, condition, target[condition][:, None], movies)
 
     def draw(self, n_trials: int, split: str, generator: torch.Generator) -> Trials:

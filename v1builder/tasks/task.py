@@ -1,7 +1,7 @@
 """A task: trials with inputs, and when which answer is asked for."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from v1builder.inputs import Source
+from v1builder.measures import Window
 from v1builder.schema.config import Settings
 from v1builder.schema.errors import ConfigError, unknown_name
 from v1builder.stimuli import Movie
@@ -83,6 +84,17 @@ class Task(ABC):
     evoked: slice
     carry_state: bool = False
     notes: tuple[str, ...] = ()
+
+    @property
+    def measured(self) -> Mapping[str, Window]:
+        """Where activity is measured: what is spontaneous and what is evoked, unless said otherwise."""
+        parts = {"spontaneous": self.spontaneous, "evoked": self.evoked}
+        return {name: Window(steps) for name, steps in parts.items() if steps.stop > steps.start}
+
+    def conditions(self, split: str) -> Sequence[Movie]:
+        """What trials of each condition show; nothing where conditions are no list of what is shown."""
+        del split
+        return ()
 
     @abstractmethod
     def draw(self, n_trials: int, split: str, generator: torch.Generator) -> Trials:

@@ -53,6 +53,11 @@ class VisualSettings(TaskSettings):
     def draw(self, n_trials: int, split: str, generator: torch.Generator) -> Trials:
         """Trials with their movies."""
 
+    def conditions(self, split: str) -> Sequence[Movie]:
+        """What trials of each condition show, see `Task.conditions`."""
+        del split
+        return ()
+
     def make(self, sources: Mapping[str, Source], dt: float) -> "VisualTask":
         """The task on the inputs of a network."""
         return VisualTask(self, sources, dt)
@@ -116,6 +121,15 @@ class VisualTask(Task):
         """
         check_split(split, self.name)
         return self.settings.draw(n_trials, split, generator)
+
+    def conditions(self, split: str) -> Sequence[Movie]:
+        """What trials of each condition of a split show.
+
+        Raises:
+            ConfigError: unknown split.
+        """
+        check_split(split, self.name)
+        return self.settings.conditions(split)
 
     def inputs(self, trials: Trials, generator: torch.Generator) -> dict[str, Tensor]:
         """Spike counts [trial, step, unit], uint8, of every input."""
