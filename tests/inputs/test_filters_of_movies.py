@@ -43,6 +43,22 @@ def test_spikes_follow_the_rates_of_their_trial(lgn):
         assert ((found - expected).abs() < 5 * expected.sqrt() + 1).all()
 
 
+def test_spikes_are_poisson_with_the_rate_of_every_step(lgn):
+    """Where rates change most, step by step, and with a variance equal to the mean."""
+    source, n = FilterSource(lgn), 400
+    movie = MOVIES["one after the other"]
+    spikes = source.spikes([movie] * n, 600, torch.Generator().manual_seed(3)).double()
+    expected = source.rates(movie, 600).double() / 1000
+    by_step, mean = spikes.sum(dim=(0, 2)), n * expected.sum(dim=1)
+    assert mean.max() > 1.5 * mean.min()
+    deviation = (by_step - mean) / mean.sqrt()
+    assert deviation.square().sum() == pytest.approx(600, abs=4 * (2 * 600) ** 0.5)
+    assert deviation.abs().max() < 4.5
+    by_trial = spikes.sum(dim=(1, 2))
+    assert by_trial.mean() == pytest.approx(expected.sum().item(), rel=0.01)
+    assert by_trial.var() / by_trial.mean() == pytest.approx(1, abs=4 * (2 / n) ** 0.5)
+
+
 def test_a_stimulus_is_filtered_once_and_forgotten_in_time(lgn, monkeypatch):
     seen = []
     whole = lgn.frame_drive

@@ -58,7 +58,7 @@ def test_a_movie_longer_than_a_block_is_causal_convolution(nodes):
     unit = 0
     signal = (course[:, 0] * lgn.frame_drive(frames)[0, unit]).numpy()
     kernel = lgn._kernels[unit].numpy()
-    expected = np.convolve(signal, kernel)[: len(signal)] + lgn._offset[unit].item()
+    expected = np.convolve(signal, kernel)[: len(signal)] + lgn.offset[unit].item()
     assert np.allclose(rates[:, unit].numpy(), np.maximum(expected, 0), rtol=0, atol=1e-10)
 
 

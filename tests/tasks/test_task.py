@@ -4,7 +4,7 @@ import torch
 from lgn_nodes import lgn_nodes
 
 from v1builder.inputs import FilterSource, PoissonSource
-from v1builder.lgn import LGN, LGN_CLASSES, poisson_spikes
+from v1builder.lgn import LGN, LGN_CLASSES
 from v1builder.schema.config import Settings, parse_settings
 from v1builder.schema.errors import ConfigError
 from v1builder.stimuli import factored
@@ -164,19 +164,6 @@ def test_a_slice_of_trials_is_a_batch(discrimination):
     assert batch.split == "validation"
     assert torch.equal(batch.target, trials.target[4:7])
     assert torch.equal(batch.condition, trials.condition[4:7])
-
-
-def test_trials_and_noise_of_a_seed_stay_what_they_were(discrimination, lgn):
-    """LGN first, then the background, as if its rates were spread over time: earlier results stay."""
-    trials = discrimination.draw(3, "train", generator(5))
-    found = discrimination.inputs(trials, generator(6))
-    stream = generator(6)
-    for trial, movie in enumerate(trials.movies):
-        rates = FilterSource(lgn).rates(movie, 600)
-        for block, expected in zip(rates.split(32), found["lgn"][trial].split(32), strict=True):
-            assert torch.equal(poisson_spikes(block.contiguous(), 1.0, stream), expected)
-    spread = torch.full((3, 600, 100), 250.0)
-    assert torch.equal(found["bkg"], poisson_spikes(spread, 1.0, stream))
 
 
 def test_the_warm_up_is_gray_and_as_long_as_the_setting_says(discrimination, sources):

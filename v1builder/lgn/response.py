@@ -43,6 +43,9 @@ class LGN:
         active: [active] positions of the units that are evaluated.
         raster: of the movies.
         dt: ms per frame.
+        offset: [subunit] Hz, added to what its filters say before rectification.
+        unit: [subunit] position of its unit: subunits that are units of their own, then those of composite
+            units. The rate of a unit is the sum of those of its subunits.
     """
 
     def __init__(
@@ -93,8 +96,10 @@ class LGN:
         n_lags = self._kernels.shape[1]
         self._block_steps = _fast_length(2 * n_lags) - n_lags + 1
         self._kept_length, self._kept = 0, list[Tensor]()
-        self._offset = self._tensor(parts.offset)
-        self._composite = torch.as_tensor(parts.composite, device=self.device)
+        self.offset = self._tensor(parts.offset)
+        composite = torch.as_tensor(parts.composite, device=self.device)
+        self._composite = composite
+        self.unit = torch.cat([self.active, self.active[composite]])
 
     def _tensor(self, values: NDArray[np.float64]) -> Tensor:
         return torch.as_tensor(values, dtype=self.dtype, device=self.device)
@@ -173,7 +178,7 @@ class LGN:
             )
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             for part in frames.flatten(1).split(_FRAMES):
-                pixels = part.to(self._offset).T.contiguous()
+                pixels = part.to(self.offset).T.contiguous()
                 yield torch.cat(list(pool.map(partial(_product, other=pixels), self._fields)))
 
     def course_response(self, course: Tensor) -> Tensor:
@@ -182,7 +187,7 @@ class LGN:
         With `frame_drive` and `rates_of` it gives the rates of many movies that differ in their
         frames only, at the price of one multiplication each.
         """
-        course = course.to(self._offset)
+        course = course.to(self.offset)
         n_steps, n_lags = len(course), self._kernels.shape[1]
         length = _fast_length(n_steps + n_lags - 1)
         spectrum = torch.fft.rfft(course.T, length)
@@ -191,11 +196,6 @@ class LGN:
             product = spectrum[:, None] * torch.fft.rfft(kernels, length)
             parts.append(torch.fft.irfft(product, length)[..., :n_steps].transpose(1, 2))
         return torch.cat(parts, dim=2)
-
-    @property
-    def drive_of_gray(self) -> Tensor:
-        """[subunit], what the receptive fields see of a gray frame: nothing."""
-        return torch.zeros_like(self._offset)
 
     def rates_of(
         self, drive: Tensor | Sequence[Tensor], response: Tensor | Sequence[Tensor]
@@ -213,7 +213,7 @@ class LGN:
 
     def _rectified(self, filtered: Tensor) -> Tensor:
         """[step, subunit] -> [step, active] Hz. Overwrites its argument."""
-        positive = filtered.add_(self._offset).clamp_(min=0)
+        positive = filtered.add_(self.offset).clamp_(min=0)
         rates = positive[:, : len(self.active)]
         if len(self._composite):
             rates.index_add_(1, self._composite, positive[:, len(self.active) :])
@@ -222,7 +222,7 @@ class LGN:
     def _filtered(self, drives: Iterable[list[Tensor]]) -> Iterator[Tensor]:
         """Rates [step, active] of consecutive blocks of drive (overlap-save)."""
         n_past = self._kernels.shape[1] - 1
-        buffer = self._offset.new_zeros(len(self._offset), n_past + self._block_steps)
+        buffer = self.offset.new_zeros(len(self.offset), n_past + self._block_steps)
         for pieces in drives:
             end = n_past
             for piece in pieces:
@@ -236,7 +236,7 @@ class LGN:
         n_past = self._kernels.shape[1] - 1
         length = _fast_length(signal.shape[1])
         # Subunits that are units of their own come first, those of composite units after them.
-        drive = self._offset.new_empty(signal.shape[1] - n_past, len(self._offset))
+        drive = self.offset.new_empty(signal.shape[1] - n_past, len(self.offset))
         for first, spectra in self._spectra(length):
             rows = slice(first, first + len(spectra))
             product = torch.fft.rfft(signal[rows], length).mul_(spectra)
