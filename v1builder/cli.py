@@ -69,8 +69,18 @@ def fetch(
         Path | None, typer.Option("--out", help="Folder to write; with --diff, a CSV file.")
     ] = None,
     source: Annotated[
-        str, typer.Option(help="snapshot (shipped with the package) or live (the Allen services).")
+        str,
+        typer.Option(
+            help="snapshot (shipped with the package), live (the Allen services); or images: "
+            "fashion_mnist, mnist."
+        ),
     ] = "snapshot",
+    origin: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="Images: folder of their IDX files, or Debian package; else a download."
+        ),
+    ] = None,
     select: Annotated[
         list[str] | None,
         typer.Option(help="Live sources: cell_types, synaptic_physiology, neuropixels; else all."),
@@ -91,7 +101,7 @@ def fetch(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Put the published tables into a store, verified; from the live services, only what is missing."""
+    """Put published tables into a store, or images into a folder, verified; live: only what is missing."""
     from v1builder import stores
 
     if diff is not None:
@@ -106,21 +116,33 @@ def fetch(
     if used and source != stores.LIVE:
         fix = "add --source live, or leave them out"
         raise ConfigError.of("these options are for live sources", "fetch", used, fix)
+    of_tables = source in ("snapshot", stores.LIVE)
+    if of_tables and origin is not None:
+        fix = "add the --source of the images, such as fashion_mnist, or leave it out"
+        raise ConfigError.of("this option is for images", "fetch", "--from", fix)
     mirrors = {name: address for name, _, address in (one.partition("=") for one in service or ())}
     with Bars() as progress:
         stores.fetch(
             out,
             source=source,
             overwrite=overwrite,
-            progress=progress if source == stores.LIVE else None,
+            progress=progress if source != "snapshot" else None,
             select=select or stores.LIVE_SOURCES,
             pins=pins,
             services=mirrors,
             allow_missing=allow_missing,
+            origin=origin,
         )
     if source == stores.LIVE:
         show_store(out)
-    written("store", out)
+    if not of_tables:
+        from v1builder.load.images import read_image_set
+
+        for split, part in read_image_set(out).items():
+            n, rows, columns = part.images.shape
+            classes = f"{len(part.class_names)} classes"
+            console.print(f"{split}: {n} images of {rows} x {columns}, {classes}", highlight=False)
+    written("store" if of_tables else "images", out)
 
 
 @app.command()
@@ -365,6 +387,64 @@ def operating_point(
         )
     table.write(rows, out, table.title(nets, carry, background, trials))
     console.print(table.markdown(rows), markup=False, highlight=False, soft_wrap=True)
+    written("table", out)
+
+
+@app.command()
+def measure(
+    net: Net,
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="CSV file; what made it, and the same rows, as JSON beside it."),
+    ],
+    task: Annotated[
+        str, typer.Option(help="Name of a task, with its defaults; or an experiment that has one.")
+    ],
+    select: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only this measure; may be given several times. Else all but of currents."
+        ),
+    ] = None,
+    ablation: Annotated[
+        list[str] | None, typer.Option(help="May be given several times; none unless given.")
+    ] = None,
+    trials: Annotated[
+        int,
+        typer.Option(
+            help="Of each network, the same for all; equally often of every class.", min=1
+        ),
+    ] = 20,
+    level: Annotated[
+        list[str] | None,
+        typer.Option(help="Groups: network, layer, class, population, cell; else all but cells."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of trials, spikes and random ablations.")] = 1,
+    carry: Carry = "psp",
+    background: Background = "calibrated",
+    overwrite: Overwrite = False,
+) -> None:
+    """Run a task on a network as it is, intact and ablated, and write measures of its activity."""
+    from v1builder.experiments.measure_network import measure_network, task_named
+    from v1builder.schema.files import check_free
+
+    settings, dt = task_named(task)
+    check_free(out, overwrite=overwrite)
+    with Bars() as progress:
+        measured = measure_network(
+            net,
+            settings,
+            select=select or (),
+            ablations=ablation or (),
+            n_trials=trials,
+            levels=level,
+            seed=seed,
+            dt=dt,
+            carry=carry,
+            background=background,
+            progress=progress,
+        )
+    measured.write(out)
     written("table", out)
 
 

@@ -1,4 +1,4 @@
-"""Making stores: from the snapshot, or from the live Allen services.
+"""What `fetch` makes: stores, from the snapshot or the live Allen services, and folders of images.
 
 A live store is the snapshot's tables with those replaced that the selected services give:
 
@@ -33,10 +33,17 @@ from v1builder.curate.synaptic_physiology import (
 )
 from v1builder.curate.writing import write_table
 from v1builder.fetch import fetch as fetch_snapshot
+from v1builder.fetch.snapshot import SOURCES
 from v1builder.schema.citations import write_citations
-from v1builder.schema.errors import DataError, StorageError
+from v1builder.schema.errors import ConfigError, DataError, StorageError, unknown_name
 from v1builder.schema.files import atomic_folder, write_json, write_text
-from v1builder.schema.manifests import Manifest, manifest_folder, read_manifests, table_schemas
+from v1builder.schema.manifests import (
+    Manifest,
+    manifest_folder,
+    read_image_manifests,
+    read_manifests,
+    table_schemas,
+)
 from v1builder.schema.provenance import provenance
 
 LIVE = "live"
@@ -56,31 +63,52 @@ def fetch(
     pins: Path | str | None = None,
     services: Mapping[str, str] | None = None,
     allow_missing: bool = False,
+    origin: Path | str | None = None,
     transfer: Any = None,
 ) -> Path:
     """Make a store: `tables/<name>.csv`, each with its SHA-256 in `provenance.json`.
 
+    A source of images makes a folder of images instead, see `v1builder.fetch.images`.
+
     Args:
         out: folder of the store. A live fetch goes on with one that it began, and fetches only what
             is missing.
-        source: "snapshot", the tables shipped with the package, or "live".
+        source: "snapshot", the tables shipped with the package, or "live"; or a source of images, such
+            as "fashion_mnist".
         overwrite: replace what is in `out`; downloaded files stay.
         progress: called with (stage, done, total).
         select: live sources to use, beside those that the store already has (unless `overwrite`).
         pins: TOML file with the hashes that downloads must have; `pins.toml` of another store.
         services: base address by live source, in place of the published ones.
         allow_missing: leave out models whose parameter file cannot be had, instead of failing.
+        origin: of images: folder or Debian package that has their files, instead of a download.
         transfer: `v1builder.fetch.transfer.Transfer`, how to download.
 
     Returns:
         `out` as a path.
 
     Raises:
-        ConfigError: unknown source, or pins that are not valid.
-        DataError: a table of the package, or what a service gave, is not as it should be.
+        ConfigError: unknown source, pins that are not valid, or images that cannot be downloaded.
+        DataError: a table of the package, or what a service or `origin` gave, is not as it should be.
         FetchError: listing everything that could not be downloaded.
         StorageError: `out` is in the way, the file system refused, or another fetch is at work.
     """
+    image_sets = read_image_manifests()
+    if source in image_sets:
+        from v1builder.fetch.images import fetch_images
+
+        return fetch_images(
+            out,
+            image_sets[source],
+            origin=origin,
+            overwrite=overwrite,
+            progress=progress,
+            transfer=transfer,
+        )
+    if source not in SOURCES:
+        raise ConfigError(
+            [unknown_name("source", source, (*SOURCES, *image_sets), "fetch, source")]
+        )
     if source != LIVE:
         return fetch_snapshot(out, source, overwrite, progress)
     from v1builder.fetch.live import fetch_live

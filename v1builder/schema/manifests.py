@@ -1,15 +1,16 @@
 """Data manifests: which published data exist, where, in what version, under which terms, in which units.
 
-One TOML file per source. The embedded tables lie beside them in `tables/`.
+One TOML file per source, of tables or of images. The embedded tables lie beside them in `tables/`.
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from v1builder.schema.config import Settings, load_settings
 from v1builder.schema.errors import DataError, Problem, raise_if_any
+from v1builder.schema.images import ImageSet
 from v1builder.schema.tables import TableSchema
 
 _PACKAGE = Path(__file__).parent.parent
@@ -68,10 +69,10 @@ class Pin(Settings):
 
 
 class Download(Settings):
-    """A file that a live service offers.
+    """A file that a service offers.
 
     Attributes:
-        file: its name in the store, relative to the folder `raw`.
+        file: its name; in a store relative to the folder `raw`.
         url: where it is.
         size: bytes; None where not known.
         sha256: of its bytes; None where not known. A download of another size or hash is refused.
@@ -98,8 +99,9 @@ class Manifest(Settings):
         retrieved: day on which the tables were taken from the source, where that was recorded.
         references: what to cite.
         tables: by name.
+        images: the image data set of a source that is one; it has no tables.
         service: address of the live query service, where there is one.
-        downloads: files of the live source, by name.
+        downloads: files of the live source, by name; of images, the Debian package that has them.
     """
 
     name: str
@@ -110,13 +112,21 @@ class Manifest(Settings):
     terms: str
     retrieved: str | None = None
     references: tuple[Reference, ...]
-    tables: dict[str, TableSchema]
+    tables: dict[str, TableSchema] = Field(default_factory=dict)
+    images: ImageSet | None = None
     service: str | None = None
     downloads: dict[str, Download] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> Self:
+        if bool(self.tables) == (self.images is not None):
+            raise ValueError("give the source either tables or images")
+        return self
+
     def record(self) -> dict[str, Any]:
         """The source as provenance: version, terms, citation, and the hash of every table."""
-        record = self.model_dump(exclude={"tables", "service", "downloads"}, exclude_none=True)
+        left_out = {"tables", "images", "service", "downloads"}
+        record = self.model_dump(exclude=left_out, exclude_none=True)
         record["citation"] = " | ".join(reference.text() for reference in self.references)
         record["references"] = [
             reference.model_dump(exclude_none=True) for reference in self.references
@@ -148,7 +158,7 @@ def manifest_folder() -> Path:
 
 
 def read_manifests(folder: Path | None = None) -> tuple[Manifest, ...]:
-    """All manifests, sorted by name.
+    """All manifests of tables, sorted by name: the sources of a store.
 
     Args:
         folder: where they are; None for the ones shipped with the package.
@@ -157,6 +167,24 @@ def read_manifests(folder: Path | None = None) -> tuple[Manifest, ...]:
         ConfigError: a manifest is not valid.
         DataError: there is none, or two describe the same table.
     """
+    return tuple(manifest for manifest in _all_manifests(folder) if manifest.images is None)
+
+
+def read_image_manifests(folder: Path | None = None) -> dict[str, Manifest]:
+    """All manifests of images by name; a store, and so a network, does not rest on them.
+
+    Args:
+        folder: where they are; None for the ones shipped with the package.
+
+    Raises:
+        ConfigError: a manifest is not valid.
+        DataError: there is none, or two describe the same table.
+    """
+    found = (manifest for manifest in _all_manifests(folder) if manifest.images is not None)
+    return {manifest.name: manifest for manifest in found}
+
+
+def _all_manifests(folder: Path | None) -> tuple[Manifest, ...]:
     folder = manifest_folder() if folder is None else Path(folder)
     manifests = tuple(load_settings(path, Manifest) for path in sorted(folder.glob("*.toml")))
     if not manifests:
