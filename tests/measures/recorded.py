@@ -20,10 +20,10 @@ def cells_of(*populations):
     return NodePopulation("v1", ids + 100, np.zeros(len(ids), np.int64), columns, pd.DataFrame())
 
 
-def design_of(spikes, cells=None, dt=1.0, directions=None):
+def design_of(spikes, cells=None, dt=1.0, directions=None, **more):
     """The design of dense spikes [trial, step, cell]."""
     cells = cells_of(("e23Cux2", "VisL23", spikes.shape[2])) if cells is None else cells
-    return Design(cells, dt, spikes.shape[1], directions)
+    return Design(cells, dt, spikes.shape[1], directions, **more)
 
 
 def part(spikes, trials, steps, condition=None, voltage=None, currents=None):

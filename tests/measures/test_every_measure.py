@@ -12,6 +12,8 @@ from v1builder.schema.errors import ConfigError
 
 N_TRIALS, N_STEPS = 32, 120
 DIRECTIONS = np.append(np.arange(8) * 45.0, np.nan)
+CONTRASTS = np.append(np.tile([0.1, 0.8], 4), np.nan)
+CHANGE = 50
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,14 @@ def observed():
 
 @pytest.fixture(scope="module")
 def design(observed):
-    return design_of(observed["spikes"], cells_of(*POPULATIONS), directions=DIRECTIONS)
+    return design_of(
+        observed["spikes"],
+        cells_of(*POPULATIONS),
+        directions=DIRECTIONS,
+        contrasts=CONTRASTS,
+        t_ref=np.linspace(1.05, 8.4, N_CELLS),
+        change=CHANGE,
+    )
 
 
 @pytest.fixture(params=list(MEASURES.values()), ids=list(MEASURES))

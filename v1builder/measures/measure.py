@@ -46,6 +46,15 @@ class ByGroup:
         reasons = tuple("" if one else reason for one in known)
         return cls(np.where(known, value, np.nan), np.where(known, n, 0), reasons)
 
+    @classmethod
+    def share(
+        cls, groups: Groups, chosen: NDArray[np.bool_], known: NDArray[np.bool_], reason: str
+    ) -> Self:
+        """Share of `chosen` cells among the `known`, [n_cells] both."""
+        n = np.bincount(groups.of_cell[known], minlength=len(groups))
+        found = np.bincount(groups.of_cell[known & chosen], minlength=len(groups))
+        return cls.where(n > 0, found / np.maximum(n, 1), n, reason)
+
 
 class Measure(ABC):
     """A number of activity, by group of cells. One instance belongs to one window of one network.
@@ -57,6 +66,7 @@ class Measure(ABC):
         unit: of the values; "1" for plain numbers.
         needs: what it looks at, of `NEEDS`.
         groups: levels it has values at, of `GROUP_LEVELS`.
+        counts_cells: whether a value is a share of the n cells, and so has the interval of a proportion.
         streaming: whether it takes activity part by part. One that does not is given everything at once,
             which then has to fit into memory.
         design: what is known of the observed cells.
@@ -66,6 +76,7 @@ class Measure(ABC):
     unit: ClassVar[str] = ""
     needs: ClassVar[tuple[str, ...]] = ("spikes",)
     groups: ClassVar[tuple[str, ...]] = GROUP_LEVELS
+    counts_cells: ClassVar[bool] = False
     streaming: ClassVar[bool] = True
 
     def __init__(self, design: Design):

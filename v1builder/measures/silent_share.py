@@ -19,6 +19,7 @@ class SilentShare(OfRates):
     name: ClassVar[str] = "silent_share"
     unit: ClassVar[str] = "1"
     groups: ClassVar[tuple[str, ...]] = tuple(level for level in GROUP_LEVELS if level != "cell")
+    counts_cells: ClassVar[bool] = True
 
     def of_rates(self, rates: Array, groups: Groups) -> ByGroup:
         """Share by group."""

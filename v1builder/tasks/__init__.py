@@ -5,6 +5,7 @@ what it means. It registers itself.
 """
 
 from v1builder.tasks.answer import Answer, Classes, Score, Values
+from v1builder.tasks.design import design_of
 from v1builder.tasks.direction_classification import DirectionClassification
 from v1builder.tasks.grating_tuning import GratingTuning
 from v1builder.tasks.orientation_discrimination import OrientationDiscrimination
@@ -31,5 +32,6 @@ __all__ = [
     "Values",
     "VisualSettings",
     "VisualTask",
+    "design_of",
     "make_task",
 ]

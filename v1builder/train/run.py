@@ -11,13 +11,13 @@ import torch
 from v1builder.inputs import input_sources
 from v1builder.load import Network, load_network
 from v1builder.load.reference import IN_VIVO, read_in_vivo
-from v1builder.measures import Design, Measurement
+from v1builder.measures import Measurement
 from v1builder.model import V1Network
 from v1builder.readout import Asked, Readout
 from v1builder.schema.errors import DataError
 from v1builder.schema.files import hash_folder, write_json
 from v1builder.schema.provenance import provenance
-from v1builder.tasks import Task, make_task
+from v1builder.tasks import Task, design_of, make_task
 from v1builder.train.checkpoint import read_metrics
 from v1builder.train.loop import Classifier, Evaluation, Progress, evaluate, fit
 from v1builder.train.parallel import Accelerator, Processes, start
@@ -168,12 +168,10 @@ def measurement_of(experiment: Experiment, subject: Subject) -> Measurement | No
         NetworkError: the cells cannot be grouped by a level.
     """
     settings, task = experiment.measure, subject.task
-    windows = {"spontaneous": task.spontaneous, "evoked": task.evoked}
-    windows = {name: steps for name, steps in windows.items() if steps.stop > steps.start}
     if not settings.names or experiment.model.neuron == "glifr":
         return None
-    design = Design(subject.network.cells, task.dt, task.n_steps)
-    return Measurement(settings.names, design, windows, levels=settings.levels)
+    design = design_of(task, subject.network, "test")
+    return Measurement(settings.names, design, task.measured, levels=settings.levels)
 
 
 def train_network(
