@@ -234,7 +234,7 @@ def test_the_name_selects_the_task():
     ({"name": "orientation_discriminate"}, "did you mean 'orientation_discrimination'"),
     ({"name": "orientation_discrimination", "max_dleta": 5}, "did you mean 'max_delta'"),
     ({"name": "direction_classification", "n_direction": 5}, "did you mean 'n_directions'"),
-    ({"max_delta": 5.0}, "add 'name', one of: direction_classification"),
+    ({"max_delta": 5.0}, "add 'name', one of: .*direction_classification"),
     ({"name": "grating_tuning", "contrast": 1.5}, "less than or equal to 1"),
     ({"name": "orientation_discrimination", "response_ms": [150, 700]}, "trial of 600 ms"),
     ({"name": "orientation_discrimination", "response_ms": [200, 150]}, "a later end"),

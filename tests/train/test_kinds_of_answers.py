@@ -51,10 +51,9 @@ class TwoAnswers(VisualTask):
 class Carrying(VisualTask):
     """Trials that go on where those before them stopped."""
 
-    carry_state = True
-
     def __init__(self, plain):
-        super().__init__(plain.settings, plain.sources, plain.dt)
+        settings = plain.settings.model_copy(update={"carry_state": True})
+        super().__init__(settings, plain.sources, plain.dt)
 
 
 @pytest.fixture

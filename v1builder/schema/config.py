@@ -2,9 +2,16 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+)
 
 from v1builder.schema.errors import ConfigError, Problem, unknown_name
 
@@ -14,6 +21,15 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
+
+def _located(value: str, info: ValidationInfo) -> str:
+    """A path that exists beside the file it stands in becomes absolute; anything else is left as it is."""
+    path = Path(info.context["folder"]) / value if info.context else Path(value)
+    return str(path.resolve()) if path.exists() else value
+
+
+#: The name of something, or the path of a file or folder, relative to the file in which it stands.
+NameOrPath = Annotated[str, Field(min_length=1), AfterValidator(_located)]
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -39,14 +55,22 @@ def _keys_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[st
     return [key for kind in models for key in kind.model_fields]
 
 
-def parse_settings(values: dict[str, Any], model: type[SettingsT], where: object) -> SettingsT:
+def parse_settings(
+    values: dict[str, Any], model: type[SettingsT], where: object, folder: Path | None = None
+) -> SettingsT:
     """Validate `values` as `model`.
+
+    Args:
+        values: of a file.
+        model: what it should hold.
+        where: the file, for errors.
+        folder: to which paths in it are relative (`NameOrPath`); the working directory unless given.
 
     Raises:
         ConfigError: listing every key that is unknown, missing or has a wrong value.
     """
     try:
-        return model.model_validate(values)
+        return model.model_validate(values, context=folder and {"folder": folder})
     except ValidationError as error:
         problems = []
         for detail in error.errors():
@@ -91,4 +115,4 @@ def load_settings(path: Path | str, model: type[SettingsT]) -> SettingsT:
         raise ConfigError.of(
             "the configuration is not valid TOML", path, error, "correct the line named above"
         ) from None
-    return parse_settings(values, model, path)
+    return parse_settings(values, model, path, path.resolve().parent)

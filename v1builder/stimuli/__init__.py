@@ -5,6 +5,8 @@ Values are in [-1, 1] and gray is 0. A kind of stimulus is one file of this pack
 """
 
 from v1builder.stimuli.grating import Grating
+from v1builder.stimuli.patch import GratingPatch
+from v1builder.stimuli.picture import Picture
 from v1builder.stimuli.screen import FullField
 from v1builder.stimuli.stimulus import Movie, Shown, Stimulus, factored
 
@@ -12,4 +14,14 @@ from v1builder.stimuli.stimulus import Movie, Shown, Stimulus, factored
 # isort: split
 from v1builder.stimuli.register import STIMULI
 
-__all__ = ["STIMULI", "FullField", "Grating", "Movie", "Shown", "Stimulus", "factored"]
+__all__ = [
+    "STIMULI",
+    "FullField",
+    "Grating",
+    "GratingPatch",
+    "Movie",
+    "Picture",
+    "Shown",
+    "Stimulus",
+    "factored",
+]

@@ -75,4 +75,5 @@ def factored(movie: Movie, n_steps: int, raster: Raster, dt: float) -> FactoredM
 
 def embedded(course: Tensor, start: int, n_steps: int) -> Tensor:
     """A course [step, frame] with gray before and after it, [n_steps, frame]."""
+    start = min(start, n_steps)
     return torch.nn.functional.pad(course, (0, 0, start, n_steps - start - len(course)))

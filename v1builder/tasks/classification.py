@@ -27,6 +27,15 @@ class ClassificationSettings(VisualSettings):
     response_ms: tuple[float, float] = (150.0, 200.0)
 
     @model_validator(mode="after")
+    def _nothing_to_carry(self) -> "ClassificationSettings":
+        if self.carry_state:
+            raise ValueError(
+                "remove carry_state: trials come in random order and each asks of its own stimulus, so what "
+                "is carried from one to the next would be noise; a warm-up (warm_up_ms) precedes each"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _response_within_trial(self) -> "ClassificationSettings":
         start, end = self.response_ms
         if not 0 <= start < end <= self.duration_ms:
@@ -67,14 +76,33 @@ class ClassificationSettings(VisualSettings):
 
     def conditions(self, split: str) -> Sequence[Movie]:
         """One condition for every stimulus."""
-        return [(Shown(stimulus, *self.stimulus_ms),) for stimulus in self._sets(split)[0]]
+        return [self.movie(stimulus) for stimulus in self._sets(split)[0]]
 
-    def trials(self, condition: torch.Tensor, split: str) -> Trials:
-        """Trials of the stimuli with these numbers."""
-        _, target = self._sets(split)
-        shown = self.conditions(split)
-        movies = tuple(shown[int(i)] for i in condition)
-        return Trials(split, condition, target[condition][:, None], movies)
+    def trials(
+        self, condition: torch.Tensor, split: str, generator: torch.Generator | None = None
+    ) -> Trials:
+        """Trials of the stimuli with these numbers; varied where there is a generator (see `varied`)."""
+        listed, target = self._sets(split)
+        shown = [listed[int(i)] for i in condition]
+        if generator is not None:
+            shown = [self.varied(stimulus, generator) for stimulus in shown]
+        movies, kind = tuple(map(self.movie, shown)), self.kind_of(condition, split)
+        return Trials(
+            split,
+            condition,
+            target[condition][:, None],
+            movies,
+            None if kind is None else kind[:, None],
+        )
+
+    def movie(self, stimulus: Stimulus) -> Movie:
+        """What a trial with this stimulus shows."""
+        return (Shown(stimulus, *self.stimulus_ms),)
+
+    def varied(self, stimulus: Stimulus, generator: torch.Generator) -> Stimulus:
+        """What is shown for a stimulus of the list: itself, unless a member varies what has no answer."""
+        del generator
+        return stimulus
 
     def draw(self, n_trials: int, split: str, generator: torch.Generator) -> Trials:
         """As equal numbers of every class as possible, in random order, and any stimulus of it."""
@@ -89,7 +117,12 @@ class ClassificationSettings(VisualSettings):
             trials = target == kind
             pick = torch.randint(len(choices), (int(trials.sum()),), generator=generator)
             condition[trials] = choices[pick]
-        return self.trials(condition, split)
+        return self.trials(condition, split, generator)
+
+    def kind_of(self, condition: torch.Tensor, split: str) -> torch.Tensor | None:
+        """[trial] which of `kinds` the question after a stimulus is; None where there are none."""
+        del condition, split
+        return None
 
     def _sets(self, split: str) -> tuple[tuple[Stimulus, ...], torch.Tensor]:
         """The stimuli of a split, and [stimulus] their classes."""

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from v1builder.stimuli import Grating
 from v1builder.tasks.gratings import SHIFT, GratingSettings
@@ -23,7 +23,7 @@ class GratingTuning(GratingSettings):
     n_directions: int = Field(default=8, gt=1)
     spatial_frequency: float = Field(default=0.04, gt=0)
     temporal_frequency: float = Field(default=2.0, ge=0)
-    n_phases: int = Field(default=1, gt=0)
+    n_phases: PositiveInt | Literal["random"] = 1
     gray_before_ms: float = Field(default=500.0, ge=0)
     on_ms: float = Field(default=2000.0, gt=0)
     gray_after_ms: float = Field(default=0.0, ge=0)

@@ -1,9 +1,12 @@
 """What tasks on gratings share."""
 
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, Literal
 
-from pydantic import Field, model_validator
+import torch
+from pydantic import Field, PositiveInt, model_validator
 
+from v1builder.stimuli import Grating, Stimulus
 from v1builder.tasks.classification import ClassificationSettings
 
 #: Held-out stimuli lie between those of training: shifted by this part of the grid's step.
@@ -16,12 +19,12 @@ class GratingSettings(ClassificationSettings):
     Attributes:
         spatial_frequency: cycles/degree.
         contrast: 0 to 1.
-        n_phases: phases of a grating, evenly spaced.
+        n_phases: phases of a grating, evenly spaced; or "random", another in every trial.
     """
 
     spatial_frequency: float = Field(default=0.05, gt=0)
     contrast: float = Field(default=0.8, gt=0, le=1)
-    n_phases: int = Field(default=8, gt=0)
+    n_phases: PositiveInt | Literal["random"] = 8
 
     @model_validator(mode="before")
     @classmethod
@@ -34,5 +37,14 @@ class GratingSettings(ClassificationSettings):
         return values
 
     def phases(self, shift: float) -> list[float]:
-        """Evenly spaced phases in degrees, shifted by a part of their spacing."""
+        """Evenly spaced phases in degrees, shifted by a part of their spacing; 0 where they are random."""
+        if self.n_phases == "random":
+            return [0.0]
         return [360 * (i + shift) / self.n_phases for i in range(self.n_phases)]
+
+    def varied(self, stimulus: Stimulus, generator: torch.Generator) -> Stimulus:
+        """With random phases, the grating with one of its own."""
+        if self.n_phases != "random":
+            return stimulus
+        assert isinstance(stimulus, Grating)
+        return replace(stimulus, phase=360 * torch.rand((), generator=generator).item())

@@ -39,18 +39,24 @@ class Trials:
             them.
         target: [trial, window] int64 class of the right answer, or [trial, step, value] values.
         movies: what each trial shows; empty for tasks that show nothing.
+        kind: [trial, window] int64, which of the task's `kinds` of questions was asked; None where it has
+            none.
     """
 
     split: str
     condition: Tensor
     target: Tensor
     movies: tuple[Movie, ...] = ()
+    kind: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.target)
 
     def __getitem__(self, part: slice) -> Self:
-        return type(self)(self.split, self.condition[part], self.target[part], self.movies[part])
+        kind = None if self.kind is None else self.kind[part]
+        return type(self)(
+            self.split, self.condition[part], self.target[part], self.movies[part], kind
+        )
 
 
 class Task(ABC):
@@ -103,6 +109,16 @@ class Task(ABC):
         Raises:
             ConfigError: unknown split.
         """
+
+    def describe(self, output: Tensor, trials: Trials) -> dict[str, Any]:
+        """What results say of answers besides their scores, as JSON values.
+
+        Args:
+            output: [trial, window, output] answers.
+            trials: what was asked.
+        """
+        del output, trials
+        return {}
 
     @abstractmethod
     def inputs(self, trials: Trials, generator: torch.Generator) -> dict[str, Tensor]:

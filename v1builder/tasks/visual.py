@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -11,6 +12,7 @@ from v1builder.inputs import Source
 from v1builder.schema.errors import ConfigError, Problem, raise_if_any
 from v1builder.stimuli import Movie
 from v1builder.tasks.answer import Answer
+from v1builder.tasks.psychometrics import Kind, by_kind
 from v1builder.tasks.task import Task, TaskSettings, Trials, check_split
 
 
@@ -25,9 +27,12 @@ class VisualSettings(TaskSettings):
             currents (up to 333 ms in the published models) and short-term plasticity need it to come to
             what they do spontaneously; 0 starts every trial at rest. 500 ms add some 40 % to a training step
             of trials of 200 ms, and double a test.
+        carry_state: whether a trial begins in the state in which the one before it (in its place of the
+            batch) ended; only the first ones are preceded by a warm-up.
     """
 
     warm_up_ms: float = Field(default=500.0, ge=0)
+    carry_state: bool = False
 
     @property
     @abstractmethod
@@ -57,6 +62,15 @@ class VisualSettings(TaskSettings):
         """What trials of each condition show, see `Task.conditions`."""
         del split
         return ()
+
+    @property
+    def kinds(self) -> Sequence[Kind]:
+        """Kinds of questions that results tell apart; none unless a member has some."""
+        return ()
+
+    def describe(self, output: Tensor, trials: Trials) -> dict[str, Any]:
+        """What results say of answers besides their scores: how they are by kind of question."""
+        return {} if trials.kind is None else {"by_kind": by_kind(output, trials, self.kinds)}
 
     def make(self, sources: Mapping[str, Source], dt: float) -> "VisualTask":
         """The task on the inputs of a network."""
@@ -105,6 +119,7 @@ class VisualTask(Task):
             if not 0 <= window[0] < window[1] <= settings.duration_ms
         ]
         raise_if_any(problems, ConfigError)
+        self.carry_state = settings.carry_state
         self.stimulus_ms = settings.stimulus_ms
         first, last = (step(ms) for ms in self.stimulus_ms)
         # From rest the gray part of a trial would say nothing of spontaneous activity.
@@ -130,6 +145,10 @@ class VisualTask(Task):
         """
         check_split(split, self.name)
         return self.settings.conditions(split)
+
+    def describe(self, output: Tensor, trials: Trials) -> dict[str, Any]:
+        """What results say of answers besides their scores."""
+        return self.settings.describe(output, trials)
 
     def inputs(self, trials: Trials, generator: torch.Generator) -> dict[str, Tensor]:
         """Spike counts [trial, step, unit], uint8, of every input."""

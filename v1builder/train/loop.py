@@ -76,7 +76,7 @@ class Evaluation:
     Attributes:
         trials: what was shown and asked.
         output: [trial, window, output] answers.
-        answer: what kind of answers they are.
+        task: which asked.
         loss: mean over trials.
         rate: [cell] Hz.
         spikes_per_trial: mean number of spikes of the whole network.
@@ -84,22 +84,25 @@ class Evaluation:
 
     trials: Trials
     output: Tensor
-    answer: Answer
+    task: Task
     loss: float
     rate: Tensor
     spikes_per_trial: float
 
     @cached_property
     def scores(self) -> dict[str, Any]:
-        """What results say of the answers, see `tasks.Answer.score`."""
-        return self.answer.score(self.output, self.trials.target)
+        """What results say of the answers, see `tasks.Answer.score` and `tasks.Task.describe`."""
+        return {
+            **self.task.answer.score(self.output, self.trials.target),
+            **self.task.describe(self.output, self.trials),
+        }
 
     def record(self, step: int, split: str) -> dict[str, Any]:
         """The line this evaluation adds to the metrics."""
         return {
             "step": step,
             "split": split,
-            **{score.name: self.scores[score.name] for score in self.answer.scores},
+            **{score.name: self.scores[score.name] for score in self.task.answer.scores},
             "loss": self.loss,
             "rate_Hz": self.rate.mean().item(),
             "spikes_per_trial": self.spikes_per_trial,
@@ -166,7 +169,7 @@ def evaluate(
     return Evaluation(
         trials=trials,
         output=output,
-        answer=task.answer,
+        task=task,
         loss=task.answer.loss(output, trials.target).item(),
         rate=total / (n_trials * task.n_steps * dt / 1000),
         spikes_per_trial=total.sum().item() / n_trials,
