@@ -315,6 +315,24 @@ def train(
 
 
 @app.command()
+def battery(
+    experiments: Annotated[list[Path], typer.Argument(help="Experiment files, one per task.")],
+    out: Out,
+    baseline_trials: Annotated[
+        int,
+        typer.Option(min=16, help="From which each baseline learns, and on which it is tested."),
+    ] = 1024,
+) -> None:
+    """Train a network on several tasks, each beside chance, the LGN and the untrained column."""
+    from v1builder.experiments.battery import markdown, run_battery
+
+    with Bars() as progress:
+        rows = run_battery(experiments, out, baseline_trials=baseline_trials, progress=progress)
+    console.print(markdown(rows), markup=False, highlight=False, soft_wrap=True)
+    written("table", out / "tasks.md")
+
+
+@app.command()
 def compare(
     experiment: ExperimentFile,
     out: Out,

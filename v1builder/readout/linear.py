@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from v1builder.load.network import Network
 from v1builder.readout.readout import Asked, Readout, ReadoutSettings
-from v1builder.readout.selection import readable_cells
 from v1builder.schema.errors import ConfigError
 
 
@@ -74,7 +73,7 @@ class LinearSettings(ReadoutSettings):
             ConfigError: a population is unknown, or there is no cell to read.
             NetworkError: cells lack pop_name, or x or z for a radius.
         """
-        chosen = readable_cells(network, self.populations, self._radius, self.cells)
+        chosen = self.candidates(network)
         if not len(chosen):
             raise ConfigError.of(
                 "there is no cell to read",

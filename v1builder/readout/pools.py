@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from v1builder.load.network import Network
 from v1builder.readout.readout import Asked, Readout, ReadoutSettings
-from v1builder.readout.selection import readable_cells
 from v1builder.schema.errors import ConfigError
 
 #: At some ten spikes per second, two pools of 30 cells differ by chance by about .2 spikes per cell
@@ -76,7 +75,7 @@ class PoolsSettings(ReadoutSettings):
                 self.kind,
                 'set readout.kind = "linear"',
             )
-        candidates = readable_cells(network, self.populations, self._radius, self.cells)
+        candidates = self.candidates(network)
         needed = asked.n_outputs * self.pool_size
         if len(candidates) < needed:
             largest = len(candidates) // asked.n_outputs

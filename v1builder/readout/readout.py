@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
 from v1builder.load.network import Network
-from v1builder.readout.selection import LAYER_5_EXCITATORY
+from v1builder.readout.selection import LAYER_5_EXCITATORY, readable_cells
 from v1builder.schema.config import Settings
 
 
@@ -66,6 +68,15 @@ class ReadoutSettings(Settings):
             NetworkError: cells lack what they are chosen by.
         """
         raise NotImplementedError
+
+    def candidates(self, network: Network) -> NDArray[np.intp]:
+        """Positions of the cells that may be read.
+
+        Raises:
+            ConfigError: a population or the node set is unknown.
+            NetworkError: cells lack what they are chosen by.
+        """
+        return readable_cells(network, self.populations, self._radius, self.cells)
 
     @property
     def _radius(self) -> float | None:

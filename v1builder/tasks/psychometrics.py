@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import statsmodels.api as sm
 from numpy.typing import NDArray
-from statsmodels.tools.sm_exceptions import ConvergenceWarning, PerfectSeparationError
 from torch import Tensor
 
 from v1builder.analysis.detection import d_prime
@@ -112,13 +111,10 @@ def threshold(value: NDArray[np.float64], choice: NDArray[np.int64]) -> dict[str
     missing = {"threshold_75": None, "interval_95": None, "bias": None}
     if len(np.unique(choice)) < 2:
         return {**missing, "reason": "one answer was given always"}
-    try:
-        fit = sm.Probit(choice, sm.add_constant(value)).fit(disp=0, warn_convergence=False)
-        (intercept, slope), error = fit.params, fit.bse[1]
-    except (PerfectSeparationError, np.linalg.LinAlgError, ConvergenceWarning):
+    if value[choice == 1].min() >= value[choice == 0].max():
         return {**missing, "reason": "answers follow the value without error"}
-    if not fit.mle_retvals["converged"] or not np.isfinite(error):
-        return {**missing, "reason": "answers follow the value without error"}
+    fit = sm.Probit(choice, sm.add_constant(value)).fit(disp=0)
+    (intercept, slope), error = fit.params, fit.bse[1]
     if slope <= 0:
         return {**missing, "reason": "answers do not grow with the value"}
     lowest, highest = slope - 1.96 * error, slope + 1.96 * error
