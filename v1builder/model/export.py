@@ -1,23 +1,30 @@
 """What a model has learned, back into arrays: the network it came from with the trained values."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from v1builder.load.network import GroupedValues, Network
-from v1builder.model.cells import table_of
+from v1builder.model.cells import Cells, table_of
 from v1builder.model.edges import PLASTICITY_BOUNDS, Edges
+from v1builder.model.neurons.neuron import Neuron
 from v1builder.schema.errors import NetworkError
 
-if TYPE_CHECKING:
-    from v1builder.model.network import V1Network
+
+class Learned(Protocol):
+    """What is asked of a model; `V1Network` has it."""
+
+    n_cells: int
+    cells: Cells
+    edges: nn.ModuleDict
+    neuron: Neuron
+    bias_current: Tensor
 
 
-def exported(model: V1Network, network: Network) -> Network:
+def exported(model: Learned, network: Network) -> Network:
     """`network` with the values of `model`, ready to be saved as SONATA.
 
     What the model neither trained nor regrouped is taken over from `network` to the bit. The tables
@@ -72,7 +79,7 @@ def _plasticity(module: Edges, table: GroupedValues | None) -> GroupedValues | N
     return replace(table, values=table.values | learned)
 
 
-def _table(model: V1Network, network: Network, table: GroupedValues) -> GroupedValues:
+def _table(model: Learned, network: Network, table: GroupedValues) -> GroupedValues:
     """One table with the model's values."""
     changed: dict[str, NDArray[np.float64]] = {}
     for name, held in model.cells.held.items():
