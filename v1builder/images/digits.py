@@ -28,7 +28,10 @@ class Digits(ImageSet):
     to each other are by the same hands.
     """
 
-    citation = "Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, UCI repository"
+    @property
+    def citation(self) -> str:
+        """Of the images, or of the libraries that they come with."""
+        return "Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, UCI repository"
 
     @property
     def class_names(self) -> tuple[str, ...]:

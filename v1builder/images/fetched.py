@@ -37,6 +37,11 @@ class FetchedImages(ImageSet):
         return whole["train"], slice(0, first) if split == "train" else slice(first, None)
 
     @property
+    def citation(self) -> str:
+        """As the manifest of the set has it."""
+        return _read(self.path)["train"].citation
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """As the set has them."""
         return _read(self.path)["train"].class_names

@@ -17,12 +17,12 @@ class ImageSet(ABC):
 
     A member is a frozen dataclass: equal sets are one, and cheap to compare. Pixels are read when they are
     asked for, and not kept.
-
-    Attributes:
-        citation: whom to cite; empty where nobody asks for it.
     """
 
-    citation: str = ""
+    @property
+    def citation(self) -> str:
+        """Whom to cite; empty where nobody asks for it."""
+        return ""
 
     @property
     @abstractmethod

@@ -55,7 +55,6 @@ class Photographs(ImageSet):
     """
 
     contrast: float = 0.3
-    citation = "van der Walt et al. 2014, PeerJ 2:e453; Pedregosa et al. 2011, JMLR 12:2825"
 
     def _names(self, split: str) -> list[str]:
         names, crops, textures = (
@@ -66,6 +65,11 @@ class Photographs(ImageSet):
         return [f"{name} {i}" for name in names for i in range(crops)] + [
             f"texture {i}" for i in range(textures)
         ]
+
+    @property
+    def citation(self) -> str:
+        """Of the images, or of the libraries that they come with."""
+        return "van der Walt et al. 2014, PeerJ 2:e453; Pedregosa et al. 2011, JMLR 12:2825"
 
     @property
     def class_names(self) -> tuple[str, ...]:

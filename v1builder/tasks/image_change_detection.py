@@ -38,6 +38,12 @@ class ImageChangeDetection(ChangeSettings):
     def _set(self) -> ImageSet:
         return image_set(self.images)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Whom to cite for the images."""
+        citation = self._set.citation
+        return (f"images '{self.images}': cite {citation}",) if citation else ()
+
     def _number(self, split: str) -> int:
         """Of images in a split; at least two, or nothing could change."""
         number = len(self._set.labels(split))

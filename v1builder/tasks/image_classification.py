@@ -35,6 +35,12 @@ class ImageClassification(ClassificationSettings):
         return image_set(self.images)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Whom to cite for the images."""
+        citation = self._set.citation
+        return (f"images '{self.images}': cite {citation}",) if citation else ()
+
+    @property
     def n_classes(self) -> int:
         """As many as the set has."""
         return len(self._set.class_names)

@@ -64,6 +64,11 @@ class VisualSettings(TaskSettings):
         return ()
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What one should know of results of the task, for people."""
+        return ()
+
+    @property
     def kinds(self) -> Sequence[Kind]:
         """Kinds of questions that results tell apart; none unless a member has some."""
         return ()
@@ -126,7 +131,7 @@ class VisualTask(Task):
         self.spontaneous = slice(0, first if settings.warm_up_ms else 0)
         self.evoked = slice(first, max(last, *(window.stop for window in self.windows)))
         self._warm_up_steps = step(settings.warm_up_ms)
-        self.notes = _notes(settings.name, sources)
+        self.notes = (*settings.notes, *_notes(settings.name, sources))
 
     def draw(self, n_trials: int, split: str, generator: torch.Generator) -> Trials:
         """Trials of a split, in random order.
