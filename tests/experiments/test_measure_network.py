@@ -28,7 +28,7 @@ from v1builder.readout.pools import PoolsSettings
 from v1builder.schema.errors import ConfigError
 from v1builder.tasks import design_of, make_task
 from v1builder.tasks.flow_perturbation import FlowPerturbation
-from v1builder.train.loop import Classifier, evaluate
+from v1builder.train import Classifier, evaluate, stream
 
 OPTIONS = {"n_trials": 2, "background": "ratio"}
 SHORT = FlowPerturbation(
@@ -115,7 +115,7 @@ def test_rows_are_those_of_the_run(measured, task, net):
     run_trials(model, task, measurement_of(task, network), n_trials=6, at_once=6, seed=1,
                progress=lambda _n: None)  # fmt: skip
     spikes = torch.cat(seen, dim=1)[:, 50:].numpy()  # after the warm-up
-    condition = task.draw(6, "test", module.stream(1, "test", "trials")).condition.numpy()
+    condition = task.draw(6, "test", stream(1, "test", "trials")).condition.numpy()
     assert spikes.shape[:2] == (6, 160)
     groups = group_cells(network.cells, "population")
     own = groups.of_cell == groups.labels.index("IntB")

@@ -27,8 +27,7 @@ from v1builder.schema.errors import ConfigError, unknown_name
 from v1builder.schema.files import hash_folder, write_json, write_text
 from v1builder.schema.provenance import provenance
 from v1builder.tasks import TASKS, AnyTask, Task, TaskSettings, design_of, make_task
-from v1builder.train import load_experiment
-from v1builder.train.loop import stream
+from v1builder.train import load_experiment, stream
 
 Progress = Callable[[str, int, int], None]
 
