@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from v1builder.train import load_experiment, prepare, stream
-from v1builder.train.loop import backward, draw_batch
+from v1builder.train.lesson import backward, draw_batch
 from v1builder.train.parallel import Processes, start
 from v1builder.train.rates import RateLoss
 from v1builder.train.run import make_classifier

@@ -9,11 +9,10 @@ from test_training import EXPERIMENT, run
 
 from v1builder.readout.linear import LinearSettings
 from v1builder.schema.errors import ConfigError
-from v1builder.tasks import Values
+from v1builder.tasks import Task, Values
 from v1builder.tasks.visual import VisualTask
-from v1builder.train import load_experiment, prepare, stream
+from v1builder.train import evaluate, load_experiment, prepare, stream
 from v1builder.train.checkpoint import read_metrics
-from v1builder.train.loop import evaluate
 from v1builder.train.parallel import Processes
 from v1builder.train.run import learning, make_classifier
 
@@ -24,6 +23,7 @@ class Contrast(VisualTask):
     """In every step of the window: +1 when the grating of class 1 is shown, -1 for class 0."""
 
     per_step = True
+    describe = Task.describe  # these answers have no threshold
 
     def __init__(self, plain):
         super().__init__(plain.settings, plain.sources, plain.dt)
@@ -33,11 +33,13 @@ class Contrast(VisualTask):
         trials = super().draw(n_trials, split, generator)
         (window,) = self.windows
         values = (2.0 * trials.target - 1).expand(-1, window.stop - window.start)
-        return dataclasses.replace(trials, target=values[:, :, None])
+        return dataclasses.replace(trials, target=values[:, :, None], kind=None)
 
 
 class TwoAnswers(VisualTask):
     """The same question in two windows, the second time the other way round."""
+
+    describe = Task.describe
 
     def __init__(self, plain):
         super().__init__(plain.settings, plain.sources, plain.dt)
@@ -45,7 +47,8 @@ class TwoAnswers(VisualTask):
 
     def draw(self, n_trials, split, generator):
         trials = super().draw(n_trials, split, generator)
-        return dataclasses.replace(trials, target=torch.cat([trials.target, 1 - trials.target], 1))
+        both = torch.cat([trials.target, 1 - trials.target], 1)
+        return dataclasses.replace(trials, target=both, kind=None)
 
 
 class Carrying(VisualTask):

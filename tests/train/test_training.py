@@ -13,9 +13,9 @@ import torch
 from v1builder.load import load_network, save_network
 from v1builder.readout.pools import PoolsSettings
 from v1builder.schema.errors import ConfigError, DataError, NetworkError
-from v1builder.train import check, load_experiment, prepare, train
+from v1builder.train import check, fit, load_experiment, prepare, stream, train
 from v1builder.train.checkpoint import read_metrics
-from v1builder.train.loop import draw_batch, fit, stream
+from v1builder.train.lesson import draw_batch
 from v1builder.train.run import learning, make_classifier
 from v1builder.train.settings import (
     CompareSettings,

@@ -23,10 +23,11 @@ from v1builder.load.groups import group_cells
 from v1builder.schema.errors import ConfigError, StorageError
 from v1builder.schema.files import atomic_file, write_json
 from v1builder.schema.provenance import software_versions
-from v1builder.train.checkpoint import CHECKPOINT, load_checkpoint, read_metrics
-from v1builder.train.loop import Classifier, stream
+from v1builder.train.checkpoint import CHECKPOINT, load_checkpoint
+from v1builder.train.evaluation import Classifier
 from v1builder.train.run import Subject, make_classifier, score_tested, train_network
 from v1builder.train.settings import Experiment
+from v1builder.train.streams import stream
 
 Array = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
@@ -99,10 +100,8 @@ class SeedRun:
         path = _training_folder(folder, factor) / _VALIDATION
         if not path.exists():
             classifier = self._prepared(condition)[1]
-            self._train(condition, classifier, factor, tested=False)
-            metrics = read_metrics(path.parent)
-            name = self.subject.task.answer.primary.name
-            last = [m[name] for m in metrics if m["split"] == "validation"][-1]
+            scores = self._train(condition, classifier, factor, tested=False)
+            _step, last = scores["learning_curve"][-1]
             write_json(path, {"score": last})
         return read_validation(folder, factor)
 
@@ -182,7 +181,7 @@ class SeedRun:
             experiment = experiment.model_copy(update={"model": frozen})
         classifier = make_classifier(experiment, self.subject, network)
         if condition.protocol in ("frozen", "finetune"):
-            classifier.readout.load_state_dict(self._trained_classifier.readout.state_dict())
+            classifier.load_readouts(self._trained_classifier)
         return network, classifier, record
 
     def _train(

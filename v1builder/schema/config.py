@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -35,9 +35,10 @@ SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    """The model an annotation names, or the members of a union that are models."""
-    kinds = [annotation, *getattr(annotation, "__args__", ())]
-    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    """The models that an annotation names: itself, members of a union, what a tuple or dictionary holds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
 def _keys_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:

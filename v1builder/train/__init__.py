@@ -1,8 +1,10 @@
 """Training: a loop that a person reads in one go, and the experiment file that describes it."""
 
-from v1builder.train.loop import Classifier, Evaluation, evaluate, fit, stream
+from v1builder.train.evaluation import Classifier, Evaluation, evaluate
+from v1builder.train.loop import fit
 from v1builder.train.run import Subject, check, prepare, train
 from v1builder.train.settings import Experiment, load_experiment
+from v1builder.train.streams import stream
 
 __all__ = [
     "Classifier",

@@ -1,7 +1,8 @@
 """From an experiment file and a seed to a trained, tested network."""
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,17 @@ from v1builder.load.reference import IN_VIVO, read_in_vivo
 from v1builder.measures import Measurement
 from v1builder.model import V1Network
 from v1builder.readout import Asked, Readout
-from v1builder.schema.errors import DataError
+from v1builder.schema.errors import ConfigError, DataError
 from v1builder.schema.files import hash_folder, write_json
 from v1builder.schema.provenance import provenance
 from v1builder.tasks import Task, design_of, make_task
 from v1builder.train.checkpoint import read_metrics
-from v1builder.train.loop import Classifier, Evaluation, Progress, evaluate, fit
+from v1builder.train.evaluation import Classifier, Evaluation, evaluate
+from v1builder.train.loop import Progress, fit
 from v1builder.train.parallel import Accelerator, Processes, start
 from v1builder.train.rates import RateTargets, rate_targets
 from v1builder.train.settings import Experiment, TrainSettings
+from v1builder.train.streams import stream
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Subject:
         targets: recorded rates, or None when rates are not regularised.
         hashes: SHA-256 of every file of the network.
         notes: what one should know of results with this network, for people.
+        also: the same for each further task, none of which has any of its own.
     """
 
     seed: int
@@ -47,24 +51,27 @@ class Subject:
     targets: RateTargets | None
     hashes: dict[str, str]
     notes: tuple[str, ...]
+    also: tuple["Subject", ...] = ()
 
 
 def prepare(experiment: Experiment, seed: int) -> Subject:
     """Read all that the training and the comparison of one seed need, before the hours they take.
 
     Raises:
-        NetworkError: the network is not valid, or its nodes lack what the task or the readout ask for.
+        NetworkError: the network is not valid, or its nodes lack what a task or a readout asks for.
         DataError: rates are to be regularised and the network has no recordings, or none of a population.
-        ConfigError: the readout asks for populations or for more cells than there are.
+        ConfigError: a readout asks for populations or for more cells than there are.
     """
     path = Path(experiment.network.path.format(seed=seed))
     network = load_network(path)
     home = path.parent if path.is_file() else path
     dt = experiment.model.dt
-    task = make_task(experiment.task, input_sources(network, dt=dt), dt=dt)
-    _readout(experiment, seed, task, network)
+    sources = input_sources(network, dt=dt)
+    tasks = [make_task(each, sources, dt=dt) for each in (experiment.task, *experiment.also)]
+    _readouts(experiment, seed, tasks, network)
     reference = read_in_vivo(home)
-    targets, notes = None, list(task.notes)
+    targets = None
+    notes = [list(task.notes) for task in tasks]
     if experiment.train.rate_weight > 0:
         if reference is None:
             raise DataError.of(
@@ -75,36 +82,60 @@ def prepare(experiment: Experiment, seed: int) -> Subject:
             )
         targets = rate_targets(network, reference, home / IN_VIVO)
         if targets.pooled:
-            notes.append(
+            notes[0].append(
                 "rates are drawn to those of all units of a class where its layer has too few: "
                 + ", ".join(targets.pooled)
             )
-        if task.spontaneous.stop == task.spontaneous.start:
-            notes.append(
-                "no trial has a gray screen after a warm-up, so spontaneous rates are not drawn to recorded "
-                "ones (task.gray_before_ms and task.warm_up_ms give one)"
-            )
-    return Subject(seed, network, task, reference, targets, hash_folder(home), tuple(notes))
+        for task, own in zip(tasks, notes, strict=True):
+            if task.spontaneous.stop == task.spontaneous.start:
+                own.append(
+                    "no trial has a gray screen after a warm-up, so spontaneous rates are not drawn to "
+                    "recorded ones (task.gray_before_ms and task.warm_up_ms give one)"
+                )
+    hashes = hash_folder(home)
+    main, *also = (
+        Subject(seed, network, task, reference, targets, hashes, tuple(own))
+        for task, own in zip(tasks, notes, strict=True)
+    )
+    return replace(main, also=tuple(also))
 
 
 def check(experiment: Experiment) -> tuple[str, ...]:
     """Prepare every seed of a comparison once, so that what is missing is missed now.
 
     Returns:
-        The notes of the experiment and of all its networks, none twice.
+        The notes of the experiment and of all its networks and tasks, none twice.
 
     Raises:
         V1BuilderError: as `prepare`, of the first seed that cannot be prepared.
     """
     # One network for all seeds need not be read for each; only its pools differ, not their size.
     seeds = {experiment.network.path.format(seed=seed): seed for seed in reversed(experiment.seeds)}
-    notes = [note for seed in seeds.values() for note in prepare(experiment, seed).notes]
-    return tuple(dict.fromkeys([*experiment.notes(), *notes]))
+    notes = list(experiment.notes())
+    for seed in seeds.values():
+        subject = prepare(experiment, seed)
+        notes += subject.notes
+        notes += [f"{each.task.name}: {note}" for each in subject.also for note in each.notes]
+    return tuple(dict.fromkeys(notes))
 
 
-def _readout(experiment: Experiment, seed: int, task: Task, network: Network) -> Readout:
-    asked = Asked(task.answer.n_outputs, task.windows, task.n_steps, task.dt, task.per_step)
-    return experiment.readout.make(network, asked, seed)
+def _readouts(
+    experiment: Experiment, seed: int, tasks: Sequence[Task], network: Network
+) -> list[Readout]:
+    """A readout for each task, each with draws of its own."""
+    readouts = []
+    for position, task in enumerate(tasks):
+        asked = Asked(task.answer.n_outputs, task.windows, task.n_steps, task.dt, task.per_step)
+        own = stream(seed, "readout", position).initial_seed() if position else seed
+        try:
+            readouts.append(experiment.readout.make(network, asked, own))
+        except ConfigError as error:
+            if len(tasks) == 1:
+                raise
+            raise ConfigError(
+                replace(each, where=f"task {task.name}, {each.where}") for each in error.problems
+            ) from None
+    return readouts
 
 
 def make_classifier(experiment: Experiment, subject: Subject, network: Network) -> Classifier:
@@ -127,8 +158,9 @@ def make_classifier(experiment: Experiment, subject: Subject, network: Network) 
         tau=settings.tau,
         **of_neuron,
     )
-    readout = _readout(experiment, subject.seed, subject.task, network)
-    return Classifier(model, readout)
+    tasks = [subject.task, *(each.task for each in subject.also)]
+    readout, *also = _readouts(experiment, subject.seed, tasks, network)
+    return Classifier(model, readout, also)
 
 
 def test(
@@ -186,10 +218,11 @@ def train_network(
     processes: Processes | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Train a classifier of a subject in place and test it.
+    """Train a classifier of a subject in place, in all its tasks, and test it.
 
     Returns:
-        Its scores: those of `learning`, and where it is `tested` of `score`.
+        Its scores: those of `learning`, and where it is `tested` of `score_tested`. Those of further tasks
+        are under "also" and their names.
     """
     fit(
         classifier,
@@ -197,6 +230,7 @@ def train_network(
         experiment.train,
         seed=subject.seed,
         out=out,
+        also=[each.task for each in subject.also],
         targets=subject.targets,
         resume=resume,
         made_by=made_by,
@@ -204,8 +238,13 @@ def train_network(
         progress=progress,
     )
     scores = score_tested(experiment, subject, classifier, processes) if tested else {}
-    primary = subject.task.answer.primary.name
-    return {**scores, **learning(read_metrics(out), experiment.train, primary)}
+    metrics = read_metrics(out)
+    scores |= learning(metrics, experiment.train, subject.task.answer.primary.name)
+    for each in subject.also:
+        name, primary = each.task.name, each.task.answer.primary.name
+        own = scores.setdefault("also", {}).setdefault(name, {})
+        own |= learning(metrics, experiment.train, primary, name)
+    return scores
 
 
 def score_tested(
@@ -214,12 +253,28 @@ def score_tested(
     classifier: Classifier,
     processes: Processes | None = None,
 ) -> dict[str, Any]:
-    """The scores of a test, and the rows of what was measured in it (in one process only)."""
+    """The scores of a test, and the rows of what was measured in it (in one process only).
+
+    Where there are further tasks, "also" holds by their names the scores of each, its main_score and notes.
+    """
     alone = processes is None or processes.count == 1
     measurement = measurement_of(experiment, subject) if alone else None
     scores = score(test(experiment, subject, classifier, processes, measurement))
-    rows = [] if measurement is None else [row.record() for row in measurement.rows()]
-    return {**scores, "measures": rows}
+    scores["measures"] = [] if measurement is None else [r.record() for r in measurement.rows()]
+    if subject.also:
+        scores["also"] = {}
+    for each, answering in zip(subject.also, classifier.by_task()[1:], strict=True):
+        own = score(test(experiment, each, answering, processes))
+        scores["also"][each.task.name] = {
+            **own, "main_score": _main_score(each.task, own), "notes": list(each.notes)
+        }  # fmt: skip
+    return scores
+
+
+def _main_score(task: Task, scores: dict[str, Any]) -> dict[str, Any]:
+    """Which of the scores is the task's main one."""
+    main = task.answer.primary
+    return {"name": main.name, "label": main.label, "value": scores[main.name]}
 
 
 def score(evaluation: Evaluation) -> dict[str, Any]:
@@ -238,7 +293,9 @@ def score(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def learning(metrics: list[dict[str, Any]], settings: TrainSettings, score: str) -> dict[str, Any]:
+def learning(
+    metrics: list[dict[str, Any]], settings: TrainSettings, score: str, task: str | None = None
+) -> dict[str, Any]:
     """Learning speed from the validations of a run.
 
     area_under_curve is the mean validation score over training (trapezoidal, normalised by the number
@@ -248,8 +305,10 @@ def learning(metrics: list[dict[str, Any]], settings: TrainSettings, score: str)
         metrics: lines of the run.
         settings: with the criterion.
         score: name of the task's main score.
+        task: name of a further task; the main one unless given.
     """
-    curve = [[m["step"], m[score]] for m in metrics if m["split"] == "validation"]
+    own = [m for m in metrics if m["split"] == "validation" and m.get("task") == task]
+    curve = [[m["step"], m[score]] for m in own]
     pairs = itertools.pairwise(curve)
     area = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairs)
     length = curve[-1][0] - curve[0][0]
@@ -299,15 +358,14 @@ def train(
         resume=resume,
         made_by={
             "network": subject.hashes,
-            "experiment": experiment.model_dump_json(include={"task", "model", "readout"}),
+            "experiment": experiment.model_dump_json(include={"task", "also", "model", "readout"}),
         },
         processes=processes,
         progress=progress,
     )
-    main = subject.task.answer.primary
     result = {
         **scores,
-        "main_score": {"name": main.name, "label": main.label, "value": scores[main.name]},
+        "main_score": _main_score(subject.task, scores),
         "seed": subject.seed,
         "notes": [*experiment.notes(), *subject.notes],
         "provenance": provenance(

@@ -9,6 +9,9 @@ path = "networks/seed-{seed}"      # relative to this file; {seed} is optional
 [task]
 name = "orientation_discrimination"
 
+[[also]]                           # optional: further tasks that the same network learns in turn
+name = "direction_classification"
+
 [model]
 dt = 1.0
 
@@ -21,9 +24,16 @@ ablations = ["intact", "mean(population)"]
 
 import math
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import (
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
 
 from v1builder.measures import MEASURES
 from v1builder.model.edges import EDGE_GROUPINGS
@@ -104,7 +114,7 @@ class TrainSettings(Settings):
     """The training loop.
 
     Attributes:
-        steps: optimiser steps.
+        steps: optimiser steps, of all tasks together: several take turns.
         batch_size: trials per step.
         learning_rate: of Adam; weights are trained as logarithms, so it is a relative change.
         readout_learning_rate: of the readout's scale and bias.
@@ -238,11 +248,18 @@ class CompareSettings(Settings):
 
 
 class Experiment(Settings):
-    """A whole experiment file. `train` runs its first seed; `compare` runs all of it."""
+    """A whole experiment file. `train` runs its first seed; `compare` runs all of it.
+
+    Attributes:
+        task: what is trained, scored and compared.
+        also: further tasks that the same network learns, in batches that take turns with those of the main
+            one. Each has a readout of its own, with the same settings.
+    """
 
     name: str
     network: NetworkSettings
     task: AnyTask
+    also: tuple[AnyTask, ...] = ()
     seeds: tuple[int, ...] = (1, 2, 3)
     model: ModelSettings = ModelSettings()
     readout: AnyReadout = PoolsSettings()
@@ -256,6 +273,27 @@ class Experiment(Settings):
         if not seeds or len(set(seeds)) != len(seeds):
             raise ValueError("give at least one seed, and none twice")
         return seeds
+
+    @field_validator("also")
+    @classmethod
+    def _each_once(cls, also: tuple[AnyTask, ...], info: ValidationInfo) -> tuple[AnyTask, ...]:
+        names = [each.name for each in also]
+        if "task" in info.data:
+            names.append(info.data["task"].name)
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(
+                f"results are named by task, and '{twice[0]}' is there twice; name each task once"
+            )
+        return also
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What stands in results of experiments of one task is no matter of the key `also`."""
+        dumped = dump(self)
+        if not dumped.get("also"):
+            dumped.pop("also", None)
+        return dumped
 
     def notes(self) -> tuple[str, ...]:
         """What an experiment of this size cannot decide, for people. Empty when it is large enough.

@@ -1,0 +1,173 @@
+"""What answers trials, and how well it does on held-out ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from v1builder.measures import Measurement
+from v1builder.model import V1Network
+from v1builder.model.observation import Observer, Spikes, observe
+from v1builder.model.rollout import Rollout, State
+from v1builder.readout import Readout
+from v1builder.tasks import Task, Trials
+from v1builder.train.parallel import Processes, one_process
+from v1builder.train.streams import stream
+
+
+class Classifier(nn.Module):
+    """A network and what reads it: what answers a trial.
+
+    Attributes:
+        network: the network.
+        readout: of the task; the main one where there are several.
+        also: readouts of further tasks of the same network.
+    """
+
+    def __init__(self, network: V1Network, readout: Readout, also: Sequence[Readout] = ()):
+        super().__init__()
+        self.network = network
+        self.readout = readout
+        self.also = nn.ModuleList(also)
+
+    def by_task(self) -> "list[Classifier]":
+        """The same network with the readout of each task alone, the main one first."""
+        return [Classifier(self.network, readout) for readout in self._readouts()]
+
+    def load_readouts(self, other: "Classifier") -> None:
+        """Read as `other` does, in all tasks."""
+        for own, its in zip(self._readouts(), other._readouts(), strict=True):
+            own.load_state_dict(its.state_dict())
+
+    def _readouts(self) -> list[Readout]:
+        return [self.readout, *self.also]  # pyright: ignore[reportReturnType]
+
+    def forward(
+        self,
+        inputs: dict[str, Tensor],
+        warm_up: dict[str, Tensor] | None = None,
+        record_voltage: bool = False,
+        state: State | None = None,
+    ) -> tuple[Tensor, Rollout]:
+        """Answers [trial, window, output], and the rollout they were read from.
+
+        Args:
+            inputs: of the trial.
+            warm_up: what precedes it, without a gradient; trials start at rest when None.
+            record_voltage: whether the drive is kept.
+            state: where trials start, in place of a warm-up.
+        """
+        if state is None and warm_up is not None:
+            state = self.network.settled(warm_up)
+        rollout = self.network(inputs, state=state, record_voltage=record_voltage)
+        return self.readout(rollout.spikes), rollout
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Performance on held-out trials.
+
+    Attributes:
+        trials: what was shown and asked.
+        output: [trial, window, output] answers.
+        task: which asked.
+        loss: mean over trials.
+        rate: [cell] Hz.
+        spikes_per_trial: mean number of spikes of the whole network.
+    """
+
+    trials: Trials
+    output: Tensor
+    task: Task
+    loss: float
+    rate: Tensor
+    spikes_per_trial: float
+
+    @cached_property
+    def scores(self) -> dict[str, Any]:
+        """What results say of the answers, see `tasks.Answer.score` and `tasks.Task.describe`."""
+        return {
+            **self.task.answer.score(self.output, self.trials.target),
+            **self.task.describe(self.output, self.trials),
+        }
+
+    def record(self, step: int, split: str) -> dict[str, Any]:
+        """The line this evaluation adds to the metrics."""
+        return {
+            "step": step,
+            "split": split,
+            **{score.name: self.scores[score.name] for score in self.task.answer.scores},
+            "loss": self.loss,
+            "rate_Hz": self.rate.mean().item(),
+            "spikes_per_trial": self.spikes_per_trial,
+        }
+
+
+@torch.no_grad()
+def evaluate(
+    classifier: Classifier,
+    task: Task,
+    *,
+    split: str,
+    n_trials: int,
+    batch_size: int,
+    seed: int,
+    dt: float,
+    processes: Processes | None = None,
+    measurement: Measurement | None = None,
+) -> Evaluation:
+    """Test on `n_trials` trials of a split; equal seeds give equal trials and noise.
+
+    Args:
+        classifier: network and readout.
+        task: draws trials and turns them into input spikes.
+        split: "train", "validation" or "test".
+        n_trials: number of trials.
+        batch_size: trials at once.
+        seed: names the streams of trials and noise.
+        dt: ms.
+        processes: that share every batch; this one alone when None.
+        measurement: sees the trials of this process.
+    """
+    processes = processes or one_process()
+    trials = task.draw(n_trials, split, stream(seed, split, "trials"))
+    noise, before = stream(seed, split, "noise"), stream(seed, split, "warm-up")
+    like = classifier.network.bias_current
+    output, spikes = like.new_zeros(0), like.new_zeros(classifier.network.n_cells)
+    state: State | None = None
+    for first in range(0, n_trials, batch_size):
+        batch = trials[first : first + batch_size]
+        inputs, share = task.inputs(batch, noise), processes.share(len(batch))
+        goes_on = state is not None and len(state.U) == len(batch)
+        warm_up = None if goes_on else task.warm_up(len(batch), before)
+        if share.start == share.stop:
+            continue
+        if not goes_on:
+            own = None if warm_up is None else processes.own(warm_up, share)
+            state = None if own is None else classifier.network.settled(own)
+        fired = Spikes()
+        watching: list[Observer] = [fired]
+        if measurement is not None:
+            watching.append(measurement.observer(batch.condition[share]))
+        state = observe(classifier.network, processes.own(inputs, share), watching, state=state)
+        answers = classifier.readout(fired.spikes)
+        if not len(output):
+            output = answers.new_zeros(n_trials, *answers.shape[1:])
+        output[first + share.start : first + share.stop] = answers
+        spikes = spikes + fired.spikes.sum(dim=(0, 1))
+        state = state if task.carry_state else None
+    if not len(output):  # more processes than trials in a batch
+        n_answers = trials.target.shape[1]
+        output = like.new_zeros(n_trials, n_answers, task.answer.n_outputs)
+    output, total = processes.total(output).cpu(), processes.total(spikes).cpu()
+    return Evaluation(
+        trials=trials,
+        output=output,
+        task=task,
+        loss=task.answer.loss(output, trials.target).item(),
+        rate=total / (n_trials * task.n_steps * dt / 1000),
+        spikes_per_trial=total.sum().item() / n_trials,
+    )
