@@ -118,6 +118,7 @@ def test_the_threshold_of_an_observer_is_found(split):
 @pytest.mark.parametrize(("choice", "reason"), [
     (lambda value: value > -100, "one answer was given always"),
     (lambda value: value > 0, "without error"),
+    (lambda value: value < 0, "do not grow"),
     (lambda value: np.random.default_rng(1).normal(-value, 3) > 0, "do not grow"),
 ])  # fmt: skip
 def test_there_is_no_threshold_without_a_curve(choice, reason):

@@ -113,6 +113,8 @@ def threshold(value: NDArray[np.float64], choice: NDArray[np.int64]) -> dict[str
         return {**missing, "reason": "one answer was given always"}
     if value[choice == 1].min() >= value[choice == 0].max():
         return {**missing, "reason": "answers follow the value without error"}
+    if value[choice == 1].max() <= value[choice == 0].min():
+        return {**missing, "reason": "answers do not grow with the value"}
     fit = sm.Probit(choice, sm.add_constant(value)).fit(disp=0)
     (intercept, slope), error = fit.params, fit.bse[1]
     if slope <= 0:
