@@ -5,16 +5,20 @@ The weight of an edge is base * exp(log_scale), log_scale starting at 0. So its 
 optimiser is a relative change. log_scale is one number per edge, or one per edge type, which then
 scales all edges of the type together and leaves their relative strengths alone.
 
+Where weights may change sign, as in networks of machine learning, the weight of an edge is unit * weight:
+`unit` is fixed, in pA, and the dimensionless weight is what is learned. An edge of weight 0 then has a
+gradient like any other.
+
 Edges with short-term plasticity come from *sites* (see `plasticity`): one for every source and synapse
 model that occur together. U, tau_rec and tau_fac are one value per synapse model, learned if asked for.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final, Literal, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from v1builder.load.integers import Integers
@@ -22,7 +26,7 @@ from v1builder.load.network import EdgePopulation, GroupedValues
 from v1builder.model import plasticity
 from v1builder.model.parameters import POSITIVE, Bounds, GroupedParameter
 from v1builder.model.rollout import Plasticity, Projection
-from v1builder.schema.errors import NetworkError, Problem, raise_if_any
+from v1builder.schema.errors import ConfigError, NetworkError, Problem, raise_if_any, unknown_name
 
 EdgeGrouping = Literal["edge", "edge_type"]
 EDGE_GROUPINGS: Final[tuple[EdgeGrouping, ...]] = get_args(EdgeGrouping)
@@ -47,6 +51,46 @@ def delay_in_steps(delay: NDArray[np.floating], dt: float) -> NDArray[np.integer
         return np.maximum(1, np.floor(np.round(in_ms / dt, 6) + 0.5)).astype(np.int64)
 
     return Integers.filled(len(delay), steps)
+
+
+def signed_units(
+    given: Mapping[str, ArrayLike],
+    edges: Mapping[str, EdgePopulation],
+    trainable: Collection[str],
+    group_by: Mapping[str, str],
+) -> dict[str, NDArray[np.float64]]:
+    """Units of the weights that may change sign, checked.
+
+    Args:
+        given: pA, a number or one per edge, by name of the edges.
+        edges: of the network.
+        trainable: names of all that is learned.
+        group_by: by name of a parameter.
+
+    Raises:
+        ConfigError: edges that do not exist or whose weights are not learned one by one, or a unit that is
+            not positive or of a wrong shape.
+    """
+    units: dict[str, NDArray[np.float64]] = {}
+    problems = []
+    for name, value in given.items():
+        where = f"V1Network, signed of {name}"
+        if name not in edges:
+            problems.append(unknown_name("edges", name, edges, "V1Network, signed"))
+            continue
+        units[name] = unit = np.asarray(value, dtype=np.float64)
+        n = len(edges[name])
+        if unit.shape not in ((), (n,)) or not (np.isfinite(unit) & (unit > 0)).all():
+            got = f"shape {list(unit.shape)}" if unit.ndim else str(value)
+            fix = f"give one positive number of pA, or {n} of them"
+            problems.append(Problem("the unit of weights is not valid", where, got, fix))
+        weight = f"{name}.weight"
+        if weight not in trainable or group_by.get(weight, "edge") != "edge":
+            what = "weights that may change sign must be learned, every edge on its own"
+            fix = f"train '{weight}' grouped by edge, or leave it out of `signed`"
+            problems.append(Problem(what, where, group_by.get(weight, "frozen"), fix))
+    raise_if_any(problems, ConfigError)
+    return units
 
 
 def _check_at_rest(table: GroupedValues, name: str) -> None:
@@ -77,8 +121,10 @@ class Edges(nn.Module):
     Attributes:
         projection: source, target, receptor and delay of every edge.
         base: [e] pA, weights of the network the model was made from.
-        log_scale: [e] or [n_types] learned, or None when the weights are frozen.
+        log_scale: [e] or [n_types] learned, or None when the weights are frozen or signed.
         group_of: [e] row of log_scale, or None when every edge has its own.
+        weight: [e] learned in units of `unit`, where weights may change sign; else None.
+        unit: pA, a number or [e], of these.
         U, tau_rec, tau_fac: parameters of short-term plasticity, one value per synapse model, spread
             over the sites; only where there are sites.
     """
@@ -90,6 +136,8 @@ class Edges(nn.Module):
     delay_steps: Tensor
     log_scale: nn.Parameter | None
     group_of: Tensor | None
+    weight: nn.Parameter | None
+    unit: Tensor | None
     site_source: Tensor
     U: GroupedParameter
     tau_rec: GroupedParameter
@@ -106,6 +154,7 @@ class Edges(nn.Module):
         grouping: str,
         first_site: int,
         dtype: torch.dtype,
+        unit: NDArray[np.float64] | None = None,
     ):
         """Take the edges of one population.
 
@@ -119,6 +168,7 @@ class Edges(nn.Module):
             grouping: of the weights, see `EDGE_GROUPINGS`.
             first_site: number of sites of the populations before this one.
             dtype: of the values.
+            unit: pA, a number or [e], where weights are learned that may change sign.
         """
         super().__init__()
         self.source = source
@@ -136,8 +186,10 @@ class Edges(nn.Module):
             self.register_buffer(name, torch.from_numpy(values), persistent=False)
         base = torch.from_numpy(edges.weight).to(dtype, copy=True)
         self.register_buffer("base", base, persistent=False)
-        group_of, log_scale = None, None
-        if "weight" in trainable and grouping == "edge_type":
+        group_of, log_scale, weight = None, None, None
+        if unit is not None:
+            weight = nn.Parameter(torch.from_numpy(edges.weight / unit).to(dtype))
+        elif "weight" in trainable and grouping == "edge_type":
             types, index = np.unique(edges.edge_type_id, return_inverse=True)
             group_of = torch.tensor(index, dtype=torch.int64)
             log_scale = nn.Parameter(torch.zeros(len(types), dtype=dtype))
@@ -145,6 +197,9 @@ class Edges(nn.Module):
             log_scale = nn.Parameter(torch.zeros(len(edges), dtype=dtype))
         self.register_buffer("group_of", group_of, persistent=False)
         self.register_parameter("log_scale", log_scale)
+        self.register_parameter("weight", weight)
+        unit_pA = None if unit is None else torch.tensor(unit, dtype=dtype)
+        self.register_buffer("unit", unit_pA, persistent=False)
         self.projection = self._projection()
 
     def _make_sites(
@@ -204,8 +259,15 @@ class Edges(nn.Module):
         """Steps; 1 when there are no edges."""
         return int(self.delay_steps.max()) if len(self.delay_steps) else 1
 
+    @property
+    def is_learned(self) -> bool:
+        """Whether the weights are."""
+        return self.log_scale is not None or self.weight is not None
+
     def forward(self) -> Tensor:
         """[e] pA, weight of every edge."""
+        if self.weight is not None and self.unit is not None:
+            return self.unit * self.weight
         if self.log_scale is None:
             return self.base
         log_scale = self.log_scale if self.group_of is None else self.log_scale[self.group_of]

@@ -50,7 +50,7 @@ def exported(model: Learned, network: Network) -> Network:
     edges = {}
     for name, population in network.edges.items():
         module = cast(Edges, model.edges[name])
-        if module.log_scale is not None:
+        if module.is_learned:
             population = replace(population, weight=module().detach().double().cpu().numpy())
         edges[name] = replace(population, plasticity=_plasticity(module, population.plasticity))
     return replace(

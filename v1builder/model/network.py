@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from v1builder.load import LEVELS, Network, load_network
 from v1builder.model.backends import BackendName, check_supported, get_backend
 from v1builder.model.cells import Cells
-from v1builder.model.edges import EDGE_GROUPINGS, PLASTICITY_BOUNDS, Edges
+from v1builder.model.edges import EDGE_GROUPINGS, PLASTICITY_BOUNDS, Edges, signed_units
 from v1builder.model.export import exported
 from v1builder.model.memory import choose_segment
 from v1builder.model.neurons import Neuron, check_cells, choose, settings_of
@@ -66,6 +67,7 @@ class V1Network(nn.Module):
         memory_budget: float | None = None,
         neuron: str = "auto",
         keep_ports: bool = False,
+        signed: Mapping[str, ArrayLike] | None = None,
         **settings: float | None,
     ):
         """Make the module.
@@ -91,6 +93,8 @@ class V1Network(nn.Module):
             neuron: one of `model.neurons`; "auto" for the one that the cells' files are of. "glifr" is the
                 smooth variant of "glif".
             keep_ports: keep ports of equal kinetics apart, so that the current of each can be observed.
+            signed: edges whose weights may change sign as they are learned (else they keep it), and in which
+                unit they are learned: pA, a number or one per edge, by name of the edges.
             settings: of the neuron, such as sigma_V (mV) and tau (ms) of "glifr"; see its file.
 
         Raises:
@@ -110,6 +114,7 @@ class V1Network(nn.Module):
             for parameter in PLASTICITY_BOUNDS
         ]
         learned = _trainable(trainable, kind, [*names[len(held) :], *plastic])
+        units = signed_units(signed or {}, network.edges, learned, grouping)
         _check_numbers(dt, dtype, checkpoint_steps, memory_budget)
         network = kind.complete(network)
         check_cells(kind, network)
@@ -148,6 +153,7 @@ class V1Network(nn.Module):
                 grouping=grouping.get(f"{name}.weight", "edge"),
                 first_site=n_sites,
                 dtype=dtype,
+                unit=units.get(name),
             )
             self.edges[name] = module
             n_sites += module.n_sites
