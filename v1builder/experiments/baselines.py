@@ -17,12 +17,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from v1builder.model.observation import Spikes, observe
+from v1builder.model.observation import EverySpike, observe
 from v1builder.model.rollout import State
 from v1builder.tasks import Classes, Task
-from v1builder.train.loop import Classifier, stream
+from v1builder.train.evaluation import Classifier
 from v1builder.train.run import Subject, make_classifier
 from v1builder.train.settings import Experiment
+from v1builder.train.streams import stream
 
 Counts = NDArray[np.uint8]
 Progress = Callable[[str, int, int], None]
@@ -113,7 +114,7 @@ def _counts(
         if state is None or len(state.U) != len(batch):
             warm_up = task.warm_up(len(batch), before)
             state = None if warm_up is None else classifier.network.settled(warm_up)
-        fired = Spikes()
+        fired = EverySpike()
         state = observe(classifier.network, inputs, [fired], state=state)
         state = state if task.carry_state else None
         shown = [inputs[name] for name in seeing]

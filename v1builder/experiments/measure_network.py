@@ -43,7 +43,7 @@ class _OneTask(Settings):
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredNetworks:
     """What was measured of a network and its ablations.
 
     Attributes:
@@ -107,7 +107,7 @@ def measure_network(
     dt: float = 1.0,
     progress: Progress | None = None,
     **options: Any,
-) -> Measured:
+) -> MeasuredNetworks:
     """Run trials of a task on a network and on every ablation of it, and measure them.
 
     An ablated network is the one that `ablate` writes with the same seed and options. Memory is that of one
@@ -172,7 +172,7 @@ def measure_network(
         trials_at_once=at_once,
         options=options,
     )  # fmt: skip
-    return Measured(rows, records, made_by)
+    return MeasuredNetworks(rows, records, made_by)
 
 
 def trials_at_once(task: Task, n_trials: int) -> int:

@@ -19,7 +19,7 @@ from v1builder.fetch.transfer import RefusedError, Transfer, WantedFile, downloa
 from v1builder.schema.citations import write_citations
 from v1builder.schema.errors import ConfigError, DataError, FetchError
 from v1builder.schema.files import atomic_folder, sha256_of, write_json
-from v1builder.schema.images import SPLITS, IdxFile, ImageSet, StoredImages, array_file
+from v1builder.schema.images import SPLITS, IdxFile, PublishedImages, StoredImages, array_file
 from v1builder.schema.manifests import Download, Manifest
 from v1builder.schema.provenance import provenance
 
@@ -89,7 +89,7 @@ def fetch_images(
 
 
 def _download(
-    offered: Download, package: Path, images: ImageSet, transfer: Transfer, report: Progress
+    offered: Download, package: Path, images: PublishedImages, transfer: Transfer, report: Progress
 ) -> None:
     """Bring the package that the manifest names; half of one is not kept beyond this run."""
     wanted = WantedFile(offered.file, offered.url, offered.sha256, offered.size)
@@ -111,7 +111,7 @@ def _download(
     package.with_name(package.name + ".validator").unlink(missing_ok=True)
 
 
-def _in_folder(folder: Path, images: ImageSet) -> Found:
+def _in_folder(folder: Path, images: PublishedImages) -> Found:
     """The four files by name, packed or not; of two the unpacked one."""
     if not folder.is_dir():
         raise DataError.of("there is no such folder or package", folder, fix=images.obtain)
@@ -123,7 +123,7 @@ def _in_folder(folder: Path, images: ImageSet) -> Found:
     return _complete(found, folder, images)
 
 
-def _in_package(package: Path, images: ImageSet) -> Found:
+def _in_package(package: Path, images: PublishedImages) -> Found:
     """The four files by name."""
     files = list(images.files().values())
     names = {f"{file.file}.gz": file.file for file in files} | {
@@ -138,7 +138,7 @@ def _in_package(package: Path, images: ImageSet) -> Found:
     return _complete({names[name]: data for name, data in contents.items()}, package, images)
 
 
-def _complete(found: Found, where: Path, images: ImageSet) -> Found:
+def _complete(found: Found, where: Path, images: PublishedImages) -> Found:
     missing = [file.file for file in images.files().values() if file.file not in found]
     if missing:
         what = "files of the data set are missing"
@@ -147,7 +147,7 @@ def _complete(found: Found, where: Path, images: ImageSet) -> Found:
 
 
 def _write(
-    folder: Path, found: Found, origin: Path, images: ImageSet, report: Progress
+    folder: Path, found: Found, origin: Path, images: PublishedImages, report: Progress
 ) -> StoredImages:
     """Check the files and write them as arrays."""
     sha256: dict[str, dict[str, str]] = {split: {} for split in SPLITS}
@@ -165,7 +165,7 @@ def _write(
 
 
 def _read(
-    content: Path | bytes, file: IdxFile, origin: Path, images: ImageSet
+    content: Path | bytes, file: IdxFile, origin: Path, images: PublishedImages
 ) -> NDArray[np.uint8]:
     """The values of a file, which must be what the manifest says."""
     where = content if isinstance(content, Path) else f"{origin}, {file.file}"

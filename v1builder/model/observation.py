@@ -253,7 +253,7 @@ class SpikeCounts(Observer):
         self._total = counts if self._total is None else self._total + counts
 
 
-class Spikes(Observer):
+class EverySpike(Observer):
     """Keeps the spikes as they come, for trials that fit into memory."""
 
     def __init__(self):

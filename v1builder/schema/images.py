@@ -63,7 +63,7 @@ class IdxSplit(Settings):
         return self
 
 
-class ImageSet(Settings):
+class PublishedImages(Settings):
     """An image data set as published.
 
     Attributes:

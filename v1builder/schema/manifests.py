@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from v1builder.schema.config import Settings, load_settings
 from v1builder.schema.errors import DataError, Problem, raise_if_any
-from v1builder.schema.images import ImageSet
+from v1builder.schema.images import PublishedImages
 from v1builder.schema.tables import TableSchema
 
 _PACKAGE = Path(__file__).parent.parent
@@ -113,7 +113,7 @@ class Manifest(Settings):
     retrieved: str | None = None
     references: tuple[Reference, ...]
     tables: dict[str, TableSchema] = Field(default_factory=dict)
-    images: ImageSet | None = None
+    images: PublishedImages | None = None
     service: str | None = None
     downloads: dict[str, Download] = Field(default_factory=dict)
 

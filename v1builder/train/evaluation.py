@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from v1builder.measures import Measurement
 from v1builder.model import V1Network
-from v1builder.model.observation import Observer, Spikes, observe
+from v1builder.model.observation import EverySpike, Observer, observe
 from v1builder.model.rollout import Rollout, State
 from v1builder.readout import Readout
 from v1builder.tasks import Task, Trials
@@ -148,7 +148,7 @@ def evaluate(
         if not goes_on:
             own = None if warm_up is None else processes.own(warm_up, share)
             state = None if own is None else classifier.network.settled(own)
-        fired = Spikes()
+        fired = EverySpike()
         watching: list[Observer] = [fired]
         if measurement is not None:
             watching.append(measurement.observer(batch.condition[share]))

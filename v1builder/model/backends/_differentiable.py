@@ -68,7 +68,7 @@ def to_rollout(outputs: Sequence[Any], state: GlifState, tensors: Groups) -> Rol
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class Request:
     """What a rollout is given besides the tensors that may need a gradient."""
 
     counts: Mapping[str, int]  # how many of the differentiable tensors are what

@@ -17,7 +17,7 @@ from v1builder.model.backends._kernels_forward import WIDTH
 from v1builder.model.backends._kernels_layout import (
     PLASTICITY,
     Array,
-    Cells,
+    CellArrays,
     Dynamics,
     Graph,
     InputSpikes,
@@ -100,7 +100,7 @@ class Backward:
     def __init__(
         self,
         setting: Setting,
-        cells: Cells,
+        cells: CellArrays,
         graph: Graph,
         sites: Sites,
         emitted: InputSpikes,
@@ -220,7 +220,7 @@ class Backward:
             )  # fmt: skip
         return self._unpacked(grads, grad_cells)
 
-    def _unpacked(self, grads: _Grads, grad_cells: Cells) -> dict[str, list[Tensor | None]]:
+    def _unpacked(self, grads: _Grads, grad_cells: CellArrays) -> dict[str, list[Tensor | None]]:
         setting, edges, adjoint = self.setting, self.setting.edges, self.adjoint
         found: dict[str, list[Any]] = {
             "coefficients": grad_cells.unpack(setting.n_cells),

@@ -8,11 +8,11 @@ import numba
 import numpy as np
 
 from v1builder.model.backends import _kernels_forward
-from v1builder.model.backends._differentiable import Snapshot, Task
+from v1builder.model.backends._differentiable import Request, Snapshot
 from v1builder.model.backends._kernels_edges import EdgePlan, make_room
 from v1builder.model.backends._kernels_layout import (
     Array,
-    Cells,
+    CellArrays,
     Dynamics,
     Graph,
     InputSpikes,
@@ -26,7 +26,7 @@ THREADED_FROM: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting(Task):
+class Setting(Request):
     """A rollout's task for this backend."""
 
     edges: EdgePlan
@@ -67,7 +67,7 @@ class Forward:
         emitted: the input spikes and what the sites of their sources release.
     """
 
-    def __init__(self, setting: Setting, cells: Cells, dynamics: Dynamics, keep_drive: bool):
+    def __init__(self, setting: Setting, cells: CellArrays, dynamics: Dynamics, keep_drive: bool):
         self.setting, self.cells, self.dynamics = setting, cells, dynamics
         self.segmented = keep_drive
         b, t, n = setting.n_batch, setting.n_steps, setting.n_cells

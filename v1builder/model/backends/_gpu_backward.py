@@ -16,7 +16,7 @@ from v1builder.model.backends._differentiable import Snapshot, Wanted
 from v1builder.model.backends._gpu_forward import Setting, deliver
 from v1builder.model.backends._gpu_layout import (
     CELLS_OPTIONS,
-    Cells,
+    CellArrays,
     Dynamics,
     Events,
     Graph,
@@ -80,7 +80,7 @@ class Backward:
     def __init__(
         self,
         setting: Setting,
-        cells: Cells,
+        cells: CellArrays,
         graph: Graph,
         sites: Sites,
         inputs: InputSpikes,
@@ -164,7 +164,7 @@ class Backward:
                 self._step(t, t - snapshot.begin, grads, grad_cell)
         return self._unpacked(grads, grad_cell)
 
-    def _step(self, t: int, k: int, grads: _Grads, grad_cell: Cells) -> None:
+    def _step(self, t: int, k: int, grads: _Grads, grad_cell: CellArrays) -> None:
         """Adjoint of step t, the k-th of its segment."""
         setting, size, tiles, wanted = (
             self.setting,
@@ -200,7 +200,7 @@ class Backward:
             wanted.synapse, wanted.current, tiles.cells, **CELLS_OPTIONS,
         )  # fmt: skip
 
-    def _unpacked(self, grads: _Grads, grad_cell: Cells) -> dict[str, list[Tensor | None]]:
+    def _unpacked(self, grads: _Grads, grad_cell: CellArrays) -> dict[str, list[Tensor | None]]:
         edges, adjoint = self.setting.edges, self.adjoint
         coefficients, threshold = grad_cell.unpack()
         of_current = grads.current.value

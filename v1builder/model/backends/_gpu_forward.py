@@ -7,11 +7,11 @@ from typing import NamedTuple
 from torch import Tensor
 
 from v1builder.model.backends import _triton_forward, _triton_sites
-from v1builder.model.backends._differentiable import Snapshot, Task
+from v1builder.model.backends._differentiable import Request, Snapshot
 from v1builder.model.backends._gpu_edges import EdgePlan
 from v1builder.model.backends._gpu_layout import (
     CELLS_OPTIONS,
-    Cells,
+    CellArrays,
     Dynamics,
     Events,
     Graph,
@@ -25,7 +25,7 @@ from v1builder.model.backends._gpu_layout import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting(Task):
+class Setting(Request):
     """A rollout's task for this backend."""
 
     edges: EdgePlan
@@ -37,7 +37,7 @@ class Setting(Task):
         return -(-n // per_program), self.size.n_batch
 
 
-class Recorded(NamedTuple):
+class RecordedSteps(NamedTuple):
     """[b, t, n] each; drive and voltage of length 0 when nobody wants them."""
 
     drive: Tensor
@@ -51,7 +51,7 @@ class Forward:
     def __init__(
         self,
         setting: Setting,
-        cells: Cells,
+        cells: CellArrays,
         inputs: InputSpikes,
         dynamics: Dynamics,
         keep_drive: bool,
@@ -60,7 +60,7 @@ class Forward:
         self.segmented = keep_drive
         b, t, n = setting.size.n_batch, setting.size.n_steps, setting.size.n_cells
         self.with_drive = keep_drive or setting.record_voltage
-        self.recorded = Recorded(
+        self.recorded = RecordedSteps(
             drive=dynamics.U.new_empty(b, t if self.with_drive else 0, n),
             voltage=dynamics.U.new_empty(b, t if setting.record_voltage else 0, n),
             spikes=dynamics.U.new_empty(b, t, n),

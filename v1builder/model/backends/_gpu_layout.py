@@ -135,7 +135,7 @@ class Steps(NamedTuple):
         return cls(tensor, n_steps * n if n_samples > 1 else 0, n if n_steps > 1 else 0)
 
 
-class Cells(NamedTuple):
+class CellArrays(NamedTuple):
     """Coefficients of all cells, or their gradients with a sample in front."""
 
     membrane: Tensor  # [4, n]
@@ -158,13 +158,13 @@ class Cells(NamedTuple):
             t_ref.to(torch.int32).contiguous(),
         )
 
-    def zeros(self, n_batch: int, with_membrane: bool, with_synapse: bool) -> "Cells":
+    def zeros(self, n_batch: int, with_membrane: bool, with_synapse: bool) -> "CellArrays":
         """Zeros like these for every sample; of length 0 where they are not wanted."""
 
         def of(field: Tensor, wanted: bool) -> Tensor:
             return field.new_zeros(n_batch if wanted else 0, *field.shape)
 
-        return Cells(
+        return CellArrays(
             of(self.membrane, with_membrane),
             of(self.adaptation, with_membrane),
             of(self.synapse, with_synapse),

@@ -99,7 +99,7 @@ class Sites(NamedTuple):
     P_fac: Array  # [s]
 
 
-class Cells(NamedTuple):
+class CellArrays(NamedTuple):
     """Coefficients of all cells, or their gradients."""
 
     membrane: Array  # [4, n]
@@ -128,9 +128,9 @@ class Cells(NamedTuple):
             _array(t_ref.to(torch.int32)),
         )
 
-    def zeros(self, with_membrane: bool, with_synapse: bool) -> "Cells":
+    def zeros(self, with_membrane: bool, with_synapse: bool) -> "CellArrays":
         """Zeros like these; of length 0 where they are not wanted."""
-        return Cells(
+        return CellArrays(
             np.zeros_like(self.membrane[: None if with_membrane else 0]),
             np.zeros_like(self.adaptation[: None if with_membrane else 0]),
             np.zeros_like(self.synapse[: None if with_synapse else 0]),

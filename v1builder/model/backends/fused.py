@@ -24,7 +24,7 @@ from v1builder.model.backends._kernels_edges import list_spikes, plan_edges
 from v1builder.model.backends._kernels_layout import (
     N_CELL,
     SITES,
-    Cells,
+    CellArrays,
     Dynamics,
     as_steps,
 )
@@ -100,7 +100,7 @@ class _FusedRollout(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         of, needs = setting.grouped(tensors), setting.grouped(ctx.needs_input_grad[3:])
         n_padded, order = setting.edges.n_padded, setting.edges.site_order
-        cells = Cells.pack(of["coefficients"], of["threshold"], t_ref, n_padded)
+        cells = CellArrays.pack(of["coefficients"], of["threshold"], t_ref, n_padded)
         no_sites = [of["state"][0][:, :0]] * len(SITES)
         dynamics = Dynamics.pack(
             of["state"], of["moving"], of["sites"] or no_sites, refractory, order, n_padded

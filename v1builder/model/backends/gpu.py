@@ -39,7 +39,7 @@ from v1builder.model.backends._gpu_backward import Backward
 from v1builder.model.backends._gpu_edges import list_spikes, plan_edges
 from v1builder.model.backends._gpu_forward import Forward, Setting
 from v1builder.model.backends._gpu_layout import (
-    Cells,
+    CellArrays,
     Dynamics,
     InputSpikes,
     Sizes,
@@ -127,7 +127,7 @@ class _TritonRollout(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         of, needs = setting.grouped(tensors), setting.grouped(ctx.needs_input_grad[4:])
         order = setting.edges.site_order
-        cells = Cells.pack(of["coefficients"], of["threshold"], t_ref)
+        cells = CellArrays.pack(of["coefficients"], of["threshold"], t_ref)
         no_sites = [of["state"][0][:, :0]] * len(SITES)
         dynamics = Dynamics.pack(
             of["state"], of["moving"], of["sites"] or no_sites, refractory, order
@@ -167,7 +167,7 @@ class _TritonRollout(torch.autograd.Function):
         saved = iter(saved)
         weights = list(islice(saved, setting.counts["weights"]))
         plasticity = list(islice(saved, setting.counts["plasticity"]))
-        cells = Cells(*islice(saved, len(Cells._fields)))
+        cells = CellArrays(*islice(saved, len(CellArrays._fields)))
         inputs = InputSpikes(*islice(saved, len(InputSpikes._fields)))
         snapshots = [
             Snapshot(begin, end, Dynamics(*islice(saved, len(Dynamics._fields))))
