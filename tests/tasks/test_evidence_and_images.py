@@ -5,7 +5,9 @@ import pytest
 import torch
 from scipy.special import ndtr
 
+from v1builder.images.folder import _digest, _listed
 from v1builder.schema.config import Settings, parse_settings
+from v1builder.schema.errors import ConfigError
 from v1builder.tasks import TASKS, AnyTask
 from v1builder.tasks.psychometrics import threshold
 
@@ -63,11 +65,11 @@ def test_digits_are_shown_with_their_class():
 
 
 def test_a_folder_beside_the_experiment_becomes_a_task_and_films_run(tmp_path):
-    for split in ("train", "test"):
+    for split in ("train", "validation", "test"):
         for name, length in (("still", 1), ("moving", 6)):
             folder = tmp_path / "films" / split / name
             folder.mkdir(parents=True)
-            frames = np.stack([np.full((4, 4), 30 * i, np.uint8) for i in range(length)])
+            frames = np.stack([np.full((4, 5), 30 * i, np.uint8) for i in range(length)])
             np.save(folder / "a.npy", frames)
     table = {"name": "image_classification", "images": "films", "frames_per_second": 40.0}
     settings = parse_settings({"task": table}, Table, "experiment.toml", tmp_path).task
@@ -83,6 +85,33 @@ def test_a_folder_beside_the_experiment_becomes_a_task_and_films_run(tmp_path):
         (50, 75), (75, 100), (100, 125), (125, 150),
     ]  # fmt: skip
     assert [shown.stimulus.frame for shown in moving] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("images", ["photographs", "textures"])
+def test_images_without_classes_in_common_are_not_classified(images):
+    with pytest.raises(ConfigError, match="not of the same classes"):
+        CLASSES(images=images).draw(4, "train", generator())
+
+
+def test_a_folder_named_like_a_set_does_not_hide_it(tmp_path):
+    (tmp_path / "digits").mkdir()
+    table = {"name": "image_classification", "images": "digits"}
+    settings = parse_settings({"task": table}, Table, "experiment.toml", tmp_path).task
+    assert settings.images == "digits"
+
+
+def test_the_hash_of_the_images_says_what_they_are(tmp_path):
+    for name in ("a", "b"):
+        for i in range(9):
+            (tmp_path / name).mkdir(exist_ok=True)
+            np.save(tmp_path / name / f"{i}.npy", np.full((2, 2), i, np.uint8))
+    before = CLASSES(images=str(tmp_path)).files
+    assert CLASSES(images=str(tmp_path)).files == before
+    assert CLASSES().files == {}
+    _listed.cache_clear()
+    _digest.cache_clear()
+    np.save(tmp_path / "a" / "0.npy", np.full((2, 2), 77, np.uint8))
+    assert CLASSES(images=str(tmp_path)).files != before
 
 
 def test_random_phases_are_uniform_and_orientations_stay():

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from v1builder.model.observation import EverySpike, observe
 from v1builder.model.rollout import State
+from v1builder.schema.errors import ConfigError
 from v1builder.tasks import Classes, Task
 from v1builder.train.evaluation import Classifier
 from v1builder.train.run import Subject, make_classifier
@@ -137,6 +138,14 @@ def _in_windows(spikes: Sequence[Tensor], windows: Sequence[slice], n_trials: in
 
 def _learned(features: Counts, target: Tensor, held_out: Counts, n_classes: int) -> Tensor:
     """Answers [trial, window, class] of a linear classifier to held-out trials."""
+    classes = target.unique()
+    if len(classes) < 2:
+        raise ConfigError.of(
+            "a linear classifier needs training trials of at least two classes",
+            "baselines",
+            f"class {classes.tolist()} in {len(features)} trials",
+            "take more trials",
+        )
     model = make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=_PENALTIES))
     flat = features.reshape(-1, features.shape[2]).astype(np.float32)
     model.fit(flat, target.flatten().numpy())

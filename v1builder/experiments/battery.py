@@ -4,8 +4,8 @@ For every experiment file and each of its seeds the intact network is trained an
 are measured (`experiments.baselines`). What is finished is kept: a run that was interrupted goes on.
 """
 
+import contextlib
 import json
-import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from v1builder.experiments.baselines import COLUMN, LGN, baselines
 from v1builder.schema.errors import ConfigError
 from v1builder.schema.files import write_json, write_text
 from v1builder.schema.provenance import provenance
-from v1builder.train import Experiment, load_experiment, prepare, train
+from v1builder.train import Experiment, check, load_experiment, prepare, train
 
 Progress = Callable[[str, int, int], None]
 
@@ -33,7 +33,7 @@ class TaskRow:
         experiment: name of the experiment file.
         task: name.
         records: of every seed: seed, n_cells, steps, batch_size, trained (scores), baselines, seconds (None
-            where training was resumed), peak_GiB.
+            where training was resumed) and peak_GiB of the training.
     """
 
     experiment: str
@@ -81,7 +81,7 @@ def run_battery(
         )
     experiments = dict(zip(names, map(load_experiment, paths), strict=True))
     for experiment in experiments.values():
-        prepare(experiment, experiment.seeds[0])
+        check(experiment)
     rows = []
     for name, experiment in experiments.items():
         records = tuple(
@@ -124,13 +124,7 @@ def _seed(
         return lambda done, total: progress(f"{what}: {part}", done, total) if progress else None
 
     measuring, training = report("baselines"), report("training")
-    found = baselines(
-        experiment,
-        subject,
-        train_trials=baseline_trials,
-        test_trials=baseline_trials,
-        progress=lambda _, done, total: measuring(done, total),
-    )
+    _forget_peak()
     resumed, start = (folder / "checkpoint.pt").exists(), time.perf_counter()
     result = train(
         experiment,
@@ -138,7 +132,14 @@ def _seed(
         resume=resumed,
         progress=lambda done, total, _: training(done, total),
     )
-    seconds = time.perf_counter() - start
+    seconds, peak = time.perf_counter() - start, _peak_GiB()
+    found = baselines(
+        experiment,
+        subject,
+        train_trials=baseline_trials,
+        test_trials=baseline_trials,
+        progress=lambda _, done, total: measuring(done, total),
+    )
     record = {
         "seed": seed,
         "n_cells": subject.network.n_cells,
@@ -147,12 +148,28 @@ def _seed(
         "trained": {name: value for name, value in result.items() if name not in _LONG},
         "baselines": found,
         "seconds": None if resumed else round(seconds, 1),
-        "peak_GiB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        "peak_GiB": peak,
         "made_by": made_by,
         "provenance": provenance("battery"),
     }
     write_json(file, record)
     return record
+
+
+def _forget_peak() -> None:
+    """Let the peak of this process's memory begin anew; where that cannot be done it goes on."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_GiB() -> float | None:
+    """Most memory that was resident since, GiB; None where the system does not say (not Linux)."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return round(int(line.split()[1]) / 2**20, 2)
 
 
 #: Of a training's result, what result.json has and a table of many tasks does not need.
@@ -163,8 +180,8 @@ def markdown(rows: Sequence[TaskRow]) -> str:
     """The table of all tasks: means over seeds, and of the trained network every seed."""
     lines = [
         "| task | cells | trained, mean (seeds) | untrained column, linear | LGN, linear | chance | "
-        "steps x trials | minutes | GiB |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "trained, d' or 75 % threshold | steps x trials | minutes | GiB |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         trained, first = row.scores("trained"), row.records[0]
@@ -176,12 +193,22 @@ def markdown(rows: Sequence[TaskRow]) -> str:
             _mean(row.scores(COLUMN)),
             _mean(row.scores(LGN)),
             f"{first['baselines']['chance']:.3g}",
+            _sensitivity([one["trained"] for one in row.records]),
             f"{first['steps']} x {first['batch_size']}",
             f"{np.mean(minutes):.1f}" if minutes else "-",
-            f"{max(one['peak_GiB'] for one in row.records):.1f}",
+            f"{max(one['peak_GiB'] or 0 for one in row.records):.1f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _sensitivity(trained: Sequence[dict[str, Any]]) -> str:
+    """The field's measure, by seed: the threshold where there is one, else d', else nothing."""
+    if "psychometric" in trained[0]:
+        found = [one["psychometric"]["threshold_75"] for one in trained]
+        return ", ".join("-" if one is None else f"{one:.1f} deg" for one in found)
+    values = [one["d_prime"] for one in trained if one.get("d_prime") is not None]
+    return ", ".join(f"{value:.2f}" for value in values) or "-"
 
 
 def _mean(values: Sequence[float]) -> str:

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Final
 
 from v1builder.images.image_set import ImageSet, Labels, Pixels
 from v1builder.load.images import LabelledImages, read_image_set
+from v1builder.schema.files import sha256_of
 
 _WHITE: Final = 255.0
 #: Of the training images, the last are for validation.
@@ -35,6 +37,11 @@ class FetchedImages(ImageSet):
             return whole["test"], slice(None)
         first = len(whole["train"].labels) - int(len(whole["train"].labels) * _VALIDATION_SHARE)
         return whole["train"], slice(0, first) if split == "train" else slice(first, None)
+
+    @property
+    def digest(self) -> str:
+        """Of the record that holds the hashes of the arrays."""
+        return sha256_of(Path(self.path) / "provenance.json")
 
     @property
     def citation(self) -> str:

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from v1builder.images.image_set import ImageSet, Labels, Pixels
 from v1builder.schema.errors import DataError
+from v1builder.schema.files import sha256_of
 
 _SPLITS: Final = ("train", "validation", "test")
 _PICTURES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 _FILMS: Final = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 _SUFFIXES: Final = (*_PICTURES, *_FILMS, ".npy")
-#: Where a folder has no splits, tenths of the files by the hash of their names.
-_OF_TEN: Final = {"train": range(7), "validation": range(7, 8), "test": range(8, 10)}
+#: Of the images of a class, the part that is set aside for validation and for the test.
+_SET_ASIDE: Final = {"validation": 8, "test": 5}
 #: More pixels than any screen has: a file that claims them is not read.
 _PIXELS_MAX: Final = 1 << 26
 #: Levels of gray by the type of the pixels.
@@ -36,14 +37,20 @@ class ImageFolder(ImageSet):
 
     Files are pictures (PNG, JPEG ...), films (MP4 ...; needs the package `av`) or arrays .npy: [row, column]
     or [frame, row, column], uint8 or uint16, or floating point in [-1, 1] where 0 is gray. Pixels of
-    integers go from -1, black, to 1, white. Without folders named train, validation and test, files are
-    shared out by the hash of their names: 70, 10 and 20 %.
+    integers go from -1, black, to 1, white. Without folders named train and test, a fifth of the files of
+    every class is set aside for the test; without one named validation, an eighth of those of training for
+    that, and at least one: the first in the order of the hashes of their names.
 
     Attributes:
         path: of the folder.
     """
 
     path: str
+
+    @property
+    def digest(self) -> str:
+        """Of all files, with their names and classes."""
+        return _digest(self.path)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -59,7 +66,8 @@ class ImageFolder(ImageSet):
 
     def n_frames(self, split: str, index: int) -> int:
         """Frames of a film or of an array [frame, row, column]."""
-        return len(_frames(self._items(split)[index].path))
+        path = self._items(split)[index].path
+        return 1 if path.suffix.lower() in _PICTURES else len(_frames(path))
 
     def frames_per_second(self, split: str, index: int) -> float | None:
         """As a film has it."""
@@ -74,12 +82,15 @@ class ImageFolder(ImageSet):
 
 @lru_cache(maxsize=32)
 def _listed(folder: str) -> tuple[tuple[str, ...], dict[str, tuple[_Item, ...]]]:
-    """Names of the classes, and the files of each split."""
+    """Names of the classes, and the files of each split, which are looked at."""
     root = Path(folder)
-    parts = {split: root / split for split in _SPLITS if (root / split).is_dir()}
-    found = {
-        split: _by_class(part) for split, part in (parts or dict.fromkeys(_SPLITS, root)).items()
-    }
+    if any((root / split).is_dir() for split in _SPLITS):
+        found = {split: _by_class(root / split) for split in _SPLITS}
+    else:
+        found = {"train": _by_class(root), "validation": {}, "test": {}}
+        found["train"], found["test"] = _set_aside(found["train"], _SET_ASIDE["test"])
+    if not found["validation"]:
+        found["train"], found["validation"] = _set_aside(found["train"], _SET_ASIDE["validation"])
     names = tuple(sorted({name for files in found.values() for name in files}))
     if len(names) < 2:
         raise DataError.of(
@@ -88,17 +99,8 @@ def _listed(folder: str) -> tuple[tuple[str, ...], dict[str, tuple[_Item, ...]]]
             f"{len(names)} folders with files of {', '.join(_SUFFIXES)}",
             "put images into one folder per class, or into such folders below train and test",
         )
-    items = {
-        split: tuple(
-            _Item(path, names.index(name))
-            for name, files in found.get(split, found.get("test", {})).items()
-            for path in files
-            if parts or _tenth(path) in _OF_TEN[split]
-        )
-        for split in _SPLITS
-    }
-    for split, listed in items.items():
-        missing = [name for i, name in enumerate(names) if i not in {item.label for item in listed}]
+    for split, files in found.items():
+        missing = [name for name in names if not files.get(name)]
         if missing:
             raise DataError.of(
                 f"a class has no images for {split}",
@@ -106,20 +108,59 @@ def _listed(folder: str) -> tuple[tuple[str, ...], dict[str, tuple[_Item, ...]]]
                 ", ".join(missing),
                 "add images, or sort them into folders train, validation and test",
             )
+    items = {
+        split: tuple(_Item(path, i) for i, name in enumerate(names) for path in files[name])
+        for split, files in found.items()
+    }
+    for listed in items.values():
+        for item in listed:
+            _look_at(item.path)
     return names, items
 
 
+@lru_cache(maxsize=32)
+def _digest(folder: str) -> str:
+    names, items = _listed(folder)
+    parts = [
+        f"{split}/{names[item.label]}/{item.path.name} {sha256_of(item.path)}"
+        for split, listed in items.items()
+        for item in listed
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _set_aside(
+    files: dict[str, list[Path]], part: int
+) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+    """What stays, and one file of `part` of every class, at least one."""
+    kept, aside = {}, {}
+    for name, paths in files.items():
+        order = sorted(paths, key=lambda path: hashlib.sha256(path.name.encode()).digest())
+        number = max(1, len(order) // part)
+        aside[name], kept[name] = sorted(order[:number]), sorted(order[number:])
+    return kept, aside
+
+
+def _look_at(path: Path) -> None:
+    """Refuse what is no image by its first bytes, now and not when it is shown."""
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        _array(path)
+    elif suffix in _FILMS:
+        _film(path)
+    else:
+        _picture(path, pixels=False)
+
+
 def _by_class(folder: Path) -> dict[str, list[Path]]:
+    if not folder.is_dir():
+        return {}
     classes = sorted(path for path in folder.iterdir() if path.is_dir())
     files = {
         path.name: sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
         for path in classes
     }
     return {name: paths for name, paths in files.items() if paths}
-
-
-def _tenth(path: Path) -> int:
-    return int.from_bytes(hashlib.sha256(path.name.encode()).digest()[:4], "big") % 10
 
 
 def _frames(path: Path) -> NDArray[Any]:
@@ -135,14 +176,22 @@ def _array(path: Path) -> NDArray[Any]:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError.of("an image cannot be read", path, error, "give a .npy array") from None
-    if array.ndim not in (2, 3) or 0 in array.shape:
+    if (
+        array.ndim not in (2, 3)
+        or 0 in array.shape
+        or (array.ndim == 3 and array.shape[2] in (3, 4))
+    ):
         raise DataError.of(
-            "an image has the wrong shape", path, array.shape, "give [row, column] or [frame, row, column]"
-        )  # fmt: skip
+            "an image has the wrong shape",
+            path,
+            array.shape,
+            "give [row, column] or [frame, row, column], without colours",
+        )
     return array if array.ndim == 3 else array[None]
 
 
-def _picture(path: Path) -> NDArray[np.uint8]:
+def _picture(path: Path, pixels: bool = True) -> NDArray[Any]:
+    """[row, column] of a picture, 8 or 16 bits; or nothing but a look at what it says of itself."""
     from PIL import Image
 
     try:
@@ -151,6 +200,17 @@ def _picture(path: Path) -> NDArray[np.uint8]:
                 raise DataError.of(
                     "an image is too large", path, f"{image.width} x {image.height}", "make it smaller"
                 )  # fmt: skip
+            if image.mode in ("I", "F"):
+                raise DataError.of(
+                    "an image has pixels of an unusual kind",
+                    path,
+                    f"mode {image.mode}",
+                    "save it with 8 or 16 bits, or as .npy",
+                )
+            if not pixels:
+                return np.empty(0, np.uint8)
+            if image.mode.startswith("I;16"):
+                return np.asarray(image).astype(np.uint16)
             return np.asarray(image.convert("L"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError.of(

@@ -25,6 +25,16 @@ class ImageSet(ABC):
         return ""
 
     @property
+    def same_classes(self) -> bool:
+        """Whether a label means the same in all splits."""
+        return True
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the files of the set; empty where they come with a library."""
+        return ""
+
+    @property
     @abstractmethod
     def class_names(self) -> tuple[str, ...]:
         """Name of every class."""

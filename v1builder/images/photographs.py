@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from skimage.transform import resize_local_mean
 
 from v1builder.images.image_set import ImageSet, Labels, Pixels, equalised
 from v1builder.images.textures import texture
@@ -16,6 +17,7 @@ _FAMILIAR: Final = ("astronaut", "brick", "camera", "chelsea", "china", "coins",
 _NOVEL: Final = ("coffee", "flower", "gravel")
 _CROPS, _NOVEL_CROPS = 4, 2
 _TEXTURES, _NOVEL_TEXTURES = 8, 2
+_SIDE: Final = 24
 _SCIKIT_LEARN: Final = ("china", "flower")
 
 
@@ -47,7 +49,8 @@ def _crop(name: str, corner: int) -> NDArray[np.float64]:
 class Photographs(ImageSet):
     """40 images to be learned with and 8 that are new: crops of photographs, and 1/f textures.
 
-    Mean and contrast of all are the same. Every image is a class of its own. Validation shows the images
+    Mean and contrast of all are the same, in 24 x 24 pixels of a degree, which is what the LGN's raster
+    shows. Every image is a class of its own. Validation shows the images
     of training; the test shows crops of other photographs, and other textures.
 
     Attributes:
@@ -72,6 +75,11 @@ class Photographs(ImageSet):
         return "van der Walt et al. 2014, PeerJ 2:e453; Pedregosa et al. 2011, JMLR 12:2825"
 
     @property
+    def same_classes(self) -> bool:
+        """No: those of the test are other images."""
+        return False
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Those of training."""
         return tuple(self._names("train"))
@@ -85,7 +93,7 @@ class Photographs(ImageSet):
         del frame
         name, number = self._names(split)[index].rsplit(" ", 1)
         if name == "texture":
-            image = texture(5 if split == "test" else 4, int(number), 64)
+            image = texture(5 if split == "test" else 4, int(number), _SIDE)
         else:
-            image = _crop(name, int(number))
+            image = resize_local_mean(_crop(name, int(number)), (_SIDE, _SIDE))
         return equalised(image, self.contrast)

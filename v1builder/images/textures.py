@@ -37,6 +37,11 @@ class Textures(ImageSet):
     contrast: float = 0.3
 
     @property
+    def same_classes(self) -> bool:
+        """No: every split has other textures."""
+        return False
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """By number."""
         return tuple(f"texture {i}" for i in range(self.n))

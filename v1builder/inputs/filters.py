@@ -44,7 +44,7 @@ class FilterSource(Source):
         self.n_units, self.dt = lgn.n_units, lgn.dt
         self._drives = Kept(_KEPT_DRIVES)
         self._responses = Kept(_KEPT_RESPONSES)
-        self._bounds = Kept(_KEPT_DRIVES)
+        self._extremes = Kept(_KEPT_DRIVES)
 
     @classmethod
     def serves(cls, nodes: NodePopulation) -> bool:
@@ -152,11 +152,11 @@ class FilterSource(Source):
                 # Filters are the same at all times: one response, moved in time, serves all onsets.
                 course = shown.stimulus.course(stop - start, dt)[: max(0, n_steps - first)]
                 self._responses[key] = self.lgn.course_response(embedded(course, first, n_steps))
-            response, delay = self._responses[key], start - first
-            if (key, delay) not in self._bounds:
-                self._bounds[key, delay] = _extremes(_delayed(response, delay))
-            lowest, highest = self._bounds[key, delay]
-            seen.append(_Seen(drives[shown.stimulus], response, delay, lowest, highest))
+            response = self._responses[key]
+            if key not in self._extremes:
+                self._extremes[key] = _extremes(response)
+            lowest, highest = self._extremes[key]
+            seen.append(_Seen(drives[shown.stimulus], response, start - first, lowest, highest))
         return seen
 
 
@@ -168,7 +168,7 @@ class _Seen:
         drive: [frame, subunit] see `LGN.frame_drive`.
         response: [frame, step, subunit] see `LGN.course_response`.
         delay: steps by which the response is late.
-        lowest, highest: [frame, block, subunit] of the delayed response in each block of steps.
+        lowest, highest: [frame, block, subunit] of the response in each block of steps.
     """
 
     drive: Tensor
@@ -179,12 +179,16 @@ class _Seen:
 
     def delayed(self) -> Tensor:
         """The response in the steps of the trial, [frame, step, subunit]."""
-        return _delayed(self.response, self.delay)
+        return _later(self.response, self.delay, dim=1)
 
     def bound(self) -> Tensor:
-        """What it adds to a rate at most in each block of steps, [block, subunit] Hz."""
+        """What it adds to a rate at most in each block of steps of the trial, [block, subunit] Hz."""
         drive = self.drive[:, None]
-        return torch.maximum(drive * self.lowest, drive * self.highest).sum(dim=0)
+        most = torch.maximum(drive * self.lowest, drive * self.highest).sum(dim=0)
+        blocks, steps = divmod(self.delay, _BLOCK_STEPS)
+        bound = _later(most, blocks, dim=0)
+        # Unless it is late by whole blocks, what is in a block of the trial comes from two of the response.
+        return torch.maximum(bound, _later(most, blocks + 1, dim=0)) if steps else bound
 
     def at(self, step: Tensor, subunit: Tensor) -> Tensor:
         """What it adds to the rates of some subunits in some steps, [n] Hz."""
@@ -195,12 +199,12 @@ class _Seen:
         return sum(drive[subunit] * response[since, subunit] for drive, response in values) * begun
 
 
-def _delayed(response: Tensor, delay: int) -> Tensor:
-    """A response [frame, step, subunit] that begins `delay` steps later, over the same steps."""
-    n_steps = response.shape[1]
-    return torch.nn.functional.pad(
-        response[:, : max(0, n_steps - delay)], (0, 0, min(delay, n_steps), 0)
-    )
+def _later(values: Tensor, n: int, dim: int) -> Tensor:
+    """`values`, later by n along `dim`, with zeros before it and of the same length."""
+    n = min(n, values.shape[dim])
+    shape = list(values.shape)
+    shape[dim] = n
+    return torch.cat([values.new_zeros(shape), values.narrow(dim, 0, values.shape[dim] - n)], dim)
 
 
 def _extremes(response: Tensor) -> Tensor:

@@ -42,6 +42,11 @@ class Raster:
         )
 
     @property
+    def middle(self) -> tuple[float, float]:
+        """Position (x, y) of the middle of the frame, degrees."""
+        return float(self.x.mean()), float(self.y.mean())
+
+    @property
     def y(self) -> FloatArray:
         """[row] degrees."""
         return np.arange(self.shape[0]) / self.pixels_per_degree

@@ -41,6 +41,7 @@ class Design:
         contrasts: [conditions] from 0 to 1, NaN for those that have none; None where none has.
         t_ref: [n_cells] ms that a cell is refractory after a spike; None where that is not known.
         change: step of the window at which what is shown changes; None where it does not.
+        repeats: whether trials of one condition show the same, so that they differ by chance alone.
     """
 
     cells: NodePopulation
@@ -50,6 +51,7 @@ class Design:
     contrasts: Array | None = None
     t_ref: Array | None = None
     change: int | None = None
+    repeats: bool = True
 
     @property
     def n_cells(self) -> int:

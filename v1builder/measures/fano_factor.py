@@ -64,6 +64,8 @@ class FanoFactor(OfCells):
             variance += square - total**2 / n
             mean += (n - 1) * (total / n)
         value = np.full(self.design.n_cells, np.nan)
+        if not self.design.repeats:
+            return value, "trials of one condition show different things"
         if repeats < REPEATS_MIN:
             return value, f"{repeats} repeats of a condition, fewer than {REPEATS_MIN}"
         np.divide(variance, mean, out=value, where=mean > 0)

@@ -2,13 +2,11 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
-    Field,
     ValidationError,
     ValidationInfo,
 )
@@ -22,14 +20,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
-def _located(value: str, info: ValidationInfo) -> str:
+def located(value: str, info: ValidationInfo) -> str:
     """A path that exists beside the file it stands in becomes absolute; anything else is left as it is."""
     path = Path(info.context["folder"]) / value if info.context else Path(value)
     return str(path.resolve()) if path.exists() else value
 
-
-#: The name of something, or the path of a file or folder, relative to the file in which it stands.
-NameOrPath = Annotated[str, Field(min_length=1), AfterValidator(_located)]
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -65,7 +60,7 @@ def parse_settings(
         values: of a file.
         model: what it should hold.
         where: the file, for errors.
-        folder: to which paths in it are relative (`NameOrPath`); the working directory unless given.
+        folder: to which paths in it are relative (`located`); the working directory unless given.
 
     Raises:
         ConfigError: listing every key that is unknown, missing or has a wrong value.

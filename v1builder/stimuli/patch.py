@@ -26,8 +26,9 @@ class GratingPatch(Grating):
 
     def frames(self, raster: Raster) -> Tensor:
         """Those of the grating, in the window."""
-        x = torch.as_tensor(raster.x) - raster.width / 2 - self.x
-        y = torch.as_tensor(raster.y)[:, None] - raster.height / 2 - self.y
+        middle = raster.middle
+        x = torch.as_tensor(raster.x) - middle[0] - self.x
+        y = torch.as_tensor(raster.y)[:, None] - middle[1] - self.y
         return super().frames(raster) * (torch.hypot(x, y) <= self.radius)
 
     @classmethod

@@ -35,8 +35,9 @@ class Picture(Stimulus):
         pixels = self.images.pixels(self.split, self.index, self.frame)
         rows, columns = pixels.shape
         size = self.degrees / rows
-        down = _overlap(raster.y, 1 / raster.pixels_per_degree, raster.height / 2, rows, size)
-        across = _overlap(raster.x, 1 / raster.pixels_per_degree, raster.width / 2, columns, size)
+        x, y = raster.middle
+        down = _overlap(raster.y, 1 / raster.pixels_per_degree, y, rows, size)
+        across = _overlap(raster.x, 1 / raster.pixels_per_degree, x, columns, size)
         return torch.from_numpy(down @ pixels @ across.T)[None]
 
     @classmethod

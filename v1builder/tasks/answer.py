@@ -63,9 +63,17 @@ class Answer(ABC):
 class Classes(Answer):
     """One of several classes in every window."""
 
-    def __init__(self, n_classes: int):
+    def __init__(self, n_classes: int, chance: float | None = None):
+        """Classes.
+
+        Args:
+            n_classes: how many.
+            chance: accuracy of the best answer that knows only how frequent they are; 1 / n_classes, equally
+                frequent, unless given.
+        """
         self.n_outputs = n_classes
-        accuracy = Score("accuracy", "accuracy", "proportion", 1 / n_classes, 1.0)
+        chance = 1 / n_classes if chance is None else chance
+        accuracy = Score("accuracy", "accuracy", "proportion", chance, 1.0)
         d_prime_ = (Score("d_prime", "d'", "1", 0.0),) if n_classes == 2 else ()
         self.scores = (accuracy, *d_prime_)
 

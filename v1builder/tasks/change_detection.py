@@ -53,8 +53,13 @@ class ChangeSettings(VisualSettings):
 
     @property
     def answer(self) -> Classes:
-        """Changed or not."""
-        return Classes(2)
+        """Changed or not; who always says what is more frequent is right that often."""
+        return Classes(2, chance=max(self.p_change, 1 - self.p_change))
+
+    @property
+    def repeats(self) -> bool:
+        """Sequences of flashes are all different."""
+        return False
 
     @property
     def duration_ms(self) -> float:
@@ -79,7 +84,7 @@ class ChangeSettings(VisualSettings):
         """By kind of change, and the sensitivity to each."""
         return {
             **super().describe(output, trials),
-            "d_prime_by_kind": d_prime_by_kind(output, trials, self.kinds),
+            "d_prime_by_kind": d_prime_by_kind(output, trials, self.kinds, noise=0),
         }
 
     @abstractmethod
@@ -97,7 +102,7 @@ class ChangeSettings(VisualSettings):
 
     @abstractmethod
     def kind_of(self, before: Stimulus, now: Stimulus | None) -> int:
-        """Which of `kinds` the question after a flash is; None is a flash that was omitted."""
+        """Which of `kinds` the question after a flash is, 0 for the same; None is an omitted flash."""
 
     def omitted(self, generator: torch.Generator) -> bool:
         """Whether a flash that shows nothing new is left out; never, unless a member says so."""

@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 from pydantic import Field, model_validator
 
+from v1builder.schema.errors import ConfigError
 from v1builder.stimuli import Movie, Shown, Stimulus
 from v1builder.tasks.answer import Classes
 from v1builder.tasks.task import Trials
@@ -128,6 +129,14 @@ class ClassificationSettings(VisualSettings):
         """The stimuli of a split, and [stimulus] their classes."""
         if split not in self._kept:
             shown, classes = zip(*self.stimuli(split), strict=True)
+            missing = set(range(self.n_classes)) - set(classes)
+            if missing:
+                raise ConfigError.of(
+                    "a class has no stimuli",
+                    f"task {self.name}, {split}",
+                    f"classes {sorted(missing)}",
+                    "give every class some",
+                )
             self._kept[split] = shown, torch.tensor(classes)
         return self._kept[split]
 

@@ -32,6 +32,7 @@ def design_of(task: Task, network: Network, split: str) -> Design:
         task.n_steps,
         directions=common(movies, lambda one: one.direction if one.temporal_frequency else None),
         contrasts=common(movies, lambda one: one.contrast),
+        repeats=task.repeats,
         t_ref=membrane.per_cell("t_ref") if "t_ref" in membrane.values else None,
     )
 

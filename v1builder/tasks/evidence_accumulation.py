@@ -4,16 +4,19 @@ Chen et al. 2022, Science Advances 8:eabq7592, after Morcos and Harvey 2016, Nat
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from v1builder.stimuli import GratingPatch, Shown
 from v1builder.tasks.answer import Classes
 from v1builder.tasks.psychometrics import Kind
 from v1builder.tasks.task import Trials
 from v1builder.tasks.visual import VisualSettings
+
+#: Degrees; the LGN's raster is 120 wide.
+_HALF_SCREEN: Final = 60.0
 
 
 class EvidenceAccumulation(VisualSettings):
@@ -52,6 +55,20 @@ class EvidenceAccumulation(VisualSettings):
         if n_cues % 2 == 0:
             raise ValueError("the number of cues must be odd, or there may be no majority")
         return n_cues
+
+    @model_validator(mode="after")
+    def _apart_and_on_the_screen(self) -> "EvidenceAccumulation":
+        if self.radius > self.distance or self.distance + self.radius > _HALF_SCREEN:
+            raise ValueError(
+                f"patches must not overlap (radius <= distance) nor leave the screen (distance + radius <= "
+                f"{_HALF_SCREEN:g})"
+            )
+        return self
+
+    @property
+    def repeats(self) -> bool:
+        """Phases are random, and the order of cues."""
+        return False
 
     @property
     def answer(self) -> Classes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Final, Literal
 
 import torch
@@ -12,7 +13,9 @@ from v1builder.tasks.change_detection import ChangeSettings
 from v1builder.tasks.psychometrics import Kind
 
 #: Upper ends of the classes of differences that results tell apart, degrees.
-_UP_TO: Final = (5.0, 10.0, 20.0, 180.0)
+_UP_TO: Final = (5.0, 10.0, 20.0, 90.0)
+#: Degrees between orientations.
+_STEP: Final = 0.1
 
 
 class GratingChangeDetection(ChangeSettings):
@@ -40,9 +43,9 @@ class GratingChangeDetection(ChangeSettings):
 
     @model_validator(mode="after")
     def _room_for_change(self) -> "GratingChangeDetection":
-        if self.highest - self.lowest < 2 * self.min_change or self.highest - self.lowest > 180:
+        if not 2 * self.min_change + _STEP <= self.highest - self.lowest <= 90:
             raise ValueError(
-                "lowest and highest must be at least twice min_change apart, and at most 180 degrees"
+                "lowest and highest must be more than twice min_change apart, and at most 90 degrees"
             )
         return self
 
@@ -65,16 +68,18 @@ class GratingChangeDetection(ChangeSettings):
     def first(self, split: str, generator: torch.Generator) -> Grating:
         """A grating of any orientation."""
         del split
-        return self._grating(self._orientation(generator), generator)
+        return self._grating(_any(self._orientations, generator), generator)
 
     def changed(self, shown: Stimulus, split: str, generator: torch.Generator) -> Grating:
         """One of another orientation."""
         del split
         assert isinstance(shown, Grating)
-        while True:
-            orientation = self._orientation(generator)
-            if abs(orientation - shown.direction) >= self.min_change - 1e-9:
-                return self._grating(orientation, generator)
+        others = [
+            orientation
+            for orientation in self._orientations
+            if abs(orientation - shown.direction) >= self.min_change - 1e-9
+        ]
+        return self._grating(_any(others, generator), generator)
 
     def same(self, shown: Stimulus, generator: torch.Generator) -> Grating:
         """One of the same orientation."""
@@ -89,11 +94,16 @@ class GratingChangeDetection(ChangeSettings):
             contrast=self.contrast,
         )
 
-    def _orientation(self, generator: torch.Generator) -> float:
-        steps = round(10 * (self.highest - self.lowest))
-        return self.lowest + int(torch.randint(steps + 1, (), generator=generator)) / 10
+    @cached_property
+    def _orientations(self) -> Sequence[float]:
+        steps = int((self.highest - self.lowest) / _STEP + 1e-6)
+        return [self.lowest + _STEP * i for i in range(steps + 1)]
 
     def _phase(self, generator: torch.Generator) -> float:
         if self.phase != "random":
             return self.phase
         return 360 * torch.rand((), generator=generator).item()
+
+
+def _any(values: Sequence[float], generator: torch.Generator) -> float:
+    return values[int(torch.randint(len(values), (), generator=generator))]

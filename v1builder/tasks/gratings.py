@@ -36,6 +36,11 @@ class GratingSettings(ClassificationSettings):
             )
         return values
 
+    @property
+    def repeats(self) -> bool:
+        """Not with random phases."""
+        return self.n_phases != "random"
+
     def phases(self, shift: float) -> list[float]:
         """Evenly spaced phases in degrees, shifted by a part of their spacing; 0 where they are random."""
         if self.n_phases == "random":

@@ -1,55 +1,50 @@
 """Of which class is the image, or the film? Digits, Fashion-MNIST, or the user's own folder."""
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Literal
 
 from pydantic import Field
 
-from v1builder.images import ImageSet, image_set
-from v1builder.schema.config import NameOrPath
+from v1builder.schema.errors import ConfigError
 from v1builder.stimuli import Movie, Picture, Shown, Stimulus
 from v1builder.tasks.classification import ClassificationSettings
+from v1builder.tasks.images import ImageSettings
 
 
-class ImageClassification(ClassificationSettings):
+class ImageClassification(ImageSettings, ClassificationSettings):
     """Images on gray, as Chen et al. 2022 (Science Advances 8:eabq7592) showed MNIST.
 
     A film is shown frame by frame for `on_ms`, and gray after its last frame. Images are read when they are
     shown, and what the LGN makes of them is kept within a limit, so a set may be of any size.
 
     Attributes:
-        images: "digits" or another name of `images.NAMED`; or path, relative to this file, of a folder that
-            `v1builder fetch` made (Fashion-MNIST), or of one with images or films by class (`ImageFolder`).
-        degrees: height of the images.
         frames_per_second: of films that do not say it themselves (arrays).
     """
 
     name: Literal["image_classification"] = "image_classification"
-    images: NameOrPath = "digits"
-    degrees: float = Field(default=24.0, gt=0)
     frames_per_second: float = Field(default=30.0, gt=0)
-
-    @cached_property
-    def _set(self) -> ImageSet:
-        return image_set(self.images)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Whom to cite for the images."""
-        citation = self._set.citation
-        return (f"images '{self.images}': cite {citation}",) if citation else ()
 
     @property
     def n_classes(self) -> int:
         """As many as the set has."""
-        return len(self._set.class_names)
+        return len(self.image_set.class_names)
 
     def stimuli(self, split: str) -> Sequence[tuple[Stimulus, int]]:
-        """Every image of a split; of films the first frame."""
+        """Every image of a split; of films the first frame.
+
+        Raises:
+            ConfigError: the images of the splits are not of the same classes.
+        """
+        if not self.image_set.same_classes:
+            raise ConfigError.of(
+                "these images are not of the same classes in training and test",
+                f"task {self.name}, images",
+                self.images,
+                "take digits or a folder, or the task image_change_detection",
+            )
         return [
-            (Picture(self._set, split, index, degrees=self.degrees), int(label))
-            for index, label in enumerate(self._set.labels(split))
+            (Picture(self.image_set, split, index, degrees=self.degrees), int(label))
+            for index, label in enumerate(self.image_set.labels(split))
         ]
 
     def movie(self, stimulus: Stimulus) -> Movie:

@@ -69,18 +69,23 @@ def choices(
 
 
 def d_prime_by_kind(
-    output: Tensor, trials: "Trials", kinds: Sequence[Kind]
+    output: Tensor, trials: "Trials", kinds: Sequence[Kind], noise: int
 ) -> list[dict[str, Any]]:
-    """Sensitivity to every kind of signal, against the answers to all questions without one.
+    """Sensitivity to every kind of signal, against the answers to the kind without one.
+
+    Args:
+        output: [trial, window, class] of a readout.
+        trials: with their kinds.
+        kinds: all of the task.
+        noise: the one without a signal.
 
     Returns:
         Of every kind whose right answer is 1: kind, value, n, d_prime (see `analysis.detection`).
     """
     choice, target, kind = choices(output, trials)
-    noise = target == 0
     rows = []
-    for i in np.unique(kind[~noise]).tolist():
-        asked = noise | (kind == i)
+    for i in np.unique(kind[target == 1]).tolist():
+        asked = (kind == noise) | (kind == i)
         rows.append(
             {
                 "kind": kinds[i].label,

@@ -75,6 +75,8 @@ class Task(ABC):
             none.
         evoked: steps in which it answers to what is shown.
         carry_state: whether a trial begins in the state in which the last one of its row of the batch ended.
+        repeats: whether trials of one condition show the same.
+        files: SHA-256 of the files that trials are made of, by name.
         notes: what one should know of results of this task, for people.
     """
 
@@ -89,6 +91,8 @@ class Task(ABC):
     spontaneous: slice
     evoked: slice
     carry_state: bool = False
+    repeats: bool = True
+    files: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
 
     @property

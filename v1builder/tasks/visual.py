@@ -28,7 +28,8 @@ class VisualSettings(TaskSettings):
             what they do spontaneously; 0 starts every trial at rest. 500 ms add some 40 % to a training step
             of trials of 200 ms, and double a test.
         carry_state: whether a trial begins in the state in which the one before it (in its place of the
-            batch) ended; only the first ones are preceded by a warm-up.
+            batch) ended; only the first ones are preceded by a warm-up. Of what was shown before a trial the
+            filters of the LGN know nothing, so its first 100 ms should not be asked about.
     """
 
     warm_up_ms: float = Field(default=500.0, ge=0)
@@ -62,6 +63,16 @@ class VisualSettings(TaskSettings):
         """What trials of each condition show, see `Task.conditions`."""
         del split
         return ()
+
+    @property
+    def repeats(self) -> bool:
+        """Whether trials of one condition show the same."""
+        return True
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """SHA-256 of the files that trials are made of, by name."""
+        return {}
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -124,11 +135,14 @@ class VisualTask(Task):
             if not 0 <= window[0] < window[1] <= settings.duration_ms
         ]
         raise_if_any(problems, ConfigError)
-        self.carry_state = settings.carry_state
+        self.carry_state, self.repeats = settings.carry_state, settings.repeats
+        self.files = settings.files
         self.stimulus_ms = settings.stimulus_ms
         first, last = (step(ms) for ms in self.stimulus_ms)
-        # From rest the gray part of a trial would say nothing of spontaneous activity.
-        self.spontaneous = slice(0, first if settings.warm_up_ms else 0)
+        # From rest the gray part of a trial would say nothing of spontaneous activity, nor does it after the
+        # end of another trial.
+        settled = settings.warm_up_ms > 0 and not settings.carry_state
+        self.spontaneous = slice(0, first if settled else 0)
         self.evoked = slice(first, max(last, *(window.stop for window in self.windows)))
         self._warm_up_steps = step(settings.warm_up_ms)
         self.notes = (*settings.notes, *_notes(settings.name, sources))

@@ -39,7 +39,7 @@ class Subject:
         reference: what was recorded in living mice (`load.reference.read_in_vivo`), or None where the
             network has none.
         targets: recorded rates, or None when rates are not regularised.
-        hashes: SHA-256 of every file of the network.
+        hashes: SHA-256 of every file of the network, and of those that trials are made of.
         notes: what one should know of results with this network, for people.
         also: the same for each further task, none of which has any of its own.
     """
@@ -93,6 +93,8 @@ def prepare(experiment: Experiment, seed: int) -> Subject:
                     "recorded ones (task.gray_before_ms and task.warm_up_ms give one)"
                 )
     hashes = hash_folder(home)
+    for task in tasks:
+        hashes.update(task.files)
     main, *also = (
         Subject(seed, network, task, reference, targets, hashes, tuple(own))
         for task, own in zip(tasks, notes, strict=True)
