@@ -92,6 +92,20 @@ def test_fused_gives_the_numbers_of_the_reference(options, dtype):
         assert error < (1e-9 if dtype == F64 else 1e-4), name
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_triton_gives_the_numbers_of_the_reference(options):
+    found = {}
+    for device, backend in (("cpu", "reference"), ("cuda", "auto")):
+        layer = layer_of(**options, device=device, backend=backend)
+        spikes, state = layer(input_of(layer).to(device))
+        (spikes.sum() + state.U.sum()).backward()
+        found[device] = [spikes.detach().cpu(), *(p.grad.cpu() for p in layer.parameters())]
+    assert torch.equal(found["cpu"][0], found["cuda"][0])
+    for expected, got in zip(found["cpu"][1:], found["cuda"][1:], strict=True):
+        assert (got - expected).abs().max() <= 1e-9 * expected.abs().max()
+
+
 def test_gradients_of_the_smooth_layer_are_exact():
     layer = layer_of(GLIFR, sigma_V=5.0, tau=5.0, trainable=["g", "asc_amps"], delay=3.0)
     named = dict(layer.named_parameters())

@@ -139,7 +139,8 @@ class GLIF(nn.Module):
             seed: of the draw of cells, connections, delays and weights; from torch's generator unless given.
             device: as usual.
             dtype: float32 or float64.
-            settings: of the neuron, sigma_V (mV) and tau (ms) of GLIFR.
+            settings: of the neuron, sigma_V (mV) and tau (ms) of GLIFR; and what else `V1Network` takes,
+                such as checkpoint_steps.
 
         Raises:
             ConfigError: an argument is not valid.
