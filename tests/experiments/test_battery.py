@@ -105,4 +105,3 @@ def test_files_need_names_of_their_own(files):
     for paths in ([], [files[0], files[0]]):
         with pytest.raises(ConfigError, match="names of their own"):
             run_battery(paths, "nowhere")
-

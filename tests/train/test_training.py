@@ -14,7 +14,7 @@ from v1builder.load import load_network, save_network
 from v1builder.readout.pools import PoolsSettings
 from v1builder.schema.errors import ConfigError, DataError, NetworkError
 from v1builder.train import check, fit, load_experiment, prepare, stream, train
-from v1builder.train.checkpoint import read_metrics
+from v1builder.train.checkpoint import CHECKPOINT, read_metrics
 from v1builder.train.lesson import draw_batch
 from v1builder.train.run import learning, make_classifier
 from v1builder.train.settings import (
@@ -117,6 +117,18 @@ def test_a_run_of_other_settings_is_not_resumed(experiment, subject, tmp_path):
     run(experiment, subject, tmp_path, steps=2)
     with pytest.raises(ConfigError, match="other settings"):
         run(experiment, subject, tmp_path, steps=3, resume=True)
+
+
+def test_a_gradient_that_is_not_finite_is_one_error_and_changes_nothing(
+    experiment, subject, tmp_path
+):
+    surrogate = experiment.model.surrogate.model_copy(update={"dampening": 1e30})
+    model = experiment.model.model_copy(update={"surrogate": surrogate})
+    explosive = experiment.model_copy(update={"model": model})
+    with pytest.raises(ConfigError, match=r"gradient is not finite(.|\n)*step 0(.|\n)*dampening"):
+        run(explosive, subject, tmp_path / "run")
+    assert not (tmp_path / "run" / CHECKPOINT).exists()
+    assert all(m["split"] == "validation" for m in read_metrics(tmp_path / "run"))
 
 
 def test_training_lowers_the_loss_on_trials_it_has_seen(experiment, subject):

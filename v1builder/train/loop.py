@@ -92,8 +92,8 @@ def fit(
 
     Raises:
         KeyboardInterrupt: after the running step was finished and saved.
-        ConfigError: `resume` finds a checkpoint of another experiment, or a batch has fewer trials
-            than there are processes.
+        ConfigError: a gradient is not finite, `resume` finds a checkpoint of another experiment, or a batch
+            has fewer trials than there are processes.
     """
     processes = processes or one_process()
     _check([task, *also], settings, processes)
@@ -168,9 +168,15 @@ def fit(
             generator = stream(seed, "train", "rates", step)
             parts = lesson.learn(batch, settings, processes, generator)
             # Readouts of other tasks have no gradient, not one of zero, so Adam leaves them alone.
-            norm = nn.utils.clip_grad_norm_(
-                lesson.classifier.parameters(), settings.gradient_clip, error_if_nonfinite=True
-            )
+            learned = lesson.classifier.parameters()
+            norm = nn.utils.clip_grad_norm_(learned, settings.gradient_clip)
+            if not torch.isfinite(norm):
+                raise ConfigError.of(
+                    "the gradient is not finite",
+                    f"task {lesson.task.name}, training step {step}; the last checkpoint stays",
+                    ", ".join(f"{name} {value:g}" for name, value in parts.items()),
+                    "make model.surrogate.dampening or train.learning_rate smaller, or trials shorter",
+                )
             optimizer.step()
             optimizer.zero_grad()
             parts["gradient_norm"] = float(norm)

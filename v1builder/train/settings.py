@@ -60,9 +60,9 @@ class NetworkSettings(Settings):
 class SurrogateSettings(Settings):
     """Surrogate derivative of the spike, see `model.surrogate`."""
 
-    kind: SurrogateKind = "triangular"
-    dampening: float = Field(default=0.5, gt=0)
-    width: float = Field(default=1.0, gt=0)
+    kind: SurrogateKind = Surrogate.kind
+    dampening: float = Field(default=Surrogate.dampening, gt=0)
+    width: float = Field(default=Surrogate.width, gt=0)
 
     def build(self) -> Surrogate:
         """The surrogate these settings describe."""
