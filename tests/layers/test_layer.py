@@ -38,6 +38,7 @@ KINDS = {
     "sparse": {"recurrent": 0.25, "delay": (1.0, 6.0)},
     "spikes": {"input": "spikes", "input_delay": 2.0},
     "dale": {"dale": True},
+    "plastic": {"plasticity": {"U": np.linspace(0.2, 0.8, HIDDEN), "tau_rec": 100, "tau_fac": 20}},
     "level 5": {"level": 5, "bias": 2.0},
 }
 
@@ -218,6 +219,30 @@ def test_a_recurrent_weight_takes_effect_after_its_delay():
     assert (torch.stack(voltage)[moved, 3] < 0).all()
 
 
+def test_a_depressing_synapse_releases_what_is_left():
+    """Two spikes of one cell: the second effect over the first is 1 - U exp(-interval/tau_rec)."""
+    U, tau_rec = 0.6, 80.0
+    layer = layer_of(bias=None, cells="mean", plasticity={"U": U, "tau_rec": tau_rec}, delay=1.0)
+    with torch.no_grad():
+        layer.weight_in.zero_()
+        layer.weight_in[5, 0] = 20.0
+        weight = layer.network.edges["hidden_to_hidden"].weight
+        weight.zero_()
+        weight.view(HIDDEN, HIDDEN)[3, 5] = 0.2
+        x = torch.zeros(1, 60, IN, dtype=F64)
+        x[0, [0, 40], 0] = 1.0
+        state, arriving, spiked = None, [], []
+        for step in range(60):
+            out, state = layer(x[:, step : step + 1], state)
+            arriving.append(state.pending[0, 0, 3, 0].item())
+            spiked += [step] if out[0, 0, 5] else []
+    first, second = (value for value in arriving if value)
+    assert len(spiked) == 2
+    left = 1 - U * np.exp(-(spiked[1] - spiked[0]) / tau_rec)
+    assert first == pytest.approx(0.2 * layer.unit[3].item())
+    assert second / first == pytest.approx(left)
+
+
 def test_dale_keeps_the_signs_of_sources():
     layer = layer_of(dale=True)
     before = layer.recurrent_weight().sign()
@@ -259,6 +284,10 @@ def test_sequential():
         ({"recurrent": "full"}, "unknown recurrence 'full'"),
         ({"input": "spike"}, "did you mean 'spikes'"),
         ({"tau_syn": 0.0}, "tau_syn must be positive"),
+        ({"plasticity": {"U": 0.5}}, "'tau_rec' is missing"),
+        ({"plasticity": {"U": 1.5, "tau_rec": 10.0}}, "'U' is out of range"),
+        ({"plasticity": {"U": np.ones(3), "tau_rec": 10.0}}, "'U' has a wrong shape"),
+        ({"plasticity": {"U": 0.5, "tau_rec": 10.0, "tau_fca": 1.0}}, "did you mean 'tau_fac'"),
         ({"dt": 0.0}, "dt must be a positive multiple"),
         ({"trainable": ["Cm"]}, "did you mean 'C_m'"),
         ({"recurent": 0.1}, "recurent"),

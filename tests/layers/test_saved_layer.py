@@ -23,6 +23,13 @@ OPTIONS = {
     "dale": {"dale": True},
     "sparse": {"recurrent": 0.3, "delay": (1.0, 7.0), "tau_syn": np.linspace(2, 9, HIDDEN)},
     "no recurrence": {"recurrent": None},
+    "plastic": {
+        "plasticity": {"U": np.linspace(0.1, 0.9, HIDDEN), "tau_rec": 200.0, "tau_fac": 50.0}
+    },
+    "learned plasticity": {
+        "plasticity": {"U": 0.4, "tau_rec": 100.0},
+        "trainable": ["hidden_to_hidden.U", "hidden_to_hidden.tau_rec"],
+    },
     "learned": {"cells": "mean", "group_by": "cell", "trainable": ["C_m", "asc_amps"]},
 }
 
@@ -73,7 +80,7 @@ def test_currents_can_be_injected_into_the_saved_layer(tmp_path):
 
 
 @pytest.mark.nest
-@pytest.mark.parametrize("name", ["dense", "sparse"])
+@pytest.mark.parametrize("name", ["dense", "sparse", "plastic"])
 def test_nest_gives_the_spikes_of_the_layer(name, tmp_path, record_property):
     layer, x = layer_of(**OPTIONS[name]), spike_trains()
     folder = save_network(layer.to_network(), tmp_path / "layer")

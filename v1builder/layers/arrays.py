@@ -4,6 +4,7 @@ Edges are in the order of SONATA, by target and then by source, so that the weig
 are a matrix [target, source] as in torch.nn.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -13,9 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from v1builder.layers.cells import DrawnCells
 from v1builder.load.integers import Integers
 from v1builder.load.network import EdgePopulation, GroupedValues, Network, NodePopulation
-from v1builder.schema.errors import ConfigError
+from v1builder.schema.errors import ConfigError, Problem, raise_if_any, unknown_name
 from v1builder.schema.names import GLIF_TEMPLATE, PSC_ALPHA
 from v1builder.sonata.join import SYNAPSE_PARAMETER
+from v1builder.sonata.synapse_models import STATIC, TSODYKS
 
 CELLS: Final = "hidden"
 UNITS: Final = "input"
@@ -95,23 +97,71 @@ def delays(
     return values.astype(np.float32)
 
 
+def short_term_plasticity(
+    given: Mapping[str, ArrayLike], source: NDArray[np.int64], n_source: int
+) -> GroupedValues:
+    """Tsodyks-Markram synapses, with one synapse model for all sources of equal parameters.
+
+    Args:
+        given: U (1), tau_rec and tau_fac (ms; 0, no facilitation, unless given), numbers or one per source.
+        source: [e] of the edges.
+        n_source: number of sources.
+
+    Raises:
+        ConfigError: listing every parameter that is missing, unknown or out of range.
+    """
+    where = "layer, plasticity"
+    names = ("U", "tau_rec", "tau_fac")
+    problems = [
+        unknown_name("parameter", name, names, where) for name in given if name not in names
+    ]
+    columns = []
+    for name in names:
+        if name not in given and name != "tau_fac":
+            problems.append(Problem(f"'{name}' is missing", where, ", ".join(given)))
+            continue
+        values = np.asarray(given.get(name, 0.0), dtype=np.float64)
+        low = values >= 0 if name == "tau_fac" else values > 0
+        if values.shape not in ((), (n_source,)):
+            got, fix = f"shape {list(values.shape)}", f"give a number, or {n_source} of them"
+            problems.append(Problem(f"'{name}' has a wrong shape", where, got, fix))
+        elif not (low & np.isfinite(values) & (values <= (1 if name == "U" else np.inf))).all():
+            fix = "U is in (0, 1], tau_rec positive, tau_fac not negative"
+            problems.append(Problem(f"'{name}' is out of range", where, str(given.get(name)), fix))
+        else:
+            columns.append(np.broadcast_to(values, n_source))
+    raise_if_any(problems, ConfigError)
+    models, model_of = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
+    values = dict(zip(names, models.T.copy(), strict=True))
+    values |= {"u": values["U"].copy(), "x": np.ones(len(models))}
+    labels = tuple(f"tsodyks_{row}" for row in range(len(models)))
+    return GroupedValues(values, model_of.reshape(-1)[source], labels)
+
+
 def edge_population(
     name: str,
     ends: tuple[NDArray[np.int64], NDArray[np.int64]],
     weight: NDArray[np.float64],
     delay: NDArray[np.float32],
+    plasticity: GroupedValues | None = None,
 ) -> EdgePopulation:
-    """Edges onto the cells, all to their one port; `weight` in pA."""
+    """Edges onto the cells, all to their one port; `weight` in pA. One type for each synapse model."""
     n = len(weight)
     target, source = ends
+    models = ("static",) if plasticity is None else plasticity.labels
     types = pd.DataFrame(
         {
-            "model_template": ["static_synapse"],
-            "dynamics_params": ["static.json"],
-            f"{SYNAPSE_PARAMETER}receptor_type": [1],
+            "model_template": STATIC if plasticity is None else TSODYKS,
+            "dynamics_params": [f"{model}.json" for model in models],
+            f"{SYNAPSE_PARAMETER}receptor_type": 1,
         },
-        index=pd.Index([0], name="edge_type_id"),
+        index=pd.Index(np.arange(len(models)), name="edge_type_id"),
     )
+    if plasticity is not None:
+        types = types.assign(
+            **{f"{SYNAPSE_PARAMETER}{key}": column for key, column in plasticity.values.items()}
+        )
+    type_of = np.zeros(n, np.int64) if plasticity is None else plasticity.group_of
 
     def all_of(value: int) -> NDArray[np.signedinteger]:
         return Integers.filled(n, lambda here: np.full(len(weight[here]), value))
@@ -122,12 +172,13 @@ def edge_population(
         target=CELLS,
         source_index=source.astype(np.int32),
         target_index=target.astype(np.int32),
-        edge_type_id=all_of(0),
+        edge_type_id=Integers.filled(n, lambda here: type_of[here]),
         weight=weight,
         nsyns=all_of(1),
         delay=delay,
         receptor=all_of(0),
         types=types,
+        plasticity=plasticity,
     )
 
 

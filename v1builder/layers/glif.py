@@ -38,6 +38,7 @@ from v1builder.layers.arrays import (
     edge_population,
     network_of,
     pairs,
+    short_term_plasticity,
 )
 from v1builder.layers.cells import Cells, DrawnCells, draw_cells
 from v1builder.load.coordinates import rheobase
@@ -91,6 +92,7 @@ class GLIF(nn.Module):
         delay: Delay = 1.0,
         input_delay: Delay | None = None,
         tau_syn: ArrayLike = 5.0,
+        plasticity: Mapping[str, ArrayLike] | None = None,
         dt: float = 1.0,
         bias: float | None = 1.0,
         dale: bool = False,
@@ -121,6 +123,9 @@ class GLIF(nn.Module):
                 array [hidden] or [target, source].
             input_delay: ms, of connections from an input of spikes; one step unless given.
             tau_syn: ms, time to the peak of synaptic currents, a number or one per cell.
+            plasticity: short-term plasticity of recurrent connections (Tsodyks-Markram): U, tau_rec (ms) and
+                tau_fac (ms), numbers or one per source cell; static unless given. A weight is the effect of a
+                spike after a long rest. "hidden_to_hidden.U" and so on can be among those trained.
             dt: ms.
             bias: where the trained bias starts; None for none. At 1 cells rest at their threshold, where
                 they spike and learn as soon as there is an input.
@@ -169,7 +174,8 @@ class GLIF(nn.Module):
             weight = _uniform(ends, hidden, rng)
             if dale:
                 weight = _signed(weight, drawn.ei[ends[1]] == "i")
-            edges.append(edge_population(RECURRENT, ends, unit[ends[0]] * weight, ms))
+            stp = None if plasticity is None else short_term_plasticity(plasticity, ends[1], hidden)
+            edges.append(edge_population(RECURRENT, ends, unit[ends[0]] * weight, ms, stp))
         if input == "spikes":
             ends = pairs(hidden, in_features, 1.0, rng)
             ms = delays(
@@ -363,6 +369,8 @@ def _fixed(network: Network, signed: bool) -> list[NDArray]:
     edges: list[EdgePopulation] = list(network.edges.values())
     for one in edges:
         found += [one.source_index, one.target_index, one.delay]
+        if one.plasticity is not None:
+            found += [one.plasticity.group_of, *one.plasticity.values.values()]
         if not signed:
             found.append(one.weight)
     return found
