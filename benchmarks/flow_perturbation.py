@@ -3,10 +3,10 @@
     python benchmarks/flow_perturbation.py --out results
     python benchmarks/flow_perturbation.py --out try --radius 50 --runs 4
 
-The first is 400 um with 20 runs of either condition, the second takes minutes. It builds the column with static
-and with plastic synapses, measures both and their ablations, and prints which share of the excitatory cells of
-each layer depolarises and hyperpolarises when motion begins or ends, with Wilson's 95 % intervals. Published:
-both at least 5 % in layer 2/3, three times as many as in layer 5. All numbers are in --out.
+The first is 400 um with 20 runs of either condition, the second takes minutes. It builds the column with
+static and with plastic synapses, measures both and their ablations, and prints which share of the excitatory
+cells of each layer depolarises and hyperpolarises when motion begins or ends, with Wilson's 95 % intervals.
+Published: both at least 5 % in layer 2/3, three times as many as in layer 5. All numbers are in --out.
 """
 
 import argparse
