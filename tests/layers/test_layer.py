@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from v1builder.layers import GLIF, GLIFR, detached
+from v1builder.layers import GLIF, GLIFR
 from v1builder.schema.errors import ConfigError
 
 F64 = torch.float64
@@ -65,7 +65,7 @@ def test_state_carried_is_one_long_run(options):
     x = input_of(layer)
     whole, end = layer(x)
     first, state = layer(x[:, :23])
-    second, after = layer(x[:, 23:], detached(state))
+    second, after = layer(x[:, 23:], state.detach())
     assert whole[:, 23:].sum() > 0
     assert torch.equal(torch.cat([first, second], 1), whole)
     for name in ("U", "asc", "pending", "current"):  # W x of a part of the steps rounds otherwise

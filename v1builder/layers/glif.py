@@ -20,7 +20,7 @@ output of a step knows the input up to the step before.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Final, Literal, get_args
 
 import numpy as np
@@ -55,11 +55,6 @@ INPUT_KINDS: Final[tuple[InputKind, ...]] = get_args(InputKind)
 #: Part of the cells that are inhibitory under Dale's law, where the cells do not say: that of mouse cortex
 #: (Billeh et al. 2020, Neuron 106:388: 85 % of V1's cells are excitatory).
 INHIBITORY_PART: Final = 0.15
-
-
-def detached(state: State) -> State:
-    """A state without its history: where a gradient shall end (truncated backpropagation)."""
-    return replace(state, **{f.name: getattr(state, f.name).detach() for f in fields(state)})
 
 
 class GLIF(nn.Module):

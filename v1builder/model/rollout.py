@@ -18,8 +18,8 @@ site, that is a source with all its edges of one synapse model (see `v1builder.m
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Protocol
+from dataclasses import dataclass, field, fields, replace
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -45,6 +45,10 @@ class State:
     pending: Tensor
     u: Tensor
     x: Tensor
+
+    def detach(self) -> Self:
+        """The state without its history: where a gradient shall end (truncated back-propagation)."""
+        return replace(self, **{f.name: getattr(self, f.name).detach() for f in fields(self)})
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """One task of a training: its batches, the gradient of a batch, and what is kept from one to the next."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -167,7 +167,7 @@ class Lesson:
             generator,
             self._state,
         )
-        self._state = _detached(after) if self.task.carry_state else None
+        self._state = after.detach() if self.task.carry_state else None
         return parts
 
     def state_dict(self) -> dict[str, Any]:
@@ -187,8 +187,3 @@ class Lesson:
             device = network.bias_current.device
             values = {name: value.to(device) for name, value in saved["state"].items()}
             self._state = network.neuron.state(**values)
-
-
-def _detached(state: State) -> State:
-    """The state without the way to it."""
-    return replace(state, **{f.name: getattr(state, f.name).detach() for f in fields(state)})
