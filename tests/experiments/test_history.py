@@ -201,5 +201,5 @@ def test_what_cannot_be_measured_is_said():
         bare.efficacy(network.edges["v1_to_v1"])
     with pytest.raises(ConfigError, match="nothing to measure"):
         measure_history(model, [])
-    with pytest.raises(ConfigError, match="these neurons have none"):
+    with pytest.raises(ConfigError, match="GLIFR neurons have none"):
         measure_history(V1Network(make_network(), neuron="glifr"), probes_of(lgn))

@@ -11,7 +11,7 @@ from handmade import make_foreign
 from v1builder.experiments import measure_network as module
 from v1builder.experiments.ablations import parse_ablation
 from v1builder.experiments.measure_network import (
-    Measured,
+    MeasuredNetworks,
     measure_network,
     run_trials,
     task_named,
@@ -181,7 +181,7 @@ def test_shares_of_cells_have_the_interval_of_a_proportion():
     z = 1.959964
     half = z * np.sqrt(0.3 * 0.7 / 10 + z**2 / 400) / (1 + z**2 / 10)
     middle = (0.3 + z**2 / 20) / (1 + z**2 / 10)
-    table = Measured({"intact": rows}).table()
+    table = MeasuredNetworks({"intact": rows}).table()
     assert table["low"][0] == pytest.approx(middle - half)
     assert table["high"][0] == pytest.approx(middle + half)
     assert table[["low", "high"]][1:].isna().all(axis=None)
