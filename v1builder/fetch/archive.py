@@ -307,7 +307,8 @@ class Archive:
             if future.done() and not future.cancelled() and future.exception() is None:
                 record = future.result()
                 if self._records.get(record.name) != record:
-                    self._remember(record)
+                    with suppress(OSError):  # a full disk is what the main thread is about to say
+                        self._remember(record)
 
     def _forget_part(self, file: WantedFile, error: OSError) -> None:
         """A full disk is not kept full by half a file."""
