@@ -17,11 +17,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from v1builder.model.observation import EverySpike, observe
-from v1builder.model.rollout import State
+from v1builder.model.observation import EverySpike
 from v1builder.schema.errors import ConfigError
 from v1builder.tasks import Classes, Task
-from v1builder.train.evaluation import Classifier
+from v1builder.train.evaluation import Classifier, watched_trials
 from v1builder.train.run import Subject, make_classifier
 from v1builder.train.settings import Experiment
 from v1builder.train.streams import stream
@@ -91,7 +90,6 @@ def baselines(
     return result
 
 
-@torch.no_grad()
 def _counts(
     classifier: Classifier,
     task: Task,
@@ -108,21 +106,22 @@ def _counts(
     before = stream(seed, "baselines", split, "warm-up")
     seeing = [name for name, source in task.sources.items() if source.sees]
     found: dict[str, list[Counts]] = {LGN: [], COLUMN: []}
-    state: State | None = None
-    for first in range(0, n_trials, batch_size):
-        batch = trials[first : first + batch_size]
-        inputs = task.inputs(batch, noise)
-        if state is None or len(state.U) != len(batch):
-            warm_up = task.warm_up(len(batch), before)
-            state = None if warm_up is None else classifier.network.settled(warm_up)
-        fired = EverySpike()
-        state = observe(classifier.network, inputs, [fired], state=state)
-        state = state if task.carry_state else None
+    done = 0
+    for batch, inputs, (fired,) in watched_trials(
+        classifier.network,
+        task,
+        trials,
+        at_once=batch_size,
+        noise=noise,
+        before=before,
+        watching=lambda _: [EverySpike()],
+    ):
         shown = [inputs[name] for name in seeing]
         found[LGN].append(_in_windows(shown, task.windows, len(batch)))
         found[COLUMN].append(_in_windows([fired.spikes[:, :, cells]], task.windows, len(batch)))
+        done += len(batch)
         if progress:
-            progress(f"baselines, {split}", first + len(batch), n_trials)
+            progress(f"baselines, {split}", done, n_trials)
     return {name: np.concatenate(parts) for name, parts in found.items()}, trials.target
 
 

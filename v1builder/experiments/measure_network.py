@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-import torch
 from statsmodels.stats.proportion import proportion_confint
 
 from v1builder.experiments.ablations import Ablation, parse_ablation
@@ -20,14 +19,13 @@ from v1builder.inputs import input_sources
 from v1builder.load import Network, load_network
 from v1builder.measures import MEASURES, Measurement, MeasureRow, measure_named
 from v1builder.model import V1Network
-from v1builder.model.observation import observe
-from v1builder.model.rollout import State
 from v1builder.schema.config import Settings, parse_settings
 from v1builder.schema.errors import ConfigError, unknown_name
 from v1builder.schema.files import hash_folder, write_json, write_text
 from v1builder.schema.provenance import provenance
 from v1builder.tasks import TASKS, AnyTask, Task, TaskSettings, design_of, make_task
 from v1builder.train import load_experiment, stream
+from v1builder.train.evaluation import watched_trials
 
 Progress = Callable[[str, int, int], None]
 
@@ -182,7 +180,6 @@ def trials_at_once(task: Task, n_trials: int) -> int:
     return -(-n_trials // -(-n_trials // most))
 
 
-@torch.no_grad()
 def run_trials(
     model: V1Network,
     task: Task,
@@ -206,18 +203,19 @@ def run_trials(
     """
     trials = task.draw(n_trials, _SPLIT, stream(seed, _SPLIT, "trials"))
     noise, before = stream(seed, _SPLIT, "noise"), stream(seed, _SPLIT, "warm-up")
-    state: State | None = None
-    progress(0)
-    for first in range(0, n_trials, at_once):
-        batch = trials[first : first + at_once]
-        inputs = task.inputs(batch, noise)
-        if state is None or len(state.U) != len(batch):
-            warm_up = task.warm_up(len(batch), before)
-            state = None if warm_up is None else model.settled(warm_up)
-        watching = [measurement.observer(batch.condition)]
-        state = observe(model, inputs, watching, state=state)
-        state = state if task.carry_state else None
-        progress(first + len(batch))
+    done = 0
+    progress(done)
+    for batch, _, _ in watched_trials(
+        model,
+        task,
+        trials,
+        at_once=at_once,
+        noise=noise,
+        before=before,
+        watching=lambda batch: [measurement.observer(batch.condition)],
+    ):
+        done += len(batch)
+        progress(done)
 
 
 def _networks(

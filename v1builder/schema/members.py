@@ -9,9 +9,20 @@ of the room:
 
 import importlib
 import pkgutil
+from collections.abc import Iterator
 from importlib.metadata import entry_points
+from typing import TypeVar
 
 from v1builder.schema.errors import ConfigError
+
+KindT = TypeVar("KindT")
+
+
+def kinds_of(kind: type[KindT]) -> Iterator[type[KindT]]:
+    """All subclasses of a class, also those of its subclasses."""
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from kinds_of(subclass)
 
 
 def import_members(package: str, but: str) -> None:

@@ -5,7 +5,7 @@ name = "orientation_discrimination"
 max_delta = 10.0
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -14,24 +14,16 @@ from pydantic import BeforeValidator, Field
 
 from v1builder.inputs import Source
 from v1builder.schema.errors import ConfigError, unknown_name
-from v1builder.schema.members import import_members
+from v1builder.schema.members import import_members, kinds_of
 from v1builder.tasks.task import Task, TaskSettings
 
 import_members("v1builder.tasks", but=__name__)
 
-
-def _members(kind: type[TaskSettings]) -> Iterator[type[TaskSettings]]:
-    """The subclasses that have a name of their own."""
-    for subclass in kind.__subclasses__():
-        if isinstance(subclass.model_fields["name"].default, str):
-            yield subclass
-        yield from _members(subclass)
-
-
-#: The settings of every task, by name.
+#: The settings of every task, by name: the subclasses that have one of their own.
 TASKS: Final[dict[str, type[TaskSettings]]] = {
     kind.model_fields["name"].default: kind
-    for kind in sorted(_members(TaskSettings), key=lambda kind: kind.__name__)
+    for kind in sorted(kinds_of(TaskSettings), key=lambda kind: kind.__name__)
+    if isinstance(kind.model_fields["name"].default, str)
 }
 
 

@@ -1,9 +1,9 @@
 """What answers trials, and how well it does on held-out ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from v1builder.readout import Readout
 from v1builder.tasks import Task, Trials
 from v1builder.train.parallel import Processes, one_process
 from v1builder.train.streams import stream
+
+ObserverT = TypeVar("ObserverT", bound=Observer)
 
 
 class Classifier(nn.Module):
@@ -104,6 +106,43 @@ class Evaluation:
             "rate_Hz": self.rate.mean().item(),
             "spikes_per_trial": self.spikes_per_trial,
         }
+
+
+def watched_trials(
+    network: V1Network,
+    task: Task,
+    trials: Trials,
+    *,
+    at_once: int,
+    noise: torch.Generator,
+    before: torch.Generator,
+    watching: Callable[[Trials], Sequence[ObserverT]],
+) -> Iterator[tuple[Trials, dict[str, Tensor], Sequence[ObserverT]]]:
+    """Run trials batch by batch in this process, after a warm-up or where those before them stopped.
+
+    Args:
+        network: that is watched.
+        task: of the trials.
+        trials: all of them.
+        at_once: trials of a batch; where the task carries the state, rows of trials that go on side by side.
+        noise: stream of the inputs.
+        before: stream of the warm-ups.
+        watching: observers of a batch.
+
+    Yields:
+        Every batch once it was run, its inputs, and those that watched it.
+    """
+    state: State | None = None
+    for first in range(0, len(trials), at_once):
+        batch = trials[first : first + at_once]
+        inputs = task.inputs(batch, noise)
+        if state is None or len(state.U) != len(batch):
+            warm_up = task.warm_up(len(batch), before)
+            state = None if warm_up is None else network.settled(warm_up)
+        observers = watching(batch)
+        state = observe(network, inputs, observers, state=state)
+        state = state if task.carry_state else None
+        yield batch, inputs, observers
 
 
 @torch.no_grad()
