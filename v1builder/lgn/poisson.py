@@ -1,9 +1,13 @@
 """Poisson processes on a time grid: the one sampler of all inputs."""
 
 import math
+from typing import Final
 
 import torch
 from torch import Tensor
+
+#: A Poisson variable of this mean exceeds 255 once in 10^36 bins.
+_MEAN_OF_UINT8: Final = 100.0
 
 
 def poisson_events(rates: Tensor, dt: float, generator: torch.Generator, repeat: int = 1) -> Tensor:
@@ -42,7 +46,8 @@ def poisson_spikes(
     """Number of events of independent inhomogeneous Poisson processes in each bin.
 
     Bins hold counts, not flags, so the mean is rate * dt whatever the bin: with flags a 250 Hz
-    source would lose 12 % of its spikes at 1 ms.
+    source would lose 12 % of its spikes at 1 ms. A unit may stand for a thousand cells; where one has more
+    events in a bin than uint8 holds, counts are floating point.
 
     Args:
         rates: [..., unit] Hz, not negative, constant within a bin.
@@ -51,13 +56,15 @@ def poisson_spikes(
         repeat: shape of the bins over which the rates stay the same, for example (trials, steps).
 
     Returns:
-        [*repeat, ..., unit] uint8.
+        [*repeat, ..., unit] uint8, float32 for rates of which more than `_MEAN_OF_UINT8` are expected in a bin.
     """
-    counts = torch.zeros(*repeat, *rates.shape, dtype=torch.uint8, device=rates.device)
+    many = bool((rates * (dt / 1000) > _MEAN_OF_UINT8).any())
+    dtype = torch.float32 if many else torch.uint8
+    counts = torch.zeros(*repeat, *rates.shape, dtype=dtype, device=rates.device)
     add_events(counts, poisson_events(rates, dt, generator, math.prod(repeat)))
     return counts
 
 
 def add_events(counts: Tensor, bins: Tensor) -> None:
-    """Add one to `counts` (contiguous, uint8) at each flat position in `bins`."""
-    counts.view(-1).scatter_add_(0, bins, torch.ones_like(bins, dtype=torch.uint8))
+    """Add one to `counts` (contiguous) at each flat position in `bins`."""
+    counts.view(-1).scatter_add_(0, bins, torch.ones_like(bins, dtype=counts.dtype))

@@ -15,6 +15,13 @@ from v1builder.model.backends import BackendName, check_supported, get_backend
 from v1builder.model.cells import Cells
 from v1builder.model.edges import EDGE_GROUPINGS, PLASTICITY_BOUNDS, Edges, signed_units
 from v1builder.model.export import exported
+from v1builder.model.given import (
+    carried,
+    count_problems,
+    named_tensors,
+    require_current,
+    spike_counts,
+)
 from v1builder.model.memory import choose_segment
 from v1builder.model.neurons import Neuron, check_cells, choose, settings_of
 from v1builder.model.observation import observe
@@ -208,7 +215,7 @@ class V1Network(nn.Module):
         """Run the network.
 
         Args:
-            inputs: spikes [batch, time, source] of every input, bool or uint8 (or floating point,
+            inputs: spikes [batch, time, source] of every input, bool or integers (or floating point,
                 for a gradient with respect to them).
             n_steps: number of steps; needed only when there are no inputs.
             current: [batch or 1, time or 1, n] pA into each cell, on top of the bias current.
@@ -216,20 +223,16 @@ class V1Network(nn.Module):
             record_voltage: keep the voltages.
 
         Raises:
-            ConfigError: an input is missing, unknown, or has a wrong shape.
+            ConfigError: an input is missing, unknown, no tensor, negative, or has a wrong shape.
         """
-        inputs = dict(inputs or {})
+        inputs = named_tensors(inputs, "V1Network.forward")
         batch, n_steps = self.check_inputs(inputs, n_steps, current, state)
-        dtype = self.bias_current.dtype
-        inputs = {
-            name: spikes.to(dtype) if spikes.is_floating_point() else spikes
-            for name, spikes in inputs.items()
-        }
+        inputs = spike_counts(inputs, self.bias_current.dtype)
         if current is not None:
             current = current.to(self.bias_current) + self.bias_current
         elif self.bias_current.any():
             current = self.bias_current.expand(1, 1, -1)
-        state = state if state is not None else self.initial_state(batch)
+        state = carried(state) if state is not None else self.initial_state(batch)
         segment = self._segment(inputs, batch, n_steps, record_voltage)
         return self._run(inputs, n_steps, current, state, record_voltage, segment)
 
@@ -340,7 +343,9 @@ class V1Network(nn.Module):
     ) -> tuple[int, int]:
         """Batch size and number of steps that all arguments agree on."""
         where = "V1Network.forward"
-        problems = [
+        inputs = named_tensors(inputs, where)
+        require_current(current, where)
+        problems = count_problems(inputs, self.bias_current.dtype, where) + [
             unknown_name("input", name, self.input_sizes, where)
             for name in inputs
             if name not in self.input_sizes

@@ -24,11 +24,14 @@ class Train:
     n_source: int
 
     def dense(self, start: int, stop: int) -> torch.Tensor:
-        """[1, stop - start, n_source] number of spikes, uint8."""
+        """[1, stop - start, n_source] number of spikes: uint8, or float64 where that is too narrow."""
         first, last = np.searchsorted(self.row, [start, stop])
-        counts = np.zeros((stop - start, self.n_source), dtype=np.uint8)
-        np.add.at(counts, (self.row[first:last] - start, self.source[first:last]), 1)
-        return torch.from_numpy(counts)[None]
+        bins = (self.row[first:last] - start) * self.n_source + self.source[first:last]
+        used, number = np.unique(bins, return_counts=True)
+        narrow = number.max(initial=0) <= np.iinfo(np.uint8).max
+        counts = np.zeros((stop - start) * self.n_source, np.uint8 if narrow else np.float64)
+        counts[used] = number
+        return torch.from_numpy(counts.reshape(1, stop - start, self.n_source))
 
 
 def input_spikes(simulation: Simulation, network: Network, n_steps: int) -> dict[str, Train]:
