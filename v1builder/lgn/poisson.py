@@ -56,7 +56,7 @@ def poisson_spikes(
         repeat: shape of the bins over which the rates stay the same, for example (trials, steps).
 
     Returns:
-        [*repeat, ..., unit] uint8, float32 for rates of which more than `_MEAN_OF_UINT8` are expected in a bin.
+        [*repeat, ..., unit] uint8; float32 where more than `_MEAN_OF_UINT8` are expected in a bin.
     """
     many = bool((rates * (dt / 1000) > _MEAN_OF_UINT8).any())
     dtype = torch.float32 if many else torch.uint8
