@@ -1,0 +1,105 @@
+"""Excitatory and inhibitory synaptic currents of cells: what measures of their balance have in common.
+
+A port carries what one kind of sources sends, so the current of a port has one sign: excitation is the sum of
+the positive ones, inhibition that of the negative ones, taken as positive. (A port on which sources of both
+signs end has only their sum.) The model must keep its ports apart (`V1Network`, keep_ports).
+"""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import numpy as np
+
+from v1builder.measures.activity import Activity, Array, Design, Indices
+from v1builder.measures.measure import OfCells
+
+
+def excitation_inhibition(currents: Array) -> tuple[Array, Array]:
+    """[...] pA each, both not negative, of the currents of ports [..., port]."""
+    return currents.clip(min=0).sum(axis=-1), -currents.clip(max=0).sum(axis=-1)
+
+
+class OfCurrents(OfCells):
+    """A measure of how excitation E and inhibition I of a cell go together, at some lags.
+
+    Sums run over the pairs E(t), I(t + lag) within a trial; means and variances are those of all steps of all
+    trials. Memory: three numbers per cell and lag, and the currents of a batch over the longest lag.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("currents",)
+
+    def __init__(self, design: Design, lags: Indices):
+        """Nothing seen.
+
+        Args:
+            design: of what is observed.
+            lags: steps; inhibition after excitation is positive. 0 is among them.
+        """
+        super().__init__(design)
+        self._lags = lags
+        shape = len(lags), design.n_cells
+        self._product, self._earlier, self._later = (np.zeros(shape) for _ in range(3))
+        self._pairs = np.zeros(len(lags))
+        self._squares = np.zeros((2, design.n_cells))
+        self._trials: Indices = np.zeros(0, np.int64)
+        self._before: tuple[Array, Array] | None = None
+
+    def see(self, activity: Activity) -> None:
+        """Add products at all lags that end in these steps."""
+        assert activity.currents is not None
+        E, I = excitation_inhibition(activity.currents)  # noqa: E741
+        self._squares += np.stack([(E**2).sum(axis=(0, 1)), (I**2).sum(axis=(0, 1))])
+        n_before = 0
+        if self._before is not None and np.array_equal(activity.trials, self._trials):
+            n_before = self._before[0].shape[1]
+            E, I = (np.concatenate(both, axis=1) for both in zip(self._before, (E, I), strict=True))  # noqa: E741
+        for row, lag in enumerate(self._lags):
+            stop = E.shape[1]
+            first = max(n_before, abs(lag))
+            if first >= stop:
+                continue
+            now, then = slice(first, stop), slice(first - abs(lag), stop - abs(lag))
+            e, i = (E[:, then], I[:, now]) if lag >= 0 else (E[:, now], I[:, then])
+            self._product[row] += np.einsum("btn,btn->n", e, i)
+            self._earlier[row] += e.sum(axis=(0, 1))
+            self._later[row] += i.sum(axis=(0, 1))
+            self._pairs[row] += e.shape[0] * e.shape[1]
+        keep = max(0, E.shape[1] - int(np.abs(self._lags).max()))
+        self._trials, self._before = activity.trials, (E[:, keep:].copy(), I[:, keep:].copy())
+
+    @property
+    def _now(self) -> int:
+        """Row of lag 0, whose sums are those of all steps."""
+        return int(np.flatnonzero(self._lags == 0)[0])
+
+    def means(self) -> tuple[Array, Array]:
+        """[n_cells] pA, mean excitation and inhibition; of something observed."""
+        n = self._pairs[self._now]
+        return self._earlier[self._now] / n, self._later[self._now] / n
+
+    def correlation(self) -> tuple[Array, str]:
+        """[lag, n_cells], NaN where a current does not vary; and why there would be none."""
+        if not self._pairs[self._now]:
+            return np.full(self._product.shape, np.nan), "nothing was observed"
+        E, I = self.means()  # noqa: E741
+        n, pairs = self._pairs[self._now], np.maximum(self._pairs, 1)[:, None]
+        covariance = (self._product - I * self._earlier - E * self._later) / pairs + E * I
+        variance = np.stack([self._squares[0] / n - E**2, self._squares[1] / n - I**2])
+        # What is left of a current that never changes is rounding.
+        varies = (variance > 1e-12 * self._squares / n).all(axis=0) & (self._pairs > 0)[:, None]
+        spread = np.sqrt(variance.clip(min=0).prod(axis=0))
+        value = np.divide(
+            covariance, spread, out=np.full_like(covariance, np.nan), where=varies & (spread > 0)
+        )
+        return value, "excitation or inhibition does not vary"
+
+
+def lags_within(most_ms: float, dt: float) -> Indices:
+    """Lags in steps, every millisecond (every step where one is longer) up to `most_ms` either way."""
+
+    def steps() -> Iterator[int]:
+        each = max(1, round(1 / dt))
+        most = round(most_ms / dt) // each
+        yield from (each * k for k in range(-most, most + 1))
+
+    return np.fromiter(steps(), np.int64)
