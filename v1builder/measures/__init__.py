@@ -11,14 +11,16 @@ subclass of `Measure` with a name, in a file of this package or of another (`sch
 """
 
 from v1builder.measures.activity import Activity, Design, Window
-from v1builder.measures.measure import ByGroup, Measure
-from v1builder.measures.measurement import Measurement, MeasureRow
+from v1builder.measures.measure import Axis, ByGroup, Measure
+from v1builder.measures.measurement import CurveRow, Measurement, MeasureRow
 from v1builder.measures.names import MEASURES, measure_named
 
 __all__ = [
     "MEASURES",
     "Activity",
+    "Axis",
     "ByGroup",
+    "CurveRow",
     "Design",
     "Measure",
     "MeasureRow",

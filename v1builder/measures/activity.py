@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from v1builder.load.network import NodePopulation
@@ -42,6 +43,8 @@ class Design:
         t_ref: [n_cells] ms that a cell is refractory after a spike; None where that is not known.
         change: step of the window at which what is shown changes; None where it does not.
         repeats: whether trials of one condition show the same, so that they differ by chance alone.
+        in_vivo: quantiles of what was recorded in living mice, as `load.reference.read_in_vivo` has them;
+            None for a network without them.
     """
 
     cells: NodePopulation
@@ -52,6 +55,7 @@ class Design:
     t_ref: Array | None = None
     change: int | None = None
     repeats: bool = True
+    in_vivo: pd.DataFrame | None = None
 
     @property
     def n_cells(self) -> int:

@@ -1,7 +1,7 @@
 """What a measure is, and the two kinds that most of them are of: of cells, and of rates."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
@@ -56,6 +56,21 @@ class ByGroup:
         return cls.where(n > 0, found / np.maximum(n, 1), n, reason)
 
 
+@dataclass(frozen=True)
+class Axis:
+    """What the curve of a measure is a function of.
+
+    Attributes:
+        name, unit: of the points.
+        value, value_unit: what the curve shows at them.
+    """
+
+    name: str
+    unit: str
+    value: str
+    value_unit: str
+
+
 class Measure(ABC):
     """A number of activity, by group of cells. One instance belongs to one window of one network.
 
@@ -69,7 +84,11 @@ class Measure(ABC):
         counts_cells: whether a value is a share of the n cells, and so has the interval of a proportion.
         streaming: whether it takes activity part by part. One that does not is given everything at once,
             which then has to fit into memory.
+        axis: of its curve; None for a measure that has none.
+        compares: whether it compares with another network in the same trials, which is then `reference`.
         design: what is known of the observed cells.
+        reference: the same measure of the network that is compared with, having seen its activity; None for
+            none.
     """
 
     name: ClassVar[str] = ""
@@ -78,9 +97,12 @@ class Measure(ABC):
     groups: ClassVar[tuple[str, ...]] = GROUP_LEVELS
     counts_cells: ClassVar[bool] = False
     streaming: ClassVar[bool] = True
+    axis: ClassVar[Axis | None] = None
+    compares: ClassVar[bool] = False
 
     def __init__(self, design: Design):
         self.design = design
+        self.reference: Self | None = None
 
     @abstractmethod
     def see(self, activity: Activity) -> None:
@@ -103,6 +125,11 @@ class Measure(ABC):
             np.where(empty, 0, found.n),
             tuple(_NO_CELLS if none else reason for none, reason in reasons),
         )
+
+    def curve(self, groups: Groups) -> Mapping[float, ByGroup]:
+        """The values by group at every point of the axis, of which the value of `values` is the summary."""
+        del groups
+        return {}
 
 
 class OfCells(Measure):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,7 +11,7 @@ from torch import Tensor
 from v1builder.load.groups import Groups
 from v1builder.measures.activity import Activity, Design, Indices, Window, joined
 from v1builder.measures.groups import GROUP_LEVELS, measured_groups
-from v1builder.measures.measure import Measure
+from v1builder.measures.measure import Axis, Measure
 from v1builder.measures.names import measure_named
 from v1builder.model.observation import Observer, Segment
 from v1builder.model.recordables import V_M
@@ -56,6 +56,35 @@ class MeasureRow:
         return asdict(self) | {"value": None if self.reason else self.value}
 
 
+@dataclass(frozen=True)
+class CurveRow:
+    """One point of the curve of a measure that has an `Axis`.
+
+    Attributes:
+        measure, unit: name of the measure, and unit of `value`.
+        window, level, group: as in `MeasureRow`.
+        axis, axis_unit: what the curve is a function of.
+        at: the point.
+        value, n, reason: as in `MeasureRow`.
+    """
+
+    measure: str
+    unit: str
+    window: str
+    level: str
+    group: str
+    axis: str
+    axis_unit: str
+    at: float
+    value: float
+    n: int
+    reason: str
+
+    def record(self) -> dict[str, Any]:
+        """JSON values: None for a value that there is not."""
+        return asdict(self) | {"value": None if self.reason else self.value}
+
+
 class Measurement:
     """Measures of one network.
 
@@ -70,6 +99,7 @@ class Measurement:
         *,
         levels: Sequence[str] | None = None,
         positions: NDArray[np.int64] | None = None,
+        reference: Self | None = None,
     ):
         """Set up measures in windows.
 
@@ -81,6 +111,8 @@ class Measurement:
                 "cell".
             positions: [n_cells of the design] where the observed cells are among those of the model; all of
                 them, in order, unless given.
+            reference: what was measured of the network that others are compared with, with the same measures
+                and windows, in the same trials. Measures that compare have no value unless given.
 
         Raises:
             ConfigError: a measure, a level or a window is not valid.
@@ -92,7 +124,7 @@ class Measurement:
         }
         raise_if_any(list(_window_problems(self._windows, design.n_steps)), ConfigError)
         self._groups = _all_groups(design, levels)
-        self._positions = positions
+        self._positions, self._reference = positions, reference
         self._measures = {
             name: [kind(design.within(window)) for kind in kinds]
             for name, window in self._windows.items()
@@ -146,13 +178,32 @@ class Measurement:
             for row in self._rows(window, self._complete(window, measure))
         ]
 
+    def curves(self) -> list[CurveRow]:
+        """The points of the curves of all that was seen, of those measures that have one."""
+        return [
+            row
+            for window, measures in self._measures.items()
+            for measure in measures
+            if measure.axis is not None
+            for row in self._curve(window, self._complete(window, measure), measure.axis)
+        ]
+
     def _complete(self, window: str, measure: Measure) -> Measure:
-        """The measure, having seen everything."""
-        if measure.streaming or not self._kept[window]:
-            return measure
-        fresh = type(measure)(measure.design)
-        fresh.see(joined(self._kept[window]))
-        return fresh
+        """The measure, having seen everything, and with what it compares with."""
+        if not measure.streaming and self._kept[window]:
+            fresh = type(measure)(measure.design)
+            fresh.see(joined(self._kept[window]))
+            measure = fresh
+        if measure.compares and self._reference is not None:
+            measure.reference = self._reference.measure(window, measure.name)
+        return measure
+
+    def measure(self, window: str, name: str) -> Measure | None:
+        """The measure of that name in a window, having seen everything; None where there is none."""
+        for measure in self._measures.get(window, []):
+            if measure.name == name:
+                return self._complete(window, measure)
+        return None
 
     def _rows(self, window: str, measure: Measure) -> Iterator[MeasureRow]:
         for level, groups in self._groups.items():
@@ -163,6 +214,19 @@ class Measurement:
                 groups.labels, found.value.tolist(), found.n.tolist(), found.reason, strict=True
             ):
                 yield MeasureRow(measure.name, measure.unit, window, level, group, value, n, reason)
+
+    def _curve(self, window: str, measure: Measure, axis: Axis) -> Iterator[CurveRow]:
+        for level, groups in self._groups.items():
+            if level not in measure.groups:
+                continue
+            for at, found in measure.curve(groups).items():
+                for group, value, n, reason in zip(
+                    groups.labels, found.value.tolist(), found.n.tolist(), found.reason, strict=True
+                ):
+                    yield CurveRow(
+                        measure.name, axis.value_unit, window, level, group,
+                        axis.name, axis.unit, at, value, n, reason,
+                    )  # fmt: skip
 
     def cut(
         self, window: str, segment: Segment, trials: Indices, shown: Indices
