@@ -1,8 +1,14 @@
 import shutil
 
 import pytest
+from scipy import stats
 
-from v1builder.load.reference import IN_VIVO, read_in_vivo
+from v1builder.load.reference import (
+    IN_VIVO,
+    IN_VIVO_UNITS,
+    read_in_vivo,
+    read_in_vivo_units,
+)
 from v1builder.schema.errors import DataError
 
 
@@ -38,3 +44,42 @@ def test_a_damaged_table_names_its_file(folder, change, said):
     with pytest.raises(DataError, match=said) as error:
         read_in_vivo(folder)
     assert str(path) in str(error.value)
+
+
+@pytest.fixture
+def units(tmp_path, small_column):
+    (tmp_path / "reference").mkdir()
+    shutil.copy(small_column / IN_VIVO_UNITS, tmp_path / IN_VIVO_UNITS)
+    return tmp_path
+
+
+def test_units_travel_too_and_those_held_out_are_others_of_the_same_kinds(units):
+    table = read_in_vivo_units(units)
+    assert table is not None
+    assert table["unit_id"].is_unique
+    parts = table.groupby(["cell_type", "split"]).size().unstack(fill_value=0)
+    assert set(parts.columns) == {"target", "judge"}
+    assert ((parts["target"] - parts["judge"]).abs() <= 2).all()
+    # Both halves of a class are draws of one distribution (Bonferroni over classes); two layers are not.
+    rates = {
+        kind: [half["mean_rate_Hz"] for _, half in own.groupby("split")]
+        for kind, own in table.groupby("cell_type")
+        if len(own) > 30
+    }
+    p = [stats.ks_2samp(*halves).pvalue for halves in rates.values()]
+    assert len(p) == 8
+    assert min(p) * len(p) > 0.05
+    assert stats.ks_2samp(rates["L5 Exc"][0], rates["L2/3 Exc"][0]).pvalue < 1e-6
+    assert read_in_vivo_units(units / "nowhere") is None
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    (lambda text: text.replace("split", "half"), "lack columns"),
+    (lambda text: text.replace(",5.4,", ",fast,"), r"not a number.*row \d+, column mean_rate_Hz"),
+    (lambda text: text.replace(",5.4,", ",-5.4,"), r"negative.*row \d+, column mean_rate_Hz"),
+])  # fmt: skip
+def test_a_damaged_table_of_units_names_its_file(units, change, said):
+    path = units / IN_VIVO_UNITS
+    path.write_text(change(path.read_text()))
+    with pytest.raises(DataError, match=said):
+        read_in_vivo_units(units)

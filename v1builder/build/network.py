@@ -209,6 +209,7 @@ def _write_reference(folder: Path, plan: Plan) -> None:
     }
     written = {
         "in_vivo": tables.neuropixels_reference,
+        "in_vivo_units": tables.neuropixels_units,
         "background_target_rate": tables.background_target_rate,
         "specimens": tables.specimens.loc[used, measured],
         "unit_psp": pd.DataFrame(unit_psp),

@@ -44,6 +44,8 @@ class Tables(Protocol):
     @property
     def neuropixels_reference(self) -> pd.DataFrame: ...  # noqa: D102
     @property
+    def neuropixels_units(self) -> pd.DataFrame: ...  # noqa: D102
+    @property
     def background_target_rate(self) -> pd.DataFrame: ...  # noqa: D102
     @property
     def provenance(self) -> dict[str, Any]: ...  # noqa: D102

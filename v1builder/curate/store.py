@@ -39,6 +39,7 @@ class Store:
     lgn_to_v1: pd.DataFrame
     background_target_rate: pd.DataFrame
     neuropixels_reference: pd.DataFrame
+    neuropixels_units: pd.DataFrame
     synaptic_physiology: pd.DataFrame
     synaptic_physiology_connectivity: pd.DataFrame
     provenance: dict[str, Any]

@@ -1,7 +1,8 @@
 """Which recordings stand for a V1 population, and how rates are taken from their quantiles.
 
 A table of recordings (`neuropixels_reference`) has one row per cell type and metric: the number of units and
-five quantiles. Between these a distribution is taken as linear, beyond them as held.
+five quantiles. Between these a distribution is taken as linear, beyond them as held. A table of units
+(`neuropixels_units`) has one row per unit; half of them are targets of training, the others are held out.
 """
 
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ QUANTILES: Final[dict[str, float]] = {
     "q75": 0.75,
     "q95": 0.95,
 }
+#: What a unit of `neuropixels_units` is for.
+TARGET, JUDGE = "target", "judge"
 #: With fewer units, five quantiles are noise.
 MIN_UNITS: Final = 15
 
@@ -111,6 +114,36 @@ def recorded(reference: pd.DataFrame, population: str, metric: str) -> Recorded:
         return layers[0]
     values = np.sort(np.concatenate([layer.sample(layer.n_units) for layer in layers]))
     types = tuple(layer.cell_types[0] for layer in layers)
+    return Recorded(types, len(values), values, (np.arange(len(values)) + 0.5) / len(values))
+
+
+def recorded_units(units: pd.DataFrame, population: str, metric: str) -> Recorded:
+    """The distribution over units that stands for a population; chosen and pooled as in `recorded`.
+
+    Args:
+        units: columns cell_type and `metric` (NaN where a unit has none).
+        population: of V1.
+        metric: for example "osi".
+
+    Raises:
+        NetworkError: not one of the V1 populations.
+        DataError: no layer has units of its class.
+    """
+    own = reference_type(population)
+    known = pd.DataFrame(units[units[metric].notna()])
+    of_class = known[known["cell_type"].astype(str).str.split(" ").str[-1] == own.split(" ")[-1]]
+    rows = pd.DataFrame(of_class[of_class["cell_type"] == own])
+    if len(rows) < MIN_UNITS:
+        rows = pd.DataFrame(of_class)
+    if rows.empty:
+        raise DataError.of(
+            f"no layer has units of the class of population {population}",
+            f"table neuropixels_units, column {metric}",
+            own,
+            "add some",
+        )
+    values = np.sort(rows[metric].to_numpy(np.float64))
+    types = tuple(dict.fromkeys(rows["cell_type"].astype(str)))
     return Recorded(types, len(values), values, (np.arange(len(values)) + 0.5) / len(values))
 
 
