@@ -12,7 +12,8 @@ import torch
 
 from v1builder.load import load_network, save_network
 from v1builder.readout.pools import PoolsSettings
-from v1builder.schema.errors import ConfigError, DataError, NetworkError
+from v1builder.schema.errors import ConfigError, DataError, NetworkError, StorageError
+from v1builder.schema.files import hash_folder, write_text
 from v1builder.train import check, fit, load_experiment, prepare, stream, train
 from v1builder.train.checkpoint import CHECKPOINT, read_metrics
 from v1builder.train.lesson import draw_batch
@@ -129,6 +130,73 @@ def test_a_gradient_that_is_not_finite_is_one_error_and_changes_nothing(
         run(explosive, subject, tmp_path / "run")
     assert not (tmp_path / "run" / CHECKPOINT).exists()
     assert all(m["split"] == "validation" for m in read_metrics(tmp_path / "run"))
+
+
+def test_weights_that_grow_without_bound_are_one_error_that_names_the_step(
+    experiment, subject, tmp_path
+):
+    wild = experiment.train.model_copy(update={"learning_rate": 1e6})
+    wild = experiment.model_copy(update={"train": wild})
+    with pytest.raises(ConfigError, match=r"not finite(.|\n)*step 0(.|\n)*task_loss"):
+        run(wild, subject, tmp_path / "run")
+    assert not (tmp_path / "run" / CHECKPOINT).exists()
+
+
+def test_a_lost_doubled_or_damaged_log_comes_back_with_the_checkpoint(
+    experiment, subject, tmp_path
+):
+    run(experiment, subject, tmp_path)
+    log = tmp_path / "metrics.jsonl"
+    whole = log.read_text()
+    for damage in ("", 2 * whole, whole.replace("loss", "lass", 1), "{"):
+        log.write_text(damage)
+        run(experiment, subject, tmp_path, resume=True)
+        assert log.read_text() == whole
+    log.unlink()
+    run(experiment, subject, tmp_path, resume=True)
+    assert log.read_text() == whole
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("step", 10**9, "step"),
+        ("classifier", {}, "does not fit"),
+        ("optimizer", {"state": {}}, "Adam"),
+    ],
+)
+def test_a_run_does_not_go_on_from_what_its_steps_cannot_leave(
+    experiment, subject, tmp_path, key, value, said
+):
+    run(experiment, subject, tmp_path, steps=2)
+    saved = torch.load(tmp_path / CHECKPOINT)
+    saved[key] = saved[key] | value if key == "optimizer" else value
+    torch.save(saved, tmp_path / CHECKPOINT)
+    with pytest.raises(StorageError, match=rf"{said}(.|\n)*checkpoint\.pt|checkpoint(.|\n)*{said}"):
+        run(experiment, subject, tmp_path, steps=2, resume=True)
+
+
+def test_a_run_is_neither_written_over_nor_into_by_two(experiment, tmp_path):
+    out = tmp_path / "run"
+    short = experiment.train.model_copy(update={"steps": 1, "test_trials": 4})
+    short = experiment.model_copy(update={"train": short})
+
+    def second(*_):
+        with pytest.raises(StorageError, match="another process"):
+            train(short, out, resume=True)
+
+    first = train(short, out, progress=second)
+    before = hash_folder(out)
+    assert before.keys() == {"checkpoint.pt", "metrics.jsonl", "result.json"}
+    with pytest.raises(StorageError, match="--resume"):
+        train(short, out)
+    assert hash_folder(out) == before
+    assert train(short, out, resume=True)["accuracy"] == first["accuracy"]
+    assert hash_folder(out)["metrics.jsonl"] == before["metrics.jsonl"]
+    network = tmp_path / "network"
+    write_text(network / "circuit_config.json", "{}")
+    with pytest.raises(StorageError, match="something else"):
+        train(short, network, resume=True)
 
 
 def test_training_lowers_the_loss_on_trials_it_has_seen(experiment, subject):

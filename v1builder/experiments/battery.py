@@ -5,7 +5,6 @@ are measured (`experiments.baselines`). What is finished is kept: a run that was
 """
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,9 +15,11 @@ import numpy as np
 
 from v1builder.experiments.baselines import COLUMN, LGN, baselines
 from v1builder.schema.errors import ConfigError
-from v1builder.schema.files import write_json, write_text
+from v1builder.schema.files import write_text
 from v1builder.schema.provenance import provenance
+from v1builder.schema.records import read_record, write_record
 from v1builder.train import Experiment, check, load_experiment, prepare, train
+from v1builder.train.checkpoint import CHECKPOINT
 
 Progress = Callable[[str, int, int], None]
 
@@ -116,7 +117,8 @@ def _seed(
     }
     file = folder / RECORD
     if file.exists():
-        record = json.loads(file.read_text(encoding="utf-8"))
+        fix = f"remove {file}: the baselines are then measured again"
+        record = read_record(file, fix=fix, keys=("made_by", "trained", "baselines"))
         if record["made_by"] == made_by:
             return record
 
@@ -125,11 +127,11 @@ def _seed(
 
     measuring, training = report("baselines"), report("training")
     _forget_peak()
-    resumed, start = (folder / "checkpoint.pt").exists(), time.perf_counter()
+    resumed, start = (folder / CHECKPOINT).exists(), time.perf_counter()
     result = train(
         experiment,
         folder,
-        resume=resumed,
+        resume=True,
         progress=lambda done, total, _: training(done, total),
     )
     seconds, peak = time.perf_counter() - start, _peak_GiB()
@@ -152,7 +154,7 @@ def _seed(
         "made_by": made_by,
         "provenance": provenance("battery"),
     }
-    write_json(file, record)
+    write_record(file, record)
     return record
 
 

@@ -5,6 +5,7 @@ resumed is the run that was not, and two networks trained with one seed see the 
 Several tasks take turns, a batch each. A batch may be shared between processes, see `train.parallel`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -12,9 +13,19 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from v1builder.schema.errors import ConfigError
+from v1builder.model.edges import Edges
+from v1builder.model.parameters import GroupedParameter
+from v1builder.schema.errors import ConfigError, StorageError
 from v1builder.tasks import Task
-from v1builder.train.checkpoint import MetricsLog, load_checkpoint, save_checkpoint, stop_after_step
+from v1builder.train.checkpoint import (
+    CHECKPOINT,
+    MetricsLog,
+    check_optimizer,
+    load_checkpoint,
+    restore,
+    save_checkpoint,
+    stop_after_step,
+)
 from v1builder.train.evaluation import Classifier, evaluate
 from v1builder.train.lesson import Lesson, draw_batch
 from v1builder.train.parallel import Processes, one_process
@@ -25,7 +36,7 @@ from v1builder.train.streams import stream
 Progress = Callable[[int, int, dict[str, Any]], None]
 
 #: Of what a checkpoint holds; one of another format is not resumed.
-_CHECKPOINT_FORMAT: Final = 3
+_CHECKPOINT_FORMAT: Final = 4
 
 
 def _optimizer(classifier: Classifier, settings: TrainSettings) -> torch.optim.Optimizer:
@@ -55,6 +66,18 @@ def _check(tasks: Sequence[Task], settings: TrainSettings, processes: Processes)
                 f"{processes.count} processes",
                 "train in one process",
             )
+
+
+def _is_finite(classifier: Classifier) -> bool:
+    """Whether all that is learned is, also the values whose logarithms are trained."""
+    with torch.no_grad():
+        values = [p for p in classifier.parameters() if p.requires_grad]
+        for module in classifier.network.modules():
+            if isinstance(module, GroupedParameter) and module.trainable:
+                values.append(module.values())
+            elif isinstance(module, Edges) and module.is_learned:
+                values.append(module())
+        return all(bool(torch.isfinite(value).all()) for value in values)
 
 
 def fit(
@@ -92,8 +115,9 @@ def fit(
 
     Raises:
         KeyboardInterrupt: after the running step was finished and saved.
-        ConfigError: a gradient is not finite, `resume` finds a checkpoint of another experiment, or a batch
-            has fewer trials than there are processes.
+        ConfigError: the loss, a gradient or a weight is not finite, `resume` finds a checkpoint of another
+            experiment, or a batch has fewer trials than there are processes.
+        StorageError: the checkpoint is damaged, or the file system refused.
     """
     processes = processes or one_process()
     _check([task, *also], settings, processes)
@@ -115,16 +139,24 @@ def fit(
         for answering, each in zip(others, also, strict=True)
     }
     lessons = [main, *further.values()]
-    first = 0
+    first, logged = 0, ""
     if resume and (saved := load_checkpoint(out, made_by)) is not None:
-        classifier.load_state_dict(saved["classifier"])
-        optimizer.load_state_dict(saved["optimizer"])
+        first, logged = saved["step"], saved["metrics"]
+        if first > settings.steps:
+            raise StorageError.of(
+                "the checkpoint is damaged",
+                out / CHECKPOINT,
+                f"step {first} of {settings.steps}",
+                "remove it: the training then begins anew",
+            )
+        restore(classifier, saved["classifier"], out)
+        restore(optimizer, saved["optimizer"], out)
+        check_optimizer(optimizer, first, out)
         main.load_state_dict(saved)
         for name, lesson in further.items():
             lesson.load_state_dict(saved["also"][name])
-        first = saved["step"]
     processes.barrier()  # all have read what the first will write
-    log = MetricsLog(out, keep_before=first, writes=processes.first)
+    log = MetricsLog(out, text=logged, writes=processes.first)
 
     def validate(step: int) -> dict[str, Any]:
         records = []
@@ -154,6 +186,7 @@ def fit(
                     "optimizer": optimizer.state_dict(),
                     **main.state_dict(),
                     "also": {name: lesson.state_dict() for name, lesson in further.items()},
+                    "metrics": log.before(step),
                 },
             )
         processes.barrier()
@@ -170,14 +203,16 @@ def fit(
             # Readouts of other tasks have no gradient, not one of zero, so Adam leaves them alone.
             learned = lesson.classifier.parameters()
             norm = nn.utils.clip_grad_norm_(learned, settings.gradient_clip)
-            if not torch.isfinite(norm):
+            finite = math.isfinite(norm) and math.isfinite(parts["loss"])
+            if finite:
+                optimizer.step()
+            if not (finite and _is_finite(classifier)):
                 raise ConfigError.of(
-                    "the gradient is not finite",
+                    "the weights are not finite" if finite else "the gradient is not finite",
                     f"task {lesson.task.name}, training step {step}; the last checkpoint stays",
                     ", ".join(f"{name} {value:g}" for name, value in parts.items()),
                     "make model.surrogate.dampening or train.learning_rate smaller, or trials shorter",
                 )
-            optimizer.step()
             optimizer.zero_grad()
             parts["gradient_norm"] = float(norm)
             log.write({"step": step, "split": "train", **parts, **lesson.mark})

@@ -1,7 +1,8 @@
 """From an experiment file and a seed to a trained, tested network."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from v1builder.load.reference import IN_VIVO, read_in_vivo
 from v1builder.measures import Measurement
 from v1builder.model import V1Network
 from v1builder.readout import Asked, Readout
-from v1builder.schema.errors import ConfigError, DataError
-from v1builder.schema.files import hash_folder, write_json
+from v1builder.schema.errors import ConfigError, DataError, StorageError
+from v1builder.schema.files import hash_folder
 from v1builder.schema.provenance import provenance
+from v1builder.schema.records import write_record
+from v1builder.schema.run_folders import run_folder
 from v1builder.tasks import Task, design_of, make_task
-from v1builder.train.checkpoint import read_metrics
+from v1builder.train.checkpoint import CHECKPOINT, METRICS, read_metrics
 from v1builder.train.evaluation import Classifier, Evaluation, evaluate
 from v1builder.train.loop import Progress, fit
 from v1builder.train.parallel import Accelerator, Processes, start
@@ -348,9 +351,40 @@ def train(
 
     Returns:
         What result.json holds.
+
+    Raises:
+        StorageError: `out` holds another run (unless `resume`) or something else, another process trains
+            there, a checkpoint is damaged, or the file system refused.
+        V1BuilderError: as `prepare` and `fit`.
     """
-    out = Path(out)
     processes = start(devices, nodes, accelerator)
+    with _only_run(Path(out), resume, processes):
+        return _train(experiment, Path(out), resume, processes, progress)
+
+
+@contextmanager
+def _only_run(out: Path, resume: bool, processes: Processes) -> Iterator[None]:
+    """The folder of a run, which the first of the processes keeps for itself."""
+    with ExitStack() as held:
+        refused = None
+        if processes.first:
+            try:
+                held.enter_context(run_folder(out, holds=(CHECKPOINT, METRICS), goes_on=resume))
+            except StorageError as error:
+                refused = error
+        if processes.any(refused is not None):
+            raise refused or StorageError.of("the first of the processes was refused", out)
+        yield
+
+
+def _train(
+    experiment: Experiment,
+    out: Path,
+    resume: bool,
+    processes: Processes,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    """What `train` does in its folder."""
     subject = prepare(experiment, experiment.seeds[0])
     scores = train_network(
         experiment,
@@ -375,6 +409,6 @@ def train(
         ),
     }
     if processes.first:
-        write_json(out / "result.json", result)
+        write_record(out / "result.json", result)
     processes.barrier()
     return result
