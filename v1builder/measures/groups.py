@@ -1,5 +1,6 @@
 """Groups of cells that measures have values of."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -36,6 +37,29 @@ def measured_groups(cells: NodePopulation, level: str) -> Groups:
     names = np.asarray(cells.attributes["location"]).astype(str)
     labels, of_cell = np.unique(names, return_inverse=True)
     return Groups(of_cell.astype(np.int64), tuple(str(label) for label in labels))
+
+
+def all_groups(cells: NodePopulation, levels: Sequence[str] | None = None) -> dict[str, Groups]:
+    """Groups by level, from the coarsest to the finest.
+
+    Args:
+        cells: to be grouped.
+        levels: of groups; unless given, all that the cells can be grouped by but "cell".
+
+    Raises:
+        ConfigError: a level is unknown.
+        NetworkError: the cells cannot be grouped by a level that was asked for.
+    """
+    if levels is not None:
+        found = {level: measured_groups(cells, level) for level in levels}
+        return {level: found[level] for level in GROUP_LEVELS if level in found}
+    found = {}
+    for level in GROUP_LEVELS[:-1]:
+        try:
+            found[level] = measured_groups(cells, level)
+        except NetworkError:  # the cells do not say: there are no such groups
+            continue
+    return found
 
 
 def group_mean(groups: Groups, values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,16 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from v1builder.load.groups import Groups
 from v1builder.measures.activity import Activity, Design, Indices, Window, joined
-from v1builder.measures.groups import GROUP_LEVELS, measured_groups
+from v1builder.measures.groups import all_groups
 from v1builder.measures.measure import Axis, Measure
 from v1builder.measures.names import measure_named
 from v1builder.model.observation import Observer, Segment
 from v1builder.model.recordables import V_M
 from v1builder.schema.errors import (
     ConfigError,
-    NetworkError,
     Problem,
     raise_if_any,
     unknown_name,
@@ -123,7 +121,7 @@ class Measurement:
             name: Window(one) if isinstance(one, slice) else one for name, one in windows.items()
         }
         raise_if_any(list(_window_problems(self._windows, design.n_steps)), ConfigError)
-        self._groups = _all_groups(design, levels)
+        self._groups = all_groups(design.cells, levels)
         self._positions, self._reference = positions, reference
         self._measures = {
             name: [kind(design.within(window)) for kind in kinds]
@@ -320,17 +318,3 @@ def _window_problems(windows: Mapping[str, Window], n_steps: int) -> Iterator[Pr
                 f"step {change} of {steps}",
                 "begin the window before the change and end it after",
             )
-
-
-def _all_groups(design: Design, levels: Sequence[str] | None) -> dict[str, Groups]:
-    """Groups by level, from the coarsest to the finest."""
-    if levels is not None:
-        found = {level: measured_groups(design.cells, level) for level in levels}
-        return {level: found[level] for level in GROUP_LEVELS if level in found}
-    found = {}
-    for level in GROUP_LEVELS[:-1]:
-        try:
-            found[level] = measured_groups(design.cells, level)
-        except NetworkError:  # the cells do not say: there are no such groups
-            continue
-    return found
