@@ -15,7 +15,7 @@ from sklearn.linear_model import RidgeCV
 
 Array = NDArray[np.float64]
 
-_PENALTIES: Final = tuple(10.0**power for power in range(-6, 5))
+_PENALTIES: Final = tuple(10.0**power for power in range(-5, 9))
 #: Times of which half and more are left for the test; and as few of these as a correlation needs.
 _TRAINED: Final = 0.6
 HELD_OUT_MIN: Final = 100

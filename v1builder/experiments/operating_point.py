@@ -17,13 +17,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from v1builder.load.coordinates import rheobase
 from v1builder.load.groups import Groups, group_cells
 from v1builder.load.network import Network
 from v1builder.measures.groups import group_mean, measured_groups
 from v1builder.measures.rate_cv import CELLS_MIN, rate_cv
 from v1builder.measures.silent_share import silent_share
 from v1builder.measures.top10_share import top10_share
+from v1builder.protocols.parameters import matching_bias, over_rheobase, spike_charge
 
 Array = NDArray[np.float64]
 
@@ -82,27 +82,13 @@ def operating_point(network: Network, rates: Array) -> OperatingPoint:
         silent_share=float(silent_share(both, everyone)[0]),
         rate_cv=None if spread.reason[0] else float(spread.value[0]),
         top10_share=top10_share(both),
-        bias_over_rheobase=_by_name(groups, _bias(network, groups)),
-        asc_charge=_by_name(groups, group_mean(groups, _charge(network))),
+        bias_over_rheobase=_by_name(groups, over_rheobase(matching_bias(network), network, groups)),
+        asc_charge=_by_name(groups, group_mean(groups, spike_charge(network.membrane))),
     )
 
 
 def _by_name(groups: Groups, values: Array) -> dict[str, float]:
     return dict(zip(groups.labels, values.tolist(), strict=True))
-
-
-def _bias(network: Network, groups: Groups) -> Array:
-    """[n_groups] current that rate matching added (`matching.with_bias`) over rheobase."""
-    added = network.provenance.get("bias_currents_pA", [])
-    current = np.array([sum(one.get(name, 0.0) for one in added) for name in groups.labels])
-    scale = rheobase(network.membrane)[network.membrane.group_of]
-    return current / group_mean(groups, scale)
-
-
-def _charge(network: Network) -> Array:
-    """[n_cells] pA ms per spike, sum over after-spike currents of a/k."""
-    amps, rate = (network.membrane.per_cell(name) for name in ("asc_amps", "asc_decay"))
-    return np.divide(amps, rate, out=np.zeros_like(amps), where=amps != 0).sum(axis=1)
 
 
 def compared(point: dict[str, Any], intact: dict[str, Any]) -> dict[str, Any]:
