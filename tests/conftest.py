@@ -14,24 +14,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 import pytest
 from small_network import write_small_network
 
-KERNELS = Path(__file__).parents[1] / "v1builder" / "model" / "backends"
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Forget compiled kernels that are older than a source.
-
-    numba looks at the file of a function only, not at those of the functions that it calls.
-    """
-    compiled = list((KERNELS / "__pycache__").glob("*.nb[ic]"))
-    if hasattr(config, "workerinput") or not compiled:
-        return
-    if min(f.stat().st_mtime for f in compiled) < max(
-        f.stat().st_mtime for f in KERNELS.glob("*.py")
-    ):
-        for file in compiled:
-            file.unlink()
-
-
 @pytest.fixture(scope="session")
 def small_network_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small valid SONATA network; read it, or copy it before changing anything."""
