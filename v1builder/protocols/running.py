@@ -7,7 +7,6 @@ from v1builder.load.network import Network
 from v1builder.measures import MeasureRow
 from v1builder.measures.groups import all_groups
 from v1builder.model import V1Network
-from v1builder.protocols.names import protocol_named
 from v1builder.protocols.protocol import Draws, Preparation
 
 
@@ -35,6 +34,8 @@ def run_protocols(
         ConfigError: a protocol or level is unknown.
         NetworkError: the nodes of an input do not say how they fire, or cells cannot be grouped.
     """
+    from v1builder.protocols.names import protocol_named  # which imports this module with the room
+
     kinds = [protocol_named(name) for name in dict.fromkeys(names)]
     sources = input_sources(network, dt=model.dt)
     groups = all_groups(network.cells, levels)
