@@ -1,6 +1,7 @@
 """What every measure must do, whoever wrote it: this file tests a new one the moment its file exists."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from recorded import N_CELLS, POPULATIONS, cells_of, design_of, parts, whole
 
@@ -10,28 +11,52 @@ from v1builder.measures.groups import GROUP_LEVELS, measured_groups
 from v1builder.measures.measure import NEEDS
 from v1builder.schema.errors import ConfigError
 
-N_TRIALS, N_STEPS = 32, 120
-DIRECTIONS = np.append(np.arange(8) * 45.0, np.nan)
-CONTRASTS = np.append(np.tile([0.1, 0.8], 4), np.nan)
+N_STEPS = 300
+DIRECTIONS = np.append(np.arange(16) * 22.5, np.nan)
+CONTRASTS = np.append(np.tile([0.1, 0.8], 8), np.nan)
+#: Two directions often, the others and one still condition seldom.
+CONDITION = np.repeat(np.arange(17), [12, 12, *[2] * 14, 4])
+N_TRIALS = len(CONDITION)
 CHANGE = 50
 
 
 @pytest.fixture(scope="module")
 def observed():
-    """Spikes at many rates, tuned, with silent cells; trials of 8 directions and of one still condition."""
+    """Spikes at many rates, tuned, with silent cells and a gain that wanders in every trial."""
     rng = np.random.default_rng(0)
-    condition = np.append(np.tile(np.arange(8), N_TRIALS // 8 - 1), np.full(8, 8))
-    rng.shuffle(condition)
+    condition = rng.permutation(CONDITION)
     angle = np.deg2rad(np.nan_to_num(DIRECTIONS[condition]))[:, None]
     rate = rng.gamma(1.0, 0.03, N_CELLS) * (1 + np.cos(angle - rng.uniform(0, 7, N_CELLS)))
+    rate *= rng.gamma(1.0, 1.0, (len(DIRECTIONS), N_CELLS))[condition]
     rate[:, 5:8] = 0.0
     shape = N_TRIALS, N_STEPS, N_CELLS
     return {
-        "spikes": rng.random(shape) < rate[:, None],
+        "spikes": rng.random(shape) < rate[:, None] * wandering(rng, 60.0)[:, :, None],
         "condition": condition,
         "voltage": rng.normal(-65.0, 5.0, shape),
         "currents": rng.normal(0.0, 50.0, (*shape, 3)),
     }
+
+
+def wandering(rng, tau):
+    """[trial, step] exp of an Ornstein-Uhlenbeck process."""
+    noise = rng.normal(size=(N_TRIALS, N_STEPS))
+    for step in range(1, N_STEPS):
+        keep = np.exp(-1 / tau)
+        noise[:, step] = keep * noise[:, step - 1] + np.sqrt(1 - keep**2) * noise[:, step]
+    return np.exp(0.7 * noise)
+
+
+def in_vivo():
+    """Recordings of the types of the cells."""
+    quantiles = {"q05": 0.1, "q25": 0.2, "median": 0.3, "q75": 0.5, "q95": 0.9}
+    of_metric = {"mean_rate_Hz": 50.0, "osi": 1.0, "dsi": 1.0}
+    return pd.DataFrame(
+        {"cell_type": cell_type, "metric": metric, "n_units": 20}
+        | {name: scale * value for name, value in quantiles.items()}
+        for metric, scale in of_metric.items()
+        for cell_type in ("L2/3 Exc", "L2/3 PV", "L4 Exc")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +68,7 @@ def design(observed):
         contrasts=CONTRASTS,
         t_ref=np.linspace(1.05, 8.4, N_CELLS),
         change=CHANGE,
+        in_vivo=in_vivo(),
     )
 
 
@@ -51,8 +77,23 @@ def kind(request):
     return request.param
 
 
-def seen(kind, design, activities):
-    measure = kind(design)
+@pytest.fixture(scope="module")
+def made(observed):
+    """Makes a measure; one that compares, with a network that has lost some of the spikes."""
+    lost = np.random.default_rng(1).random(observed["spikes"].shape) < 0.2
+    other = observed | {"spikes": observed["spikes"] & ~lost}
+
+    def make(kind, design):
+        measure = kind(design)
+        if kind.compares:
+            measure.reference = kind(design)
+            measure.reference.see(whole(**other))
+        return measure
+
+    return make
+
+
+def seen(measure, activities):
     for activity in activities:
         measure.see(activity)
     return measure
@@ -83,8 +124,8 @@ def test_it_says_what_it_is(kind):
     assert isinstance(kind.streaming, bool)
 
 
-def test_one_value_or_one_reason_for_every_group(kind, design, observed):
-    measure = seen(kind, design, [whole(**observed)])
+def test_one_value_or_one_reason_for_every_group(kind, design, observed, made):
+    measure = seen(made(kind, design), [whole(**observed)])
     some = False
     for groups in levels(kind, design).values():
         found = measure.values(groups)
@@ -98,35 +139,49 @@ def test_one_value_or_one_reason_for_every_group(kind, design, observed):
     assert some
 
 
-def test_the_same_again(kind, design, observed):
+def test_the_same_again(kind, design, observed, made):
     """Asked twice, and made twice."""
-    one, two = (seen(kind, design, [whole(**observed)]) for _ in range(2))
+    one, two = (seen(made(kind, design), [whole(**observed)]) for _ in range(2))
     for groups in levels(kind, design).values():
         assert_same(one.values(groups), two.values(groups))
         assert_same(one.values(groups), one.values(groups))
 
 
-def test_parts_are_the_whole(kind, design, observed):
+def test_a_curve_is_of_the_same_groups(kind, design, observed, made):
+    measure = seen(made(kind, design), [whole(**observed)])
+    groups = measured_groups(design.cells, "layer")
+    curve = measure.curve(groups)
+    assert bool(curve) == (kind.axis is not None)
+    assert list(curve) == sorted(curve)
+    for found in curve.values():
+        assert len(found.value) == len(found.n) == len(found.reason) == len(groups)
+        for value, n, reason in zip(found.value, found.n, found.reason, strict=True):
+            assert np.isfinite(value) == (reason == "") == (n > 0)
+    assert not curve or np.isfinite([found.value for found in curve.values()]).any()
+
+
+def test_parts_are_the_whole(kind, design, observed, made):
     """However a run cuts it into batches and segments; and what is asked for on the way disturbs nothing."""
     if not kind.streaming:
         pytest.skip("it is given everything at once")
-    at_once = seen(kind, design, [whole(**observed)])
+    at_once = seen(made(kind, design), [whole(**observed)])
     exactly = set(kind.needs) == {"spikes"}
     for trials, steps in ((5, 17), (1, N_STEPS), (N_TRIALS, 1)):
-        measure = kind(design)
-        for activity in parts(trials_at_once=trials, steps_at_once=steps, **observed):
+        measure = made(kind, design)
+        activities = list(parts(trials_at_once=trials, steps_at_once=steps, **observed))
+        for number, activity in enumerate(activities):
             measure.see(activity)
-            measure.values(measured_groups(design.cells, kind.groups[0]))
+            if number in (0, len(activities) // 2):
+                measure.values(measured_groups(design.cells, kind.groups[0]))
         for groups in levels(kind, design).values():
             assert_same(measure.values(groups), at_once.values(groups), exactly)
 
 
-def test_the_order_of_trials_does_not_matter(kind, design, observed):
+def test_the_order_of_trials_does_not_matter(kind, design, observed, made):
     order = np.random.default_rng(1).permutation(N_TRIALS)
-    at_once = seen(kind, design, [whole(**observed)])
+    at_once = seen(made(kind, design), [whole(**observed)])
     turned = seen(
-        kind,
-        design,
+        made(kind, design),
         parts(trials_at_once=N_TRIALS, steps_at_once=N_STEPS, order=order, **observed),
     )
     exactly = set(kind.needs) == {"spikes"}
@@ -134,8 +189,8 @@ def test_the_order_of_trials_does_not_matter(kind, design, observed):
         assert_same(turned.values(groups), at_once.values(groups), exactly)
 
 
-def test_groups_without_cells_have_no_value(kind, design, observed):
-    measure = seen(kind, design, [whole(**observed)])
+def test_groups_without_cells_have_no_value(kind, design, observed, made):
+    measure = seen(made(kind, design), [whole(**observed)])
     groups = measured_groups(design.cells, "population")
     with_empty = Groups(groups.of_cell, (*groups.labels, "nobody"))
     found, expected = measure.values(with_empty), measure.values(groups)
@@ -151,9 +206,11 @@ def test_nothing_observed_is_no_number(kind, design):
     assert all(found.reason)
 
 
-def test_silence_is_no_error(kind, design, observed):
+def test_silence_is_no_error(kind, design, observed, made):
     silent = observed | {"spikes": np.zeros_like(observed["spikes"])}
-    found = seen(kind, design, [whole(**silent)]).values(measured_groups(design.cells, "network"))
+    found = seen(made(kind, design), [whole(**silent)]).values(
+        measured_groups(design.cells, "network")
+    )
     assert np.isfinite(found.value[0]) == (found.reason[0] == "")
 
 
