@@ -14,7 +14,7 @@ from v1builder.load import load_network
 from v1builder.model import V1Network, observation
 from v1builder.schema.errors import ConfigError
 from v1builder.simulate import simulate
-from v1builder.simulate.inputs import clamps, current
+from v1builder.simulate.currents import clamps, current
 from v1builder.sonata.reports import read_report
 from v1builder.sonata.simulation_config import read_simulation
 from v1builder.sonata.spikes import read_spikes, write_spikes

@@ -7,12 +7,12 @@ noted, so that none is silent:
     delay   the synaptic model file's `delay`, else NEST's 1 ms
     receptor of an integrate-and-fire cell: by the sign of the weight
 
-`syn_weight` has none, and a column that looks like a misspelled one is an error. A `weight_function` is
-Python code that a user of BMTK registers; those that BMTK has itself (`WEIGHT_FUNCTIONS`) multiply
-syn_weight by nsyns, as is done without one.
+`syn_weight` has none, and a column that looks like a misspelled one is an error. Where edge groups differ in
+their columns, edges of a group that lacks one have the default. A `weight_function` is Python code that a
+user of BMTK registers; those that BMTK has itself multiply syn_weight by nsyns, as is done without one, and
+those of AllenInstitute/biorealistic-v1-model leave it as it is (`sonata.edge_rules`).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,12 +20,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from v1builder.schema.errors import NetworkError, unknown_name
+from v1builder.schema.errors import NetworkError, raise_if_any
 from v1builder.sonata import edge_rules as rules
+from v1builder.sonata.edges import EdgeTable
 from v1builder.sonata.integrate_fire import EXCITATORY, INHIBITORY
-from v1builder.sonata.join import SYNAPSE_PARAMETER, joined, misspelled, numbers
+from v1builder.sonata.join import ALIASES, SYNAPSE_PARAMETER, joined, misspelled, numbers
 
-WEIGHT_FUNCTIONS: Final = ("default_weight_fnc", "set_syn_weight", "wmax")
 DEFAULT_DELAY: Final = 1.0
 
 
@@ -45,26 +45,32 @@ class EdgeValues:
     n_ports: NDArray[np.int64]
     defaults: dict[str, None] = field(default_factory=dict)
 
-    def check_weight_functions(self, own: Mapping[str, NDArray[Any]]) -> None:
-        """Raise NetworkError where weights come from a function that is not BMTK's."""
-        found = own.get("weight_function", self.types.get("weight_function"))
-        for name in () if found is None else pd.unique(pd.Series(np.asarray(found, dtype=object))):
-            if not pd.isna(name) and name not in ("", *WEIGHT_FUNCTIONS):
-                where = f"{self.where}, column weight_function"
-                raise NetworkError(
-                    [unknown_name("weight function", str(name), WEIGHT_FUNCTIONS, where)]
-                )
-
-    def number(
-        self, key: str, own: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], start: int
+    def weight(
+        self,
+        chunk: EdgeTable,
+        rows: NDArray[np.int64],
+        synapses: NDArray[np.int64],
     ) -> NDArray[np.float64]:
+        """[e] what syn_weight, nsyns and the weight function of an edge come to.
+
+        Raises:
+            NetworkError: as `number`, or a weight function is not known.
+        """
+        weight = self.number("syn_weight", chunk, rows)
+        names = joined("weight_function", chunk.attributes, self.types, rows)
+        if names is None:
+            return weight * synapses
+        raise_if_any(rules.weight_functions(names, self.where), NetworkError)
+        return np.where(np.isin(names.astype(str), rules.AS_IT_IS), weight, weight * synapses)
+
+    def number(self, key: str, chunk: EdgeTable, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """[e] one value per edge.
 
         Raises:
             NetworkError: an edge has none and there is no default, or it is not finite.
         """
-        values = joined(key, own, self.types, rows)
-        guess = misspelled(key, self.types.columns, own)
+        values = joined(key, chunk.attributes, self.types, rows)
+        guess = misspelled(key, self.types.columns, chunk.attributes)
         default = None if guess else self._default(key, rows)
         if values is None and default is None:
             raise NetworkError([rules.no_column(key, self.where, guess)])
@@ -72,31 +78,37 @@ class EdgeValues:
             assert default is not None
             return self._noted(key, default)
         column = numbers(values)
-        rules.refuse([rules.not_finite(key, column, column)], self.where, start)
+        lacking = next(
+            (chunk.lacking[k] for k in ALIASES.get(key, (key,)) if k in chunk.lacking), None
+        )
+        if lacking is not None and default is not None:
+            lacking = lacking & np.isnan(column)
+            if lacking.any():
+                self._noted(key, default[lacking])
+                column = np.where(lacking, default, column)
+        rules.refuse([rules.not_finite(key, column, column)], self.where, chunk.start)
         return column
 
-    def synapses(
-        self, own: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], start: int
-    ) -> NDArray[np.int64]:
+    def synapses(self, chunk: EdgeTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """[e] number of synapses, `nsyns`.
 
         Raises:
             NetworkError: as `number`, or it is not a whole number.
         """
-        found = self.number("nsyns", own, rows, start)
-        rules.refuse([rules.broken_synapses(found)], self.where, start)
+        found = self.number("nsyns", chunk, rows)
+        rules.refuse(
+            [rules.broken_synapses(found), rules.negative_synapses(found)], self.where, chunk.start
+        )
         return found.astype(np.int64)
 
-    def delay(
-        self, own: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], start: int
-    ) -> NDArray[np.float64]:
+    def delay(self, chunk: EdgeTable, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """[e] ms.
 
         Raises:
             NetworkError: as `number`, or it is not positive.
         """
-        found = self.number("delay", own, rows, start)
-        rules.refuse([rules.not_positive_delay(found)], self.where, start)
+        found = self.number("delay", chunk, rows)
+        rules.refuse([rules.not_positive_delay(found)], self.where, chunk.start)
         return found
 
     def _default(self, key: str, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
@@ -118,11 +130,10 @@ class EdgeValues:
 
     def receptor(
         self,
-        own: Mapping[str, NDArray[Any]],
+        chunk: EdgeTable,
         rows: NDArray[np.int64],
         target: NDArray[np.integer[Any]],
         weight: NDArray[np.float64],
-        start: int,
     ) -> NDArray[np.int64]:
         """[e] receptor index from 0.
 
@@ -132,12 +143,12 @@ class EdgeValues:
         n_ports = self.n_ports[target]
         by_sign = n_ports == 0
         if by_sign.any():
-            values = joined("receptor_type", own, self.types, rows)
+            values = joined("receptor_type", chunk.attributes, self.types, rows)
             port = np.full(len(rows), np.nan) if values is None else numbers(values)
-            self._check_ports_given(port, by_sign, start)
+            self._check_ports_given(port, by_sign, chunk.start)
         else:
-            port = self.number("receptor_type", own, rows, start)
-        rules.refuse(rules.unknown_ports(port, n_ports), self.where, start)
+            port = self.number("receptor_type", chunk, rows)
+        rules.refuse(rules.unknown_ports(port, n_ports), self.where, chunk.start)
         receptor = np.where(by_sign, np.where(weight < 0, INHIBITORY, EXCITATORY), port - 1)
         return receptor.astype(np.int64)
 

@@ -12,7 +12,7 @@ from v1builder.load.network import GroupedValues, NodePopulation
 from v1builder.schema.errors import NetworkError
 from v1builder.schema.parameters import ASC_FILL, GLIF_UNITS, PORT_FILL, RECEPTOR_UNITS
 from v1builder.sonata.circuit import Circuit
-from v1builder.sonata.components import read_json
+from v1builder.sonata.foreign import read_json
 from v1builder.sonata.integrate_fire import SHAPE_OF, is_iaf
 from v1builder.sonata.join import numbers
 from v1builder.sonata.node_rules import no_column

@@ -7,10 +7,9 @@ a simulator's default had to stand in for is told in `provenance["defaults"]`.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, NoReturn
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from v1builder.load.edge_values import EdgeValues
@@ -19,31 +18,18 @@ from v1builder.load.membrane import read_cells
 from v1builder.load.network import EdgePopulation, Network, NodePopulation
 from v1builder.load.plasticity import read_plasticity
 from v1builder.load.populations import merged
-from v1builder.schema.errors import NetworkError, raise_if_any, unknown_name
+from v1builder.schema.errors import NetworkError, raise_if_any
 from v1builder.sonata import edge_rules as rules
 from v1builder.sonata import node_rules
 from v1builder.sonata.circuit import Circuit, PopulationFile, read_circuit
-from v1builder.sonata.components import read_json
+from v1builder.sonata.edge_types import edge_types
 from v1builder.sonata.edges import edge_count, edge_populations, iterate_edges
-from v1builder.sonata.join import (
-    joined,
-    receptor_of_type,
-    type_rows,
-    with_synapse_models,
-)
+from v1builder.sonata.foreign import read_json
+from v1builder.sonata.join import joined, receptor_of_type, type_rows
 from v1builder.sonata.nodes import node_populations, read_nodes
-from v1builder.sonata.types import read_types
 
 #: Edges joined at once.
 _CHUNK = 1 << 22
-
-#: What BMTK's BioNet does to morphologies; BMTK's PointNet has none of its own.
-MORPHOLOGY_PROCESSING: Final = (
-    "aibs_perisomatic",
-    "aibs_allactive",
-    "aibs_perisomatic_directed",
-    "aibs_allactive_directed",
-)
 
 Progress = Callable[[str, int, int], None]
 
@@ -71,6 +57,8 @@ def load_circuit(circuit: Circuit, progress: Progress | None = None) -> Network:
     nodes: dict[str, NodePopulation] = {}
     for part in circuit.nodes:
         for name in [part.population] if part.population else node_populations(part.file):
+            if name in nodes:
+                _second(name, part, "node")
             nodes[name] = _read_nodes(part, name)
     own = _simulated(nodes, circuit.path)
     cells = merged([nodes[name] for name in own])
@@ -82,8 +70,9 @@ def load_circuit(circuit: Circuit, progress: Progress | None = None) -> Network:
     for part in circuit.edges:
         for name in [part.population] if part.population else edge_populations(part.file):
             ends = _EdgeEnds(nodes, simulated, starts, found.n_ports)
-            population = _read_edges(part, name, circuit, ends, notes, progress)
-            edges[name] = population if name not in edges else _second(name, part)
+            if name in edges:
+                _second(name, part, "edge")
+            edges[name] = _read_edges(part, name, circuit, ends, notes, progress)
     record = circuit.path.parent / "provenance.json"
     provenance = read_json(record) if record.is_file() else {}
     if notes:
@@ -103,37 +92,21 @@ def load_circuit(circuit: Circuit, progress: Progress | None = None) -> Network:
     )
 
 
-def _second(name: str, part: PopulationFile) -> EdgePopulation:
-    raise NetworkError.of(
-        "two edge populations have one name", f"{part.file}, population {name}", fix="rename one"
-    )
+def _second(name: str, part: PopulationFile, kind: str) -> NoReturn:
+    raise NetworkError([node_rules.second(name, str(part.file), kind)])
 
 
 def _ignored(cells: NodePopulation, path: Path) -> dict[str, None]:
-    """Notes on what has no effect on point neurons.
-
-    Raises:
-        NetworkError: a `model_processing` that is not one of BMTK's for morphologies: it may change
-            the cell in any way.
-    """
+    """Notes on what has no effect on point neurons."""
     column = cells.attributes.get("model_processing")
-    names = [] if column is None else [str(name) for name in np.unique(column.astype(str))]
-    names = [name for name in names if name not in ("", "nan", "None")]
     where = f"{path}, node population {cells.name}, column model_processing"
-    for name in names:
-        if name.partition(":")[0] not in MORPHOLOGY_PROCESSING:
-            raise NetworkError(
-                [unknown_name("model processing", name, MORPHOLOGY_PROCESSING, where)]
-            )
+    names = [] if column is None else node_rules.processing_names(column)
     return {f"{where}: {name} concerns morphologies; without effect here": None for name in names}
 
 
 def _read_nodes(part: PopulationFile, name: str) -> NodePopulation:
     table = read_nodes(part.file, name)
-    if part.types_file is None:
-        types = pd.DataFrame(index=pd.Index(np.unique(table.node_type_id), name="node_type_id"))
-    else:
-        types = read_types(part.types_file, "node_type_id")
+    types = node_rules.node_types(part, table.node_type_id)
     rows, problems = node_rules.known_types(table.node_type_id, types, part)
     raise_if_any(problems, NetworkError)
     attributes: dict[str, NDArray[Any]] = dict(table.attributes)
@@ -141,9 +114,11 @@ def _read_nodes(part: PopulationFile, name: str) -> NodePopulation:
         values = joined(str(column), table.attributes, types, rows)
         assert values is not None
         attributes[str(column)] = values
+    where = f"{part.types_file or part.file}, population {name}"
     if "model_type" not in attributes:
-        where = f"{part.types_file or part.file}, population {name}"
         raise NetworkError([node_rules.no_column("model_type", where, attributes)])
+    problems = node_rules.node_problems(table.node_id, attributes, where)
+    raise_if_any(problems, NetworkError)
     return NodePopulation(name, table.node_id, table.node_type_id, attributes, types)
 
 
@@ -216,15 +191,13 @@ def _read_edges(
     progress: Progress | None,
 ) -> EdgePopulation:
     n = edge_count(part.file, name)
-    types = (
-        pd.DataFrame(index=pd.Index([], dtype=np.int64, name="edge_type_id"))
-        if part.types_file is None
-        else read_types(part.types_file, "edge_type_id")
-    )
-    types = with_synapse_models(types, circuit.components.get("synaptic_models_dir"))
+    types = edge_types(part, name, circuit.components.get("synaptic_models_dir"))
     source_index, target_index = np.empty(n, np.int32), np.empty(n, np.int32)
     type_id, nsyns, weight = Integers(n), Integers(n), np.empty(n, np.float64)
-    of_type, plasticity = read_plasticity(types, part.types_file), np.empty(n, np.int16)
+    of_type, plasticity = (
+        read_plasticity(types, part.types_file or part.file),
+        np.empty(n, np.int16),
+    )
     delay, receptor = np.empty(n, np.float32), Integers(n)
     where = f"{part.file}, population {name}"
     values = EdgeValues(types.assign(receptor_type=receptor_of_type(types)), where, ends.n_ports)
@@ -232,19 +205,21 @@ def _read_edges(
     for chunk in iterate_edges(part.file, name, _CHUNK):
         source, target = chunk.source, chunk.target
         ends.check(source, target, where)
+        problems = rules.other_ends(part, {"source": source, "target": target}, where)
+        problems += rules.own_parameters(chunk.attributes, where)
+        raise_if_any(problems, NetworkError)
         here = slice(chunk.start, chunk.start + len(chunk))
-        rows, own = type_rows(chunk.edge_type_id, types), chunk.attributes
+        rows = type_rows(chunk.edge_type_id, types)
         rules.refuse([rules.unknown_types(rows < 0, chunk.edge_type_id)], where, chunk.start)
-        values.check_weight_functions(own)
         source_index[here] = ends.positions("source", source, chunk.source_id, where, chunk.start)
         target_index[here] = ends.positions("target", target, chunk.target_id, where, chunk.start)
-        synapses = values.synapses(own, rows, chunk.start)
+        synapses = values.synapses(chunk, rows)
         type_id[here], nsyns[here] = chunk.edge_type_id, synapses
-        weight[here] = values.number("syn_weight", own, rows, chunk.start) * synapses
+        weight[here] = values.weight(chunk, rows, synapses)
         weight[here] *= of_type.resting(rows)
         plasticity[here] = of_type.model_of_type[rows]
-        delay[here] = values.delay(own, rows, chunk.start)
-        receptor[here] = values.receptor(own, rows, target_index[here], weight[here], chunk.start)
+        delay[here] = values.delay(chunk, rows)
+        receptor[here] = values.receptor(chunk, rows, target_index[here], weight[here])
         if progress is not None:
             progress(name, here.stop, n)
     notes |= values.defaults

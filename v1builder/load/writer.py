@@ -31,12 +31,14 @@ from v1builder.load.network import EdgePopulation, Network, NodePopulation
 from v1builder.load.plasticity import resting_factor, types_with_plasticity
 from v1builder.load.populations import split
 from v1builder.load.reference import RECORDINGS
+from v1builder.schema.checksums import write_checksums
 from v1builder.schema.citations import write_citations
 from v1builder.schema.errors import NetworkError
 from v1builder.schema.files import atomic_folder, write_json, write_text
 from v1builder.schema.names import GLIF_TEMPLATE
 from v1builder.sonata.circuit import PopulationFile, write_circuit_config
 from v1builder.sonata.components import write_cell_model, write_synaptic_model
+from v1builder.sonata.edge_rules import AS_IT_IS
 from v1builder.sonata.edges import EdgeWriter
 from v1builder.sonata.join import (
     SYNAPSE_PARAMETER,
@@ -85,13 +87,14 @@ def save_network(
             for here, population in split(network.nodes[name])
         ]
         edges = [_write_edges(network, name, temporary) for name in network.edges]
-        write_circuit_config(temporary, nodes, edges)
+        write_circuit_config(temporary, nodes, edges, network.node_sets)
         write_json(temporary / "provenance.json", network.provenance)
         if recordings_of is not None:
             _copy_recordings(Path(recordings_of), temporary)
         data = network.provenance.get("data", {})
         if data.get("sources"):
             write_citations(temporary, data)
+        write_checksums(temporary)
     return Path(folder)
 
 
@@ -347,7 +350,9 @@ def _write_synapse_models(edges: EdgePopulation, syn_weight: NDArray, folder: Pa
             values = {key.removeprefix(SYNAPSE_PARAMETER): row[key] for key in inside}
             present = {key: value for key, value in values.items() if not is_absent(value)}
             write_synaptic_model(folder, str(name), present)
-    types = types.drop(columns=inside)
+    # What is written multiplies: weights that were taken as they are have been divided by nsyns.
+    as_it_is = "weight_function" in types and types["weight_function"].isin(AS_IT_IS).any()
+    types = types.drop(columns=[*inside, *(["weight_function"] if as_it_is else [])])
     if "syn_weight" in types:  # one that training or an ablation made stale must not mislead
         rows = type_rows(edges.edge_type_id, types)
         if not np.array_equal(types["syn_weight"].to_numpy()[rows].astype(np.float32), syn_weight):

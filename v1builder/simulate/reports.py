@@ -2,6 +2,7 @@
 
 The variables are those of NEST, see `model.recordables`; which of them a cell has depends on its template. A
 report of V_m costs little; any other makes the whole run go step by step (see `model.observation.observe`).
+A report of several variables becomes one file for each, NAME_VARIABLE.h5: SONATA has one variable per file.
 """
 
 import tempfile
@@ -14,11 +15,11 @@ from numpy.typing import NDArray
 
 from v1builder.load import Network, NodePopulation
 from v1builder.load.populations import split
-from v1builder.load.selection import select_cells
 from v1builder.model.neurons import choose
 from v1builder.model.observation import Observer, Segment
 from v1builder.model.recordables import recordable
 from v1builder.schema.errors import ConfigError, unknown_name
+from v1builder.simulate.selection import some_cells
 from v1builder.sonata.reports import write_reports
 from v1builder.sonata.simulation_config import ReportSettings, Simulation
 
@@ -96,32 +97,40 @@ def recordings(simulation: Simulation, network: Network, n_steps: int) -> list[R
         if not settings.enabled:
             continue
         where = f"{simulation.path}, reports.{name}"
-        cells = select_cells(network, settings.cells, where, simulation.node_sets)
-        variable = _variable(settings, network, cells, where)
-        path = simulation.output_path(settings.file_name or f"{name}.h5")
+        cells = some_cells(network, settings.cells, where, simulation.node_sets)
         steps = _recorded_steps(settings, simulation.config.run.dt, n_steps, where)
-        unit = recordable(variable, choose("auto", network).recordables).unit
-        found.append(Recording(path, variable, unit, cells, steps))
+        variables = _variables(settings, network, cells, where)
+        file = settings.file_name or f"{name}.h5"
+        for variable in variables:
+            path = simulation.output_path(file)
+            if len(variables) > 1:
+                path = path.with_name(f"{path.stem}_{variable}{path.suffix}")
+            unit = recordable(variable, choose("auto", network).recordables).unit
+            if settings.unit not in (None, unit):
+                raise ConfigError.of(
+                    "a report has another unit", f"{where}.unit", settings.unit, f"it is {unit}"
+                )
+            found.append(Recording(path, variable, unit, cells, steps))
+    paths = [report.path for report in found]
+    for path in dict.fromkeys(paths):
+        if paths.count(path) > 1:
+            raise ConfigError.of(
+                "two reports have one file", f"{simulation.path}, reports", path, "rename one"
+            )
     return found
 
 
-def _variable(
+def _variables(
     settings: ReportSettings, network: Network, cells: NDArray[np.int64], where: str
-) -> str:
-    """The variable of a report, one that all of its cells have."""
-    wanted = sorted(set(settings.variables))
+) -> list[str]:
+    """The variables of a report, which all of its cells have."""
     names = _recordable_names(network, cells)
-    for name in wanted:
+    for name in settings.variables:
         if name not in names:
             raise ConfigError([unknown_name("variable", name, names, where)])
-    if len(wanted) != 1:
-        raise ConfigError.of(
-            "a report has one variable",
-            f"{where}.variable_name",
-            ", ".join(wanted) or "none",
-            "write a report of its own for each",
-        )
-    return wanted[0]
+    if not settings.variables:
+        raise ConfigError.of("a report has no variable", f"{where}.variable_name", "[]", "name one")
+    return settings.variables
 
 
 def _recordable_names(network: Network, cells: NDArray[np.int64]) -> list[str]:

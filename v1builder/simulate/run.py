@@ -9,8 +9,9 @@ The run goes in segments, so that memory does not grow with its length: only the
 memory, what is recorded goes to disk.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,11 @@ from v1builder.model.observation import Observer, Segment, SpikeEvents, observe
 from v1builder.model.recordables import needs_ports
 from v1builder.schema.errors import ConfigError
 from v1builder.schema.files import atomic_file
-from v1builder.simulate.inputs import clamps, current, input_spikes
+from v1builder.simulate.currents import clamps, current
+from v1builder.simulate.inputs import input_spikes
+from v1builder.simulate.overrides import with_overrides
 from v1builder.simulate.reports import recordings
+from v1builder.simulate.selection import some_cells
 from v1builder.sonata.simulation_config import Simulation, read_simulation
 from v1builder.sonata.spikes import write_spikes
 
@@ -60,9 +64,12 @@ def simulate(
     n_steps = _n_steps(simulation)
     _check_output(simulation)
     network = load_circuit(simulation.circuit, progress)
+    _check_node_set(simulation, network)
+    network = with_overrides(network, simulation)
     trains = input_spikes(simulation, network, n_steps)
     acting = clamps(simulation, network)
     reports = recordings(simulation, network, n_steps)
+    _check_not_input(simulation, [report.path for report in reports])
     keep_ports = any(needs_ports(report.variable) for report in reports)
     model = V1Network(
         network,
@@ -116,6 +123,55 @@ def _check_output(simulation: Simulation) -> None:
             simulation.config.output.spikes_file_nwb,
             "use spikes_file (SONATA) or spikes_file_csv",
         )
+    keeps = not (
+        simulation.config.output.overwrite_output_dir and simulation.config.run.overwrite_output_dir
+    )
+    if keeps and simulation.output_dir.is_dir() and any(simulation.output_dir.iterdir()):
+        raise ConfigError.of(
+            "the output folder is not empty",
+            f"{simulation.path}, output.output_dir",
+            simulation.output_dir,
+            "overwrite_output_dir is false: choose another folder",
+        )
+
+
+def _check_node_set(simulation: Simulation, network: Network) -> None:
+    """Refuse the simulation of a part of the cells (libsonata's `node_set`)."""
+    node_set = simulation.config.node_set
+    if node_set is None:
+        return
+    where = f"{simulation.path}, node_set"
+    chosen = some_cells(network, node_set, where, simulation.node_sets)
+    if len(chosen) < network.n_cells:
+        raise ConfigError.of(
+            "a part of the cells cannot be simulated alone",
+            where,
+            f"{len(chosen)} of {network.n_cells} cells",
+            "name a node set of all simulated cells, or leave it out",
+        )
+
+
+def _check_not_input(simulation: Simulation, reports: Sequence[Path]) -> None:
+    """Refuse outputs that would replace what is read."""
+    config, circuit = simulation.config, simulation.circuit
+    parts = [*circuit.nodes, *circuit.edges]
+    read = {part.file for part in parts} | {part.types_file for part in parts}
+    read |= {circuit.path, circuit.node_sets_file, simulation.path.resolve()}
+    for settings in config.inputs.values():
+        read |= {
+            simulation.input_path(name).resolve()
+            for name in (settings.input_file, settings.file)
+            if name is not None
+        }
+    written = [config.output.spikes_file, config.output.spikes_file_csv]
+    for path in [*reports, *(simulation.output_path(name) for name in written if name is not None)]:
+        if path.resolve() in read:
+            raise ConfigError.of(
+                "an output would replace what is read",
+                f"{simulation.path}, output",
+                path,
+                "write to another folder",
+            )
 
 
 class _Shown(Observer):
@@ -141,15 +197,17 @@ def _write_spikes(
         own = (cell >= here.start) & (cell < here.stop)
         trains[population.name] = times[own], population.node_id[cell[own] - here.start]
     if output.spikes_file is not None:
-        write_spikes(simulation.output_path(output.spikes_file), trains)
+        write_spikes(simulation.output_path(output.spikes_file), trains, output.sorting)
     if output.spikes_file_csv is not None:
+        ids_first = output.sorting == "by_id"
+        by_time, by_id = itemgetter(0), itemgetter(1, 0)
         lines = [
-            (time, f"{time:.10g} {name} {node}\n")
+            (time, node, f"{time:.10g} {name} {node}\n")
             for name, (of_part, ids) in trains.items()
             for time, node in zip(of_part, ids, strict=True)
         ]
         with atomic_file(simulation.output_path(output.spikes_file_csv)) as temporary:
             temporary.write_text(
                 "timestamps population node_ids\n"
-                + "".join(line for _, line in sorted(lines, key=lambda line: line[0]))
+                + "".join(line for *_, line in sorted(lines, key=by_id if ids_first else by_time))
             )

@@ -58,10 +58,10 @@ def parameter_problems(
         if name not in parameters:
             continue
         here = f"{where}, parameter {name}"
-        try:
-            value = np.asarray(parameters[name], dtype=np.float64)
-        except (TypeError, ValueError):
-            problems.append(Problem("a parameter is not a number", here, repr(parameters[name])))
+        value = numbers_of(parameters[name])
+        if value is None:
+            shown = repr(parameters[name])[:80]
+            problems.append(Problem("a parameter is not a number", here, shown, "correct the file"))
             continue
         got = str(parameters[name])
         if value.ndim != (0 if name in scalars else 1):
@@ -78,6 +78,17 @@ def parameter_problems(
         else:
             arrays[name] = value
     return problems, arrays
+
+
+def numbers_of(value: Any) -> NDArray[np.float64] | None:
+    """A value of a component file as numbers; None for what is not one, texts and truth values included."""
+    try:
+        given = np.asarray(value)
+        if given.dtype.kind not in "iuf" or given.ndim > 1:
+            return None
+        return given.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def missing_problem(name: str, parameters: Mapping[str, Any], known: Iterable[str], where: object):

@@ -1,5 +1,6 @@
 """circuit_config.json: which files make a network, and how configured paths are read."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -8,9 +9,10 @@ from typing import Any
 
 from v1builder.schema.errors import NetworkError, Problem, raise_if_any, unknown_name
 from v1builder.schema.files import write_json
-from v1builder.sonata.components import read_json
+from v1builder.sonata.foreign import read_json
 
 CIRCUIT_CONFIG = "circuit_config.json"
+NODE_SETS = "node_sets.json"
 
 #: Keys a circuit configuration may have (SONATA developer guide and libsonata's extensions).
 CIRCUIT_KEYS = (
@@ -22,14 +24,21 @@ CIRCUIT_KEYS = (
     "target_simulator",
     "metadata",
 )
-NODE_KEYS = (
-    "nodes_file",
-    "node_types_file",
-    "populations",
+#: Keys of a simulation configuration, which may have its networks in the same file.
+SIMULATION_KEYS = (
+    "run",
+    "conditions",
+    "inputs",
+    "output",
+    "reports",
+    "node_sets",
     "node_set",
-    "gid_mapping_file",
-    "enabled",
+    "connection_overrides",
+    "target_simulator_version",
 )
+#: Keys that name a further file, see `network_file`.
+FURTHER_KEYS = ("network", "simulation")
+NODE_KEYS = ("nodes_file", "node_types_file", "populations", "enabled")
 EDGE_KEYS = ("edges_file", "edge_types_file", "populations", "target", "source", "enabled")
 
 
@@ -42,12 +51,15 @@ class PopulationFile:
         file: HDF5 file; relative to the folder when writing, absolute when read.
         types_file: CSV file, or None.
         type: the kind of population: nodes "point_neuron" or "virtual"; edges "chemical".
+        source, target: of edges, the node populations that the configuration names, or "".
     """
 
     population: str
     file: Path
     types_file: Path | None
     type: str = ""
+    source: str = ""
+    target: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,9 +82,12 @@ class Circuit:
 
 
 def write_circuit_config(
-    folder: Path | str, nodes: Iterable[PopulationFile], edges: Iterable[PopulationFile]
+    folder: Path | str,
+    nodes: Iterable[PopulationFile],
+    edges: Iterable[PopulationFile],
+    node_sets: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write `folder`/circuit_config.json.
+    """Write `folder`/circuit_config.json, and node_sets.json where there are named node sets.
 
     The base directory is "." (relative to the configuration, as SONATA says), because libsonata
     does not know BMTK's ${configdir}. BMTK reads "." as the working directory, so run it there.
@@ -90,6 +105,8 @@ def write_circuit_config(
         }
 
     path = Path(folder) / CIRCUIT_CONFIG
+    if node_sets:
+        write_json(path.with_name(NODE_SETS), dict(node_sets))
     write_json(
         path,
         {
@@ -102,6 +119,7 @@ def write_circuit_config(
                 "nodes": [entry(part, "node") for part in nodes],
                 "edges": [entry(part, "edge") for part in edges],
             },
+            **({"node_sets_file": f"$BASE_DIR/{NODE_SETS}"} if node_sets else {}),
         },
     )
     return path
@@ -124,7 +142,38 @@ def read_circuit(folder_or_config: Path | str) -> Circuit:
                 "name a folder made by 'v1builder build', or a SONATA circuit configuration",
             )
         path = config
-    return parse_circuit(read_json(path), path)
+    config = read_json(path)
+    further = network_file(config, path)
+    return parse_circuit(config, path) if further is None else read_circuit(further)
+
+
+def network_file(config: Mapping[str, Any], path: Path) -> Path | None:
+    """The circuit configuration that a configuration names (`network`); None if it is one itself.
+
+    BMTK's `build_env` writes a configuration of two lines, `network` and `simulation`; a simulation
+    configuration names its network in the same way.
+
+    Raises:
+        NetworkError: the file it names names another one in turn, or it has networks itself.
+    """
+    if "network" not in config:
+        return None
+    where = f"{path}, key network"
+    if "networks" in config:
+        raise NetworkError.of("there are two networks", where, "network and networks", "keep one")
+    problems: list[Problem] = []
+    value = resolve_paths(
+        {key: config[key] for key in ("network", "manifest") if key in config}, path, problems
+    )["network"]
+    raise_if_any(problems, NetworkError)
+    if not isinstance(value, str):
+        raise NetworkError.of("this is not a path", where, json.dumps(value)[:80], "name a file")
+    file = absolute(value, path)
+    if "network" in read_json(file):
+        raise NetworkError.of(
+            "a network configuration names another one", file, fix="name the other one instead"
+        )
+    return file
 
 
 def parse_circuit(config: Mapping[str, Any], path: Path) -> Circuit:
@@ -133,14 +182,19 @@ def parse_circuit(config: Mapping[str, Any], path: Path) -> Circuit:
     Raises:
         NetworkError: listing everything wrong with it.
     """
-    problems = [
-        unknown_name("key", key, CIRCUIT_KEYS, path) for key in config if key not in CIRCUIT_KEYS
-    ]
+    known = (*CIRCUIT_KEYS, *SIMULATION_KEYS)
+    problems = [unknown_name("key", key, known, path) for key in config if key not in known]
     config = resolve_paths(config, path, problems)
     networks = config.get("networks")
     if not isinstance(networks, dict):
-        problems.append(Problem("a required key is missing", f"{path}, key networks", fix="add it"))
+        what = "'networks' is not a dictionary" if networks else "a required key is missing"
+        problems.append(Problem(what, f"{path}, key networks", fix="add it"))
         networks = {}
+    problems += [
+        unknown_name("key", key, ("nodes", "edges"), f"{path}, key networks")
+        for key in networks
+        if key not in ("nodes", "edges")
+    ]
     parts = {
         kind: _population_files(networks.get(f"{kind}s", []), kind, keys, path, problems)
         for kind, keys in (("node", NODE_KEYS), ("edge", EDGE_KEYS))
@@ -151,17 +205,24 @@ def parse_circuit(config: Mapping[str, Any], path: Path) -> Circuit:
                 "the network has no nodes", f"{path}, key networks.nodes", fix="list its node files"
             )
         )
-    components = config.get("components", {})
+    components = config.get("components") or {}
     if not isinstance(components, dict):
         problems.append(Problem("'components' is not a dictionary", str(path), repr(components)))
         components = {}
-    raise_if_any(problems, NetworkError)
     node_sets = config.get("node_sets_file")
+    named = {f"components.{key}": value for key, value in components.items()}
+    for key, value in {**named, "node_sets_file": node_sets}.items():
+        if value is not None and not isinstance(value, str):
+            where = f"{path}, key {key}"
+            problems.append(Problem("this is not a path", where, repr(value)[:80], "write a text"))
+    raise_if_any(problems, NetworkError)
     return Circuit(
         path=path,
         nodes=tuple(parts["node"]),
         edges=tuple(parts["edge"]),
-        components={key: absolute(value, path) for key, value in components.items()},
+        components={
+            key: absolute(value, path) for key, value in components.items() if value is not None
+        },
         node_sets_file=absolute(node_sets, path) if node_sets else None,
     )
 
@@ -175,19 +236,14 @@ def _population_files(
             Problem(f"'{kind}s' is not a list of dictionaries", where, repr(entries)[:80])
         )
         return []
-    found = []
+    found: list[PopulationFile] = []
     for index, entry in enumerate(entries):
         here = f"{where}[{index}]"
+        before = len(problems)
         problems += [unknown_name("key", key, keys, here) for key in entry if key not in keys]
-        if not isinstance(entry.get(f"{kind}s_file"), str):
-            problems.append(
-                Problem(
-                    "a required key is missing", f"{here}.{kind}s_file", fix="name the HDF5 file"
-                )
-            )
-            continue
-        if not entry.get("enabled", True):  # BMTK leaves such files out
-            continue
+        problems += _entry_problems(entry, kind, here)
+        if len(problems) > before or not entry.get("enabled", True):
+            continue  # BMTK leaves files out that are not enabled
         types = entry.get(f"{kind}_types_file")
         populations = entry.get("populations") or {"": {}}
         found += [
@@ -195,18 +251,83 @@ def _population_files(
                 name,
                 absolute(entry[f"{kind}s_file"], path),
                 absolute(types, path) if types and types != "NULL" else None,
-                str((settings or {}).get("type", "")),
+                (settings or {}).get("type", ""),
+                entry.get("source") or "",
+                entry.get("target") or "",
             )
             for name, settings in populations.items()
         ]
+    named = [part.population for part in found if part.population]
+    problems += [
+        Problem(f"two {kind} populations have one name", where, name, "name each once")
+        for name in dict.fromkeys(named)
+        if named.count(name) > 1
+    ]
     return found
 
 
+def _entry_problems(entry: Mapping[str, Any], kind: str, here: str) -> list[Problem]:
+    """What is wrong with the values of one entry of `networks`."""
+    file = f"{kind}s_file"
+    problems = []
+    if file not in entry:
+        problems.append(
+            Problem("a required key is missing", f"{here}.{file}", fix="name the HDF5 file")
+        )
+    for key in (file, f"{kind}_types_file", "source", "target"):
+        may_be_null = key != file
+        value = entry.get(key, "")
+        if not isinstance(value, str) and not (value is None and may_be_null):
+            problems.append(
+                Problem("this is not a text", f"{here}.{key}", repr(value)[:80], "correct it")
+            )
+    if not isinstance(entry.get("enabled", True), bool):
+        shown = json.dumps(entry["enabled"])[:80]
+        problems.append(
+            Problem("this is neither true nor false", f"{here}.enabled", shown, "without quotes")
+        )
+    populations = entry.get("populations")
+    if populations is None:
+        return problems
+    if not isinstance(populations, dict) or not all(
+        value is None or isinstance(value, dict) for value in populations.values()
+    ):
+        problems.append(
+            Problem(
+                "'populations' is not a dictionary of dictionaries",
+                f"{here}.populations",
+                repr(populations)[:80],
+                'write {"NAME": {"type": "point_neuron"}}',
+            )
+        )
+        return problems
+    for name, settings in populations.items():
+        for key, value in (settings or {}).items():
+            if key != "type" or not isinstance(value, str):
+                where = f"{here}.populations.{name}.{key}"
+                what = "a property of a population is not supported"
+                if key == "type":
+                    what = "the type of a population is not a text"
+                problems.append(Problem(what, where, repr(value)[:80], "only 'type' is"))
+    return problems
+
+
 def absolute(value: str, config: Path) -> Path:
-    """The path `value` of the configuration file `config`, relative to that file's folder."""
-    return (config.parent / value).resolve()
+    """The path `value` of the configuration file `config`, relative to that file's folder.
+
+    Raises:
+        NetworkError: it cannot be a path.
+    """
+    try:
+        return (config.parent / value).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise NetworkError.of("this is not a path", config, error, "correct the path") from None
 
 
+#: Characters of the longest path of Linux.
+LONGEST_PATH = 4096
+#: Longest chain of manifest variables that name one another.
+_DEEPEST = 100
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 
 
@@ -228,18 +349,38 @@ def resolve_paths(config: Mapping[str, Any], path: Path, problems: list[Problem]
         problems.append(Problem("'manifest' is not a dictionary", str(path), repr(manifest)[:80]))
         manifest = {}
     variables = {"configdir": str(path.parent.resolve()), "workingdir": str(Path.cwd())}
-    variables |= {name.lstrip("$").strip("{}"): str(value) for name, value in manifest.items()}
-    unknown: set[str] = set()
+    for name, value in manifest.items():
+        if isinstance(value, str):
+            variables[name.lstrip("$").strip("{}")] = value
+        else:
+            where = f"{path}, key manifest.{name}"
+            problems.append(Problem("this is not a text", where, repr(value)[:80], "correct it"))
+    unknown: dict[str, None] = {}
+    done: dict[str, str] = {}
 
-    def replace(text: str, depth: int = 0) -> str:
+    def replace(text: str, within: tuple[str, ...] = ()) -> str:
         def value_of(match: re.Match[str]) -> str:
             name = match.group(1)
-            if name not in variables or depth > len(variables):
-                unknown.add(name)
+            if name not in variables or name in within or len(within) > _DEEPEST:
+                unknown[name] = None
                 return match.group(0)
-            return replace(variables[name], depth + 1)
+            if name not in done:
+                done[name] = replace(variables[name], (*within, name))
+            return done[name]
 
-        return _VARIABLE.sub(value_of, text)
+        replaced = _VARIABLE.sub(value_of, text) if len(text) <= LONGEST_PATH else text
+        if len(replaced) <= LONGEST_PATH:
+            return replaced
+        if replaced != text:
+            problems.append(
+                Problem(
+                    "a text grows too long when manifest variables are replaced",
+                    f"{path}, key manifest",
+                    f"{text[:80]}: {len(replaced)} characters",
+                    f"paths have at most {LONGEST_PATH}",
+                )
+            )
+        return text
 
     def walk(value: Any) -> Any:
         if isinstance(value, str):

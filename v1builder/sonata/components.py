@@ -1,11 +1,9 @@
 """Component files: JSON dictionaries of the parameters of a cell model or a synapse model."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from v1builder.schema.errors import NetworkError
 from v1builder.schema.files import write_json
 
 CELL_MODELS = "components/cell_models"
@@ -39,33 +37,3 @@ def _write(path: Path, parameters: Mapping[str, Any]) -> Path:
     }
     write_json(path, plain)
     return path
-
-
-def read_json(path: Path | str) -> dict[str, Any]:
-    """Read a JSON file that holds one dictionary.
-
-    Raises:
-        NetworkError: the file is missing, is not JSON, or is not a dictionary.
-    """
-    path = Path(path)
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise NetworkError.of(
-            "a file is missing",
-            path,
-            error.strerror or error,
-            "build the network again or correct the path",
-        ) from None
-    except ValueError as error:  # not JSON, or not UTF-8
-        raise NetworkError.of(
-            "the file is not valid JSON", path, error, "correct the file"
-        ) from None
-    if not isinstance(value, dict):
-        raise NetworkError.of(
-            "the file does not hold a JSON dictionary",
-            path,
-            type(value).__name__,
-            "correct the file",
-        )
-    return value

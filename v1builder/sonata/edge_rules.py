@@ -3,14 +3,22 @@
 A rule looks at a chunk of edges and says which of them break it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from v1builder.schema.errors import NetworkError, Problem
+from v1builder.schema.errors import NetworkError, Problem, unknown_name
+from v1builder.sonata.circuit import PopulationFile
+from v1builder.sonata.groups import OVERRIDE
+from v1builder.sonata.join import is_absent
+
+#: Weight functions that BMTK has itself: syn_weight * nsyns, as without one.
+TIMES_SYNAPSES: Final = ("default_weight_fnc", "set_syn_weight", "wmax")
+#: Those of AllenInstitute/biorealistic-v1-model: syn_weight as it is, whatever nsyns.
+AS_IT_IS: Final = ("weight_function_recurrent", "weight_function_lgn", "weight_function_bkg")
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,41 @@ def no_column(name: str, where: str, guess: str | None) -> Problem:
     )
 
 
+def other_ends(part: PopulationFile, ends: Mapping[str, str], where: str) -> list[Problem]:
+    """Edges between other populations than the configuration says; `ends` has source and target."""
+    return [
+        Problem(
+            f"the {end} population of the edges is not the one of the configuration",
+            where,
+            f"{name} in the file, {said} in the configuration",
+            "correct the configuration",
+        )
+        for end, name in ends.items()
+        for said in [getattr(part, end)]
+        if said not in ("", name)
+    ]
+
+
+def own_parameters(attributes: Iterable[str], where: str) -> list[Problem]:
+    """Synapse parameters of single edges, which would override those of their type."""
+    own = [name.removeprefix(OVERRIDE) for name in attributes if name.startswith(OVERRIDE)]
+    if not own:
+        return []
+    fix = "give edges of equal parameters a type with a synaptic model file of its own"
+    what = "edges with synapse parameters of their own are not supported"
+    return [Problem(what, f"{where}, group dynamics_params", ", ".join(own), fix)]
+
+
+def weight_functions(names: Iterable[Any], where: str) -> list[Problem]:
+    """Functions of weights, code of a user of BMTK, of which only some are known."""
+    known = (*TIMES_SYNAPSES, *AS_IT_IS)
+    return [
+        unknown_name("weight function", str(name), known, f"{where}, column weight_function")
+        for name in dict.fromkeys(names)
+        if not is_absent(name) and name not in (None, "", *known)
+    ]
+
+
 def unknown_nodes(
     end: str, population: str, n: int, wrong: NDArray[np.bool_], ids: NDArray[Any]
 ) -> Fault:
@@ -105,6 +148,11 @@ def broken_synapses(nsyns: NDArray[np.float64]) -> Fault:
     """Numbers of synapses that are not whole."""
     fix = "count whole synapses and put the rest into syn_weight"
     return Fault("nsyns is not a whole number", fix, _broken(nsyns), nsyns)
+
+
+def negative_synapses(nsyns: NDArray[np.float64]) -> Fault:
+    """Numbers of synapses below zero, which would turn a weight around."""
+    return Fault("nsyns is negative", "count the synapses of an edge", nsyns < 0, nsyns)
 
 
 def no_synapses(nsyns: NDArray[np.float64]) -> Fault:

@@ -1,25 +1,27 @@
 """SONATA edge files: written as a stream of sorted blocks, read whole or in chunks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import h5py
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from v1builder.schema.errors import NetworkError
+from v1builder.sonata.groups import attributes_of, check_rows, populations_in
 from v1builder.sonata.hdf5 import (
     H5Dataset,
     H5File,
     H5Group,
     only_population,
+    open_dataset,
     open_to_read,
     open_to_write,
     read_array,
+    read_integers,
 )
 from v1builder.sonata.indices import write_indices
 
@@ -28,6 +30,9 @@ _CHUNK = 1 << 15
 
 #: Datasets that every edge population must have.
 REQUIRED_DATASETS = ("source_node_id", "target_node_id", "edge_type_id")
+_OF_GROUPS = ("edge_group_id", "edge_group_index")
+#: Types read at once.
+_AT_ONCE = 1 << 22
 
 
 class EdgeWriter:
@@ -213,7 +218,8 @@ class EdgeTable:
         target_id: [e] ids.
         edge_type_id: [e] ids into the types table.
         attributes: [e]-arrays by name. With several edge groups, a value that a group lacks is NaN
-            (numbers) or "" (text).
+            (numbers) or "" (text). Overrides of an edge's model are "dynamics_params/<name>".
+        lacking: [e] which edges are of a group without an attribute, by the name of those that some lack.
     """
 
     population: str
@@ -224,6 +230,7 @@ class EdgeTable:
     target_id: NDArray[Any]
     edge_type_id: NDArray[np.int64]
     attributes: dict[str, NDArray[Any]] = field(default_factory=dict)
+    lacking: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.source_id)
@@ -236,7 +243,7 @@ def edge_populations(path: Path | str) -> list[str]:
         NetworkError: the file is missing or damaged.
     """
     with open_to_read(path) as file:
-        return list(file.get("edges", {}))
+        return populations_in(file, "edges", path)
 
 
 def edge_count(path: Path | str, population: str | None = None) -> int:
@@ -246,17 +253,18 @@ def edge_count(path: Path | str, population: str | None = None) -> int:
         NetworkError: the file is missing, damaged, or lacks the population.
     """
     with _open_population(path, population) as group:
-        return len(group["source_node_id"])
+        return _count(group)
 
 
 def read_edges(path: Path | str, population: str | None = None) -> EdgeTable:
     """Read a whole edge population.
 
     Raises:
-        NetworkError: the file is missing, damaged, or lacks a dataset or the population.
+        NetworkError: the file is missing, damaged, lacks a dataset or the population, or a dataset is not
+            what it has to be.
     """
     with _open_population(path, population) as group:
-        return _read_part(group, 0, len(group["source_node_id"]))
+        return _read_part(group, 0, _count(group))
 
 
 def iterate_edges(
@@ -265,12 +273,27 @@ def iterate_edges(
     """Read an edge population in chunks of `chunk` edges; without edges, as one empty chunk.
 
     Raises:
-        NetworkError: the file is missing, damaged, or lacks a dataset or the population.
+        NetworkError: as `read_edges`.
     """
     with _open_population(path, population) as group:
-        n = len(group["source_node_id"])
+        n = _count(group)
         for start in range(0, max(n, 1), chunk):
             yield _read_part(group, start, min(start + chunk, n))
+
+
+def edge_type_ids(path: Path | str, population: str | None = None) -> NDArray[np.int64]:
+    """The types that occur in an edge population, ascending.
+
+    Raises:
+        NetworkError: as `read_edges`.
+    """
+    found = np.empty(0, np.int64)
+    with _open_population(path, population) as group:
+        dataset, n = open_dataset(group, "edge_type_id"), _count(group)
+        for start in range(0, n, _AT_ONCE):
+            part = read_integers(dataset, start, min(start + _AT_ONCE, n), least=None)
+            found = np.union1d(found, part)
+    return found
 
 
 @contextmanager
@@ -280,55 +303,94 @@ def _open_population(path: Path | str, population: str | None) -> Iterator[H5Gro
             raise NetworkError.of(
                 "the file has no edges", path, ", ".join(file), "name a SONATA edge file"
             )
-        group = only_population(file["edges"], population, path)
-        missing = [name for name in REQUIRED_DATASETS if name not in group]
-        if missing:
-            raise NetworkError.of(
-                "a dataset is missing",
-                f"{path}, {group.name}",
-                ", ".join(missing),
-                "write the file again",
-            )
-        yield group
+        yield only_population(file["edges"], population, path)
+
+
+def _count(group: H5Group) -> int:
+    """Number of edges, of which every dataset of the population has a value."""
+    lengths = {name: open_dataset(group, name).shape for name in REQUIRED_DATASETS}
+    lengths |= {name: open_dataset(group, name).shape for name in _OF_GROUPS if name in group}
+    if len(set(lengths.values())) > 1 or len(next(iter(lengths.values()))) != 1:
+        raise NetworkError.of(
+            "datasets differ in length",
+            f"{group.file.filename}, {group.name}",
+            ", ".join(f"{name} {shape}" for name, shape in lengths.items()),
+            "write the file again",
+        )
+    return next(iter(lengths.values()))[0]
 
 
 def _read_part(group: H5Group, start: int, stop: int) -> EdgeTable:
     n = stop - start
-    group_id = (
-        group["edge_group_id"][start:stop] if "edge_group_id" in group else np.zeros(n, np.uint8)
-    )
-    index = group["edge_group_index"][start:stop] if "edge_group_index" in group else None
-    attributes: dict[str, NDArray[Any]] = {}
-    keys = np.unique(group_id) if n else (0,)
+
+    def column(name: str, least: int | None = 0) -> NDArray[np.int64]:
+        return read_integers(open_dataset(group, name), start, stop, least=least)
+
+    group_id = column("edge_group_id") if "edge_group_id" in group else np.zeros(n, np.int64)
+    index = column("edge_group_index") if "edge_group_index" in group else None
+    keys = np.unique(group_id) if n else np.zeros(1, np.int64)
+    parts: list[tuple[Any, dict[str, NDArray[Any]]]] = []
     for key in keys:
         members = np.flatnonzero(group_id == key) if len(keys) > 1 else slice(None)
-        rows = np.arange(start, stop) if index is None else index[members].astype(np.int64)
-        first, last = (int(rows.min()), int(rows.max()) + 1) if len(rows) else (0, 0)
-        for name, dataset in group.get(str(key), {}).items():
-            if not isinstance(dataset, h5py.Dataset):
-                continue
-            values = read_array(dataset, first, last)
-            if last - first != len(rows) or np.any(rows[1:] < rows[:-1]):
-                values = values[rows - first]
-            if len(keys) == 1:
-                attributes[name] = values
-                continue
-            if name not in attributes:
-                text = values.dtype == object
-                kind = object if text else np.result_type(values.dtype, np.float32)
-                attributes[name] = np.full(n, "" if text else np.nan, dtype=kind)
-            attributes[name][members] = values
+        rows = np.arange(start, stop) if index is None else index[members]
+        parts.append((members, _rows_of_group(group, int(key), rows)))
+    attributes, lacking = _in_one_table(parts, n, f"{group.file.filename}, {group.name}")
+    source, target = group["source_node_id"], group["target_node_id"]
     return EdgeTable(
         population=str(group.name).rsplit("/", 1)[-1],
-        source=_text(group["source_node_id"].attrs.get("node_population", "")),
-        target=_text(group["target_node_id"].attrs.get("node_population", "")),
+        source=_text(source.attrs.get("node_population", "")),
+        target=_text(target.attrs.get("node_population", "")),
         start=start,
-        source_id=group["source_node_id"][start:stop],
-        target_id=group["target_node_id"][start:stop],
-        edge_type_id=group["edge_type_id"][start:stop].astype(np.int64),
+        source_id=column("source_node_id"),
+        target_id=column("target_node_id"),
+        edge_type_id=column("edge_type_id", least=None),
         attributes=attributes,
+        lacking=lacking,
     )
+
+
+def _rows_of_group(group: H5Group, key: int, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Some rows of the attributes of one edge group."""
+    first, last = (int(rows.min()), int(rows.max()) + 1) if len(rows) else (0, 0)
+    found: dict[str, NDArray[Any]] = {}
+    for name, dataset in attributes_of(group, key):
+        check_rows(rows, len(dataset) if dataset.ndim else 0, f"{group.name}/{key}/{name}")
+        values = read_array(dataset, first, last)
+        if last - first != len(rows) or np.any(rows[1:] < rows[:-1]):
+            values = values[rows - first]
+        if values.ndim == 1:
+            found[name] = values
+        else:  # of several numbers per edge each is an attribute
+            flat = values.reshape(len(values), -1) if values.size else values[:, :0].reshape(0, 0)
+            found |= {f"{name}_{i}": own for i, own in enumerate(flat.T)}
+    return found
+
+
+def _in_one_table(
+    parts: Sequence[tuple[Any, dict[str, NDArray[Any]]]], n: int, where: str
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[np.bool_]]]:
+    """Attributes of n edges from those of the groups they are of, and which edges lack which."""
+    if len(parts) == 1:
+        return parts[0][1], {}
+    attributes: dict[str, NDArray[Any]] = {}
+    lacking: dict[str, NDArray[np.bool_]] = {}
+    for name in dict.fromkeys(name for _, own in parts for name in own):
+        having = [(members, own[name]) for members, own in parts if name in own]
+        if len({values.dtype == object for _, values in having}) > 1:
+            raise NetworkError.of(
+                "groups disagree on what an attribute is", f"{where}, {name}", "numbers and text"
+            )
+        text = having[0][1].dtype == object
+        kinds = [values.dtype for _, values in having]
+        kind = object if text else np.result_type(np.float32, *kinds)
+        attributes[name] = np.full(n, "" if text else np.nan, dtype=kind)
+        absent = np.ones(n, dtype=bool)
+        for members, values in having:
+            attributes[name][members], absent[members] = values, False
+        if absent.any():
+            lacking[name] = absent
+    return attributes, lacking
 
 
 def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

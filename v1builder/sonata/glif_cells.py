@@ -25,16 +25,18 @@ neuron configurations of the Allen Cell Types Database (SI units; `type` is "GLI
 into `glif_psc` with four ports; a file with NEST's parameters is taken as `glif_psc` of that level.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from v1builder.schema.errors import NetworkError, Problem
+from v1builder.schema.errors import NetworkError, Problem, unknown_name
 from v1builder.schema.names import GLIF_TEMPLATE, PSC_ALPHA
 from v1builder.schema.parameters import PARAMETERS, THRESHOLD_PARAMETERS
 from v1builder.sonata.cell_model import (
+    WITHOUT_EFFECT,
     CellModel,
     missing_problem,
     parameter_problems,
@@ -84,6 +86,15 @@ _POSITIVE: Final = (
         if p.range == "positive" and p.name not in ("V_th", "tau_rec")
     ),
 )
+#: What NEST has besides: where the state starts, of which only zeros are supported, and what has no effect.
+_STATE: Final = (
+    "ASCurrents",
+    "threshold_spike",
+    "threshold_voltage",
+    "ignore_and_spike",
+    "asc_init",
+)
+_KNOWN: Final = (*_SCALARS, *_ASC, *_PORTS, *FLAGS, *_STATE, *WITHOUT_EFFECT)
 _RATES: Final = {"th_spike_add": "th_spike_decay", "th_voltage_index": "th_voltage_decay"}
 
 
@@ -136,7 +147,7 @@ def _from_allen(config: Mapping[str, Any], flags: Mapping[str, bool]) -> dict[st
 
 
 def _flags(parameters: Mapping[str, Any]) -> tuple[bool, bool, bool]:
-    spike, currents, adapting = (bool(parameters.get(flag, False)) for flag in FLAGS)
+    spike, currents, adapting = (parameters.get(flag, False) is True for flag in FLAGS)
     return spike, currents, adapting
 
 
@@ -220,7 +231,20 @@ def glif_problems(parameters: Mapping[str, Any], template: str, where: object) -
     positive = [*_POSITIVE]
     positive += ["th_spike_decay"] if spike else []
     positive += ["th_voltage_decay"] if adapting else []
-    problems = _missing(parameters, template, where)
+    problems = [
+        unknown_name("parameter", name, _KNOWN, where) for name in parameters if name not in _KNOWN
+    ]
+    problems += [
+        Problem(
+            "a switch is neither true nor false",
+            f"{where}, parameter {flag}",
+            json.dumps(parameters[flag], default=str),
+            "write true or false, without quotes",
+        )
+        for flag in FLAGS
+        if not isinstance(parameters.get(flag, False), bool)
+    ]
+    problems += _missing(parameters, template, where)
     found, arrays = parameter_problems(
         parameters, _SCALARS, (*_ASC, *_PORTS), positive, ("t_ref",), where
     )
@@ -267,10 +291,15 @@ def _disagreements(
                 "adapting_threshold needs spike_dependent_threshold and after_spike_currents",
             )
         )
-    if np.any(np.asarray(parameters.get("asc_init", 0.0), dtype=np.float64) != 0):
-        problems.append(
-            Problem("after-spike currents must start at zero", str(where), "asc_init is not zero")
-        )
+    for name in _STATE:
+        if not _is_zero(parameters.get(name, 0)):
+            what = (
+                "after-spike currents must start at zero"
+                if name == "asc_init"
+                else (f"'{name}' other than zero is not supported")
+            )
+            shown = json.dumps(parameters[name], default=str)
+            problems.append(Problem(what, f"{where}, parameter {name}", shown, "remove it"))
     amps = arrays.get("asc_amps")
     silent = "after_spike_currents" not in parameters  # a file that says false means it
     if amps is not None and np.any(amps != 0) and silent:
@@ -283,6 +312,12 @@ def _disagreements(
             )
         )
     return problems
+
+
+def _is_zero(value: Any) -> bool:
+    """Whether a number, or every number of a list, is zero (or false)."""
+    values = value if isinstance(value, list) else [value]
+    return all(isinstance(each, bool | int | float) and each == 0 for each in values)
 
 
 def allen_problems(parameters: Mapping[str, Any], template: str, where: object) -> list[Problem]:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from v1builder.sonata.components import read_json
+from v1builder.sonata.foreign import read_json
 
 #: Older networks name the number of synapses so.
 ALIASES = {"nsyns": ("nsyns", "n_syns_")}
@@ -71,7 +71,7 @@ _MISSPELLED = 0.75
 
 def misspelled(name: str, *columns: Iterable[object]) -> str | None:
     """A column whose name is nearly `name`: what a user meant, where the column is missing."""
-    present = [str(column) for names in columns for column in names]
+    present = [str(column) for names in columns for column in names if column != name]
     return next(iter(difflib.get_close_matches(name, present, n=1, cutoff=_MISSPELLED)), None)
 
 

@@ -1,20 +1,98 @@
 """What nodes must be, once: the validator notes every problem, a reader refuses at the first."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from v1builder.schema.errors import Problem
+from v1builder.schema.errors import Problem, unknown_name
 from v1builder.sonata.circuit import PopulationFile
 from v1builder.sonata.join import type_rows
+from v1builder.sonata.types import read_types
 
 _MEANING = {
     "model_type": "add the column model_type (point_neuron or virtual) to the node types",
 }
+
+
+#: What BMTK's BioNet and the SONATA guide do to morphologies; point neurons have none.
+MORPHOLOGY_PROCESSING: Final = (
+    "aibs_perisomatic",
+    "aibs_allactive",
+    "aibs_perisomatic_directed",
+    "aibs_allactive_directed",
+    "fullaxon",
+    "axon_bbpv5",
+    "axon_bbpv6",
+    "axon_bbpv6nomylin",
+)
+#: Kinds of cells that have compartments.
+_WITH_COMPARTMENTS: Final = ("biophysical", "single_compartment")
+
+
+def node_types(part: PopulationFile, ids: NDArray[np.int64]) -> pd.DataFrame:
+    """The types table of nodes, indexed by id; without a table (the guide allows it) types without columns.
+
+    Raises:
+        NetworkError: the file is missing or not what it should be.
+    """
+    if part.types_file is None:
+        return pd.DataFrame(index=pd.Index(np.unique(ids), name="node_type_id"))
+    return read_types(part.types_file, "node_type_id")
+
+
+def second(name: str, where: str, kind: str) -> Problem:
+    """Two populations of one name; `kind` is "node" or "edge"."""
+    return Problem(f"two {kind} populations have one name", f"{where}, {name}", fix="rename one")
+
+
+def processing_names(column: NDArray[Any]) -> list[str]:
+    """The values of a column model_processing, absent ones left out."""
+    names = np.unique(column.astype(str))
+    return [str(name) for name in names if name not in ("", "nan", "None")]
+
+
+def node_problems(
+    ids: NDArray[np.int64], attributes: Mapping[str, NDArray[Any]], where: str
+) -> list[Problem]:
+    """What nodes are that are not supported, or cannot be.
+
+    Args:
+        ids: [n] node ids.
+        attributes: [n] with the columns of their types, model_type among them.
+        where: for messages.
+    """
+    problems = []
+    if len(np.unique(ids)) != len(ids):
+        problems.append(Problem("a node id occurs twice", where, fix="give every node its id"))
+    kinds = [str(kind) for kind in np.unique(attributes["model_type"].astype(str))]
+    absent = [kind for kind in kinds if kind in ("", "nan", "None")]
+    if absent:
+        fix = "write point_neuron or virtual"
+        problems.append(Problem("a node has no model_type", where, fix=fix))
+    problems += [
+        Problem(
+            f"cells of model_type '{kind}' are not supported",
+            where,
+            kind,
+            "only point neurons can be simulated; BMTK's BioNet simulates cells with compartments",
+        )
+        for kind in kinds
+        if kind in _WITH_COMPARTMENTS
+    ]
+    simulated = attributes["model_type"] != "virtual"
+    processing = attributes.get("model_processing")
+    if processing is not None:
+        here = f"{where}, column model_processing"
+        problems += [
+            unknown_name("model processing", name, MORPHOLOGY_PROCESSING, here)
+            for name in processing_names(np.asarray(processing)[simulated])
+            if name.partition(":")[0] not in MORPHOLOGY_PROCESSING
+        ]
+    return problems
 
 
 def known_types(

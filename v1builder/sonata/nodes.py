@@ -1,21 +1,23 @@
 """SONATA node files: one population per file, attributes in node group 0."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from v1builder.schema.errors import NetworkError
+from v1builder.sonata.groups import OVERRIDE, attributes_of, check_rows, populations_in
 from v1builder.sonata.hdf5 import (
     H5Dataset,
     only_population,
+    open_dataset,
     open_to_read,
     open_to_write,
     read_array,
+    read_integers,
     write_dataset,
 )
 
@@ -91,14 +93,15 @@ def node_populations(path: Path | str) -> list[str]:
         NetworkError: the file is missing or damaged.
     """
     with open_to_read(path) as file:
-        return list(file.get("nodes", {}))
+        return populations_in(file, "nodes", path)
 
 
 def read_nodes(path: Path | str, population: str | None = None) -> NodeTable:
     """Read one population with all its node groups.
 
     Raises:
-        NetworkError: the file is missing, damaged, lacks a dataset or lacks the population.
+        NetworkError: the file is missing, damaged, lacks a dataset or the population, or a dataset is not
+            what it has to be.
     """
     with open_to_read(path) as file:
         if "nodes" not in file:
@@ -107,38 +110,55 @@ def read_nodes(path: Path | str, population: str | None = None) -> NodeTable:
             )
         group = only_population(file["nodes"], population, path)
         name = str(group.name).rsplit("/", 1)[-1]
-        if "node_type_id" not in group:
-            raise NetworkError.of(
-                "a dataset is missing",
-                f"{path}, /nodes/{name}/node_type_id",
-                fix="write the file again",
-            )
-        type_ids = read_array(group["node_type_id"]).astype(np.int64)
+        type_ids = read_integers(open_dataset(group, "node_type_id"), least=None)
         n = len(type_ids)
-        ids = read_array(group["node_id"]).astype(np.int64) if "node_id" in group else np.arange(n)
-        group_id = (
-            read_array(group["node_group_id"])
-            if "node_group_id" in group
-            else np.zeros(n, np.uint32)
-        )
-        index = (
-            read_array(group["node_group_index"]) if "node_group_index" in group else np.arange(n)
-        )
+
+        def column(key: str, default: NDArray[np.int64]) -> NDArray[np.int64]:
+            found = read_integers(open_dataset(group, key)) if key in group else default
+            if len(found) != n:
+                raise NetworkError.of(
+                    "datasets differ in length",
+                    f"{path}, population {name}, dataset {key}",
+                    f"{len(found)} values for {n} nodes",
+                    "write the file again",
+                )
+            return found
+
+        ids = column("node_id", np.arange(n))
+        group_id = column("node_group_id", np.zeros(n, np.int64))
+        index = column("node_group_index", np.arange(n))
         attributes: dict[str, NDArray[Any]] = {}
         for key in np.unique(group_id) if n else (0,):
             members = np.flatnonzero(group_id == key)
-            for attribute, dataset in _datasets(group.get(str(key), {})):
-                _spread(attributes, attribute, read_array(dataset), members, index[members], n)
+            if len(members) == n and "node_group_index" not in group:
+                index = np.arange(n)
+            for attribute, values in _attributes(attributes_of(group, int(key))):
+                where = f"{path}, population {name}, dataset {key}/{attribute}"
+                check_rows(index[members], len(values), where)
+                _spread(attributes, attribute, values, members, index[members], n, where)
     return NodeTable(name, ids, type_ids, attributes)
 
 
-def _datasets(group: Mapping[str, Any]) -> Iterator[tuple[str, H5Dataset]]:
-    """The attributes of a node group; those of its subgroup as "dynamics_params/<name>"."""
-    for name, item in group.items():
-        if isinstance(item, h5py.Dataset):
-            yield name, item
-        elif name == "dynamics_params":
-            yield from ((f"{name}/{key}", value) for key, value in item.items())
+def _attributes(
+    datasets: Iterable[tuple[str, H5Dataset]],
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Name and values of the attributes of a node group.
+
+    One of several numbers per node becomes one for each: `positions` x, y and z (BMTK's builder wrote
+    positions so), any other name_0, name_1 and so on. Parameters of a model keep their shape.
+    """
+    for name, dataset in datasets:
+        values = read_array(dataset)
+        if name.startswith(OVERRIDE) and values.dtype.kind not in "iuf":
+            where = f"{dataset.file.filename}, {dataset.name}"
+            raise NetworkError.of("a parameter of a cell model is not a number", where)
+        if values.ndim == 1 or name.startswith(OVERRIDE):
+            yield name, values
+            continue
+        flat = values.reshape(len(values), -1)
+        axes = "xyz" if name == "positions" and flat.shape[1] == 3 else ()
+        for column, own in enumerate(flat.T):
+            yield axes[column] if axes else f"{name}_{column}", own
 
 
 def _spread(
@@ -148,13 +168,27 @@ def _spread(
     members: NDArray[np.intp],
     rows: NDArray[Any],
     n: int,
+    where: str,
 ) -> None:
     """Put the values of one node group to the places of its members."""
-    if len(members) == n and name not in attributes:
+    if len(members) == n:
+        if name in attributes:
+            raise NetworkError.of("an attribute occurs twice", where, name, "remove one of them")
         attributes[name] = values if np.array_equal(rows, np.arange(n)) else values[rows]
         return
     if name not in attributes:
         text = values.dtype == object
         kind = object if text else np.result_type(values.dtype, np.float32)
-        attributes[name] = np.full(n, "" if text else np.nan, dtype=kind)
-    attributes[name][members] = values[rows]
+        shape = (n, *values.shape[1:])
+        attributes[name] = np.full(shape, "" if text else np.nan, dtype=kind)
+    column = attributes[name]
+    if (column.dtype == object) != (values.dtype == object) or column.shape[1:] != values.shape[1:]:
+        raise NetworkError.of(
+            "groups disagree on what an attribute is",
+            where,
+            f"{values.dtype} of shape {values.shape}",
+            "give it the same type and shape in all groups",
+        )
+    if values.dtype != object:
+        column = attributes[name] = column.astype(np.result_type(column.dtype, values.dtype))
+    column[members] = values[rows]

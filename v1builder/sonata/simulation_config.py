@@ -1,7 +1,8 @@
 """SONATA simulation configuration: what to run on a network, with which inputs, recording what.
 
 The keys are those of the SONATA developer guide, of BMTK's PointNet and of libsonata, so that one
-file serves all three. Currents are in pA and recorded voltages in mV, as PointNet on NEST has them.
+file serves all three. Currents are in pA and recorded voltages in mV, as PointNet on NEST has them; those
+of libsonata's `linear` in nA, as it has them. docs/sonata.md lists what is supported.
 """
 
 from pathlib import Path
@@ -10,7 +11,13 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from v1builder.schema.config import Settings, parse_settings
-from v1builder.schema.errors import ConfigError, NetworkError, Problem, raise_if_any
+from v1builder.schema.errors import (
+    ConfigError,
+    NetworkError,
+    Problem,
+    raise_if_any,
+    unknown_name,
+)
 from v1builder.sonata.circuit import (
     CIRCUIT_CONFIG,
     Circuit,
@@ -19,40 +26,59 @@ from v1builder.sonata.circuit import (
     read_circuit,
     resolve_paths,
 )
-from v1builder.sonata.components import read_json
+from v1builder.sonata.foreign import read_json
 
 
-class Run(Settings):
+class _Strict(Settings):
+    """A section: no text or truth value stands for a number, no number is NaN or infinite."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, strict=True, allow_inf_nan=False
+    )
+
+
+class Run(_Strict):
     """Section `run`. Times in ms.
 
-    Keys after `random_seed` are BMTK's or libsonata's; they are accepted and have no effect here.
+    Of the keys after `precise_times` none can change a result here: random_seed (nothing is random), dL,
+    spike_threshold and integration_method (of cells with compartments), and how BMTK divides and shows its
+    work.
     """
 
     tstop: float = Field(gt=0)
     dt: float = Field(default=0.1, gt=0)
     tstart: float = Field(default=0.0, ge=0)
-    random_seed: int = 0
     duration: float | None = None
+    n_runs: Literal[1] | None = None
+    overwrite_output_dir: bool = True
+    precise_times: bool = True
+    allow_offgrid_spikes: bool = False
+    random_seed: int = 0
     spike_threshold: float | None = None
     dL: float | None = None  # noqa: N815 (BMTK's name)
+    integration_method: str | int | None = None
     nsteps_block: int | None = None
-    overwrite_output_dir: bool = True
     print_time: bool = False
     n_thread: int | None = None
-    n_runs: int | None = None
-    precise_times: bool | None = None
-    allow_offgrid_spikes: bool | None = None
     block_run: bool | None = None
     block_size: float | None = None
-    integration_method: str | int | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _duration_is_tstop(cls, values: Any) -> Any:
         """BMTK's `duration` is another name of `tstop`."""
-        if isinstance(values, dict) and "duration" in values and "tstop" not in values:
-            return {**values, "tstop": values["duration"]}
-        return values
+        if not isinstance(values, dict) or "duration" not in values:
+            return values
+        if values.get("tstop", values["duration"]) != values["duration"]:
+            raise ValueError("duration and tstop are two names of one time; give one of them")
+        return {**values, "tstop": values["duration"]}
+
+    @field_validator("n_runs", mode="before")
+    @classmethod
+    def _one_run(cls, n_runs: Any) -> Any:
+        if n_runs not in (None, 1):
+            raise ValueError("several runs one after the other are not supported: run them apart")
+        return n_runs
 
     @model_validator(mode="after")
     def _start_before_stop(self) -> "Run":
@@ -61,55 +87,123 @@ class Run(Settings):
         return self
 
 
-class Conditions(Settings):
-    """Section `conditions`; accepted, without effect on point neurons."""
+class Conditions(_Strict):
+    """Section `conditions`: of cells with compartments. Point neurons start at the V_m of their files."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     v_init: float | None = None
     celsius: float | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _changes_no_cell(cls, values: Any) -> Any:
+        for key in ("modifications", "mechanisms"):
+            if isinstance(values, dict) and values.get(key):
+                raise ValueError(f"'{key}' change the cells, which is not supported")
+        return values
 
-class Input(Settings):
+
+_SPIKE_MODULES = ("sonata", "h5", "hdf5", "synapse_replay", "csv")
+_TABLES = ("csv", "file")
+_SWEEPS = ("nwb", "allen")
+#: Modules of each type of input. "linear" is libsonata's and has nA; PointNet's IClamp has pA.
+_MODULES: dict[str, tuple[str, ...]] = {
+    "spikes": _SPIKE_MODULES,
+    "current_clamp": ("IClamp", "linear"),
+    **dict.fromkeys((*_TABLES, *_SWEEPS), ("IClamp",)),
+}
+#: Keys that only some inputs have.
+_KEYS: dict[str, tuple[str, ...]] = {
+    "spikes": (
+        "input_file",
+        "source",
+        "use_parrot_neurons",
+        "separator",
+        "delay",
+        "duration",
+    ),
+    "current_clamp": ("amp", "amp_end", "delay", "duration", "represents_physical_electrode"),
+    **dict.fromkeys(_TABLES, ("file", "separator", "timestamps_column", "amplitudes_column")),
+    **dict.fromkeys(_SWEEPS, ("file", "sweep_id", "downsample", "sweep_window", "delay")),
+}
+_PA_PER_NA = 1000.0
+
+
+class Input(_Strict):
     """One entry of `inputs`: spikes from a file, or a current clamp.
 
     Attributes:
-        input_type: "spikes" or "current_clamp".
+        input_type: "spikes" or "current_clamp"; "csv" ("file") or "nwb" ("allen") for currents of a file.
         module: BMTK's name ("sonata", "IClamp") or libsonata's ("synapse_replay", "linear").
         node_set: name, dictionary, or list of the cells that get it; for spikes, the virtual cells.
         input_file: spike file (libsonata's `spike_file` is the same).
-        amp: pA; a list gives several steps.
+        amp: pA, of IClamp; a list gives several steps. Of linear (`amp_start`) nA.
+        amp_end: nA, of linear: what the current has become when it ends.
         delay: ms, onset of the clamp; a list gives several steps.
         duration: ms; a list gives several steps.
+        file: table or NWB file of a current.
+        separator, timestamps_column, amplitudes_column: of a table: ms and pA.
+        sweep_id, downsample, sweep_window: of an NWB file of the Allen Cell Types Database; ms.
         source: name of the population the spikes come from (libsonata).
+        use_parrot_neurons: spikes come a step later, through a relay (BMTK).
         enabled: False leaves the input out (BMTK).
     """
 
-    input_type: Literal["spikes", "current_clamp"]
+    input_type: str
     module: str
     node_set: Any = "all"
-    input_file: str | None = None
-    amp: float | list[float] | None = None
-    delay: float | list[float] = 0.0
-    duration: float | list[float] | None = None
-    source: str | None = None
-    source_node_set: Any = None
     enabled: bool = True
     random_seed: int | None = None
-    trial: str | None = None
-    gids: Any = None
-    use_parrot_neurons: bool | None = None
+    input_file: str | None = None
+    source: str | None = None
+    use_parrot_neurons: bool = False
+    amp: float | list[float] | None = None
+    amp_end: float | None = None
+    delay: float | list[float] = 0.0
+    duration: float | list[float] | None = None
     represents_physical_electrode: bool | None = None
+    file: str | None = None
+    separator: str | None = None
+    timestamps_column: str = "timestamps"
+    amplitudes_column: str = "amps"
+    sweep_id: str | int | None = None
+    downsample: float | None = Field(default=None, gt=0)
+    sweep_window: list[float] | None = None
 
     @model_validator(mode="before")
     @classmethod
-    def _libsonata_names(cls, values: Any) -> Any:
+    def _known_module(cls, values: Any) -> Any:
+        """Refuse what is not supported by its name, before its keys are called wrong."""
         if not isinstance(values, dict):
             return values
         values = dict(values)
-        for theirs, ours in (("spike_file", "input_file"), ("amp_start", "amp")):
-            if theirs in values and ours not in values:
+        kind, module = values.get("input_type"), values.get("module")
+        if isinstance(kind, str) and kind not in _MODULES:
+            raise ValueError(
+                f"input_type '{kind}' is not supported: use one of {', '.join(_MODULES)}"
+            )
+        if isinstance(kind, str) and isinstance(module, str) and module not in _MODULES[kind]:
+            noun = "spike" if kind == "spikes" else "current clamp"
+            known = ", ".join(_MODULES[kind])
+            raise ValueError(f"{noun} module '{module}' is not supported: use one of {known}")
+        if "gids" in values:
+            raise ValueError('\'gids\' are not supported: select by "node_set": {"node_id": [...]}')
+        if values.get("trial") is not None:
+            raise ValueError("'trial' is of NWB files of spikes, which are not supported")
+        values.pop("trial", None)
+        for theirs, ours, of in (
+            ("spike_file", "input_file", _SPIKE_MODULES),
+            ("amp_start", "amp", ("linear",)),
+        ):
+            if theirs in values and module in of:
+                if ours in values:
+                    raise ValueError(f"'{theirs}' and '{ours}' are one key; give one of them")
                 values[ours] = values.pop(theirs)
+        for other, keys in _KEYS.items():
+            wrong = [key for key in keys if key in values and key not in _KEYS.get(str(kind), keys)]
+            if wrong:
+                raise ValueError(f"'{wrong[0]}' is a key of '{other}', not of '{kind}'")
         return values
 
     @model_validator(mode="after")
@@ -117,52 +211,105 @@ class Input(Settings):
         if self.input_type == "spikes":
             if self.input_file is None:
                 raise ValueError("a spike input needs 'input_file'")
-            if self.module not in ("sonata", "h5", "hdf5", "synapse_replay", "csv"):
-                raise ValueError(
-                    f"spike module '{self.module}' is not supported: use 'sonata' and a SONATA file, or 'csv'"
-                )
+            if self.delay != 0:
+                raise ValueError("spikes that are replayed later are not supported: set delay to 0")
+            if isinstance(self.duration, list):
+                raise ValueError("a spike input has one duration")
             return self
-        if self.module not in ("IClamp", "linear"):
-            raise ValueError(f"current clamp module '{self.module}' is not supported: use 'IClamp'")
+        if self.input_type != "current_clamp":
+            if self.file is None:
+                raise ValueError("a current of a file needs 'file'")
+            if self.input_type in _SWEEPS and self.sweep_id is None:
+                raise ValueError("a current of an NWB file needs 'sweep_id'")
+            if isinstance(self.delay, list):
+                raise ValueError("a current of a file has one delay")
+            window = self.sweep_window
+            if window is not None and not (len(window) == 2 and 0 <= window[0] < window[1]):
+                raise ValueError("'sweep_window' is [start, stop] with 0 <= start < stop, in ms")
+            return self
         steps = {key: getattr(self, key) for key in ("amp", "delay", "duration")}
         missing = [key for key, value in steps.items() if value is None]
         if missing:
             raise ValueError(f"a current clamp needs '{missing[0]}'")
+        if self.module == "linear" and any(isinstance(value, list) for value in steps.values()):
+            raise ValueError("a linear current has one amplitude, delay and duration")
+        if self.amp_end is not None and self.module != "linear":
+            raise ValueError("'amp_end' is a key of the module 'linear'")
         lengths = {len(value) if isinstance(value, list) else 1 for value in steps.values()}
         if len(lengths) > 1:
             raise ValueError("amp, delay and duration of a current clamp differ in length")
+        if 0 in lengths:
+            raise ValueError("a current clamp needs at least one step")
+        for onset, duration, _ in self.steps:
+            if onset < 0 or duration < 0:
+                raise ValueError("delay and duration of a current clamp are not negative")
         return self
 
     @property
     def steps(self) -> list[tuple[float, float, float]]:
         """The steps of a current clamp: (onset ms, duration ms, amplitude pA)."""
+        unit = _PA_PER_NA if self.module == "linear" else 1.0
         columns = [
             value if isinstance(value, list) else [value]
             for value in (self.delay, self.duration, self.amp)
         ]
-        return [tuple(map(float, step)) for step in zip(*columns, strict=True)]  # type: ignore[misc]
+        found = [tuple(map(float, step)) for step in zip(*columns, strict=True)]  # type: ignore[arg-type]
+        return [(onset, duration, unit * amplitude) for onset, duration, amplitude in found]
+
+    @property
+    def last_amplitude(self) -> float:
+        """pA, what a linear current has become when it ends."""
+        end = self.amp if self.amp_end is None else self.amp_end
+        assert isinstance(end, float | int)
+        return _PA_PER_NA * float(end)
 
 
-class Output(Settings):
-    """Section `output`. Files without a folder lie in `output_dir`."""
+class ConnectionOverride(_Strict):
+    """One entry of libsonata's `connection_overrides`: weights between two node sets are multiplied.
+
+    Attributes:
+        name: for people.
+        source, target: node sets.
+        weight: factor; 0 silences.
+    """
+
+    source: str
+    target: str
+    weight: float = Field(ge=0)
+    name: str = ""
+
+
+class Output(_Strict):
+    """Section `output`. Files without a folder lie in `output_dir`.
+
+    Logs are BMTK's and are not written; spikes are neither compressed nor kept on disk while a run lasts.
+    """
 
     output_dir: str = "output"
     spikes_file: str | None = "spikes.h5"
     spikes_file_csv: str | None = None
     spikes_file_nwb: str | None = None
-    spikes_sort_order: Literal["none", "by_id", "by_time", "id", "time"] | None = None
+    spikes_sort_order: (
+        Literal["none", "na", "by_time", "time", "by_id", "id", "node_id", "gid"] | None
+    ) = None
+    overwrite_output_dir: bool = True
     log_file: str | None = None
     log_level: str | int | None = None
     log_format: str | None = None
     log_to_console: bool | None = None
     quiet_simulator: bool | None = None
-    overwrite_output_dir: bool = True
     compression: str | None = None
     cache_to_disk: bool | None = None
 
+    @property
+    def sorting(self) -> str:
+        """Order of written spikes, "by_id" or "by_time"."""
+        by_id = self.spikes_sort_order in ("by_id", "id", "node_id", "gid")
+        return "by_id" if by_id else "by_time"
 
-class ReportSettings(Settings):
-    """One entry of `reports`: a variable recorded from some cells.
+
+class ReportSettings(_Strict):
+    """One entry of `reports`: variables recorded from some cells.
 
     Attributes:
         cells: node set to record from.
@@ -171,23 +318,24 @@ class ReportSettings(Settings):
         start_time: ms.
         end_time: ms; the end of the run unless given.
         dt: ms between rows (BMTK: `interval`); the step of the run unless given.
+        unit: what a file says of its unit; an error unless it is the variable's.
     """
 
     cells: Any = "all"
     variable_name: str | list[str] = "V_m"
     module: str | None = None
-    sections: str = "soma"
+    sections: Literal["soma", "all"] = "soma"
     file_name: str | None = None
     start_time: float = 0.0
     end_time: float | None = None
     dt: float | None = Field(default=None, gt=0)
     unit: str | None = None
-    type: str | None = None
+    type: Literal["compartment"] | None = None
     enabled: bool = True
-    format: str | None = None
-    transform: Any = None
+    format: Literal["HDF5", "hdf5", "SONATA"] | None = None
+    transform: Literal["none", "None"] | None = None
+    to_h5: Literal[True] | None = None
     buffer: bool | None = None
-    to_h5: bool | None = None
     delete_dat: bool | None = None
 
     @model_validator(mode="before")
@@ -196,30 +344,25 @@ class ReportSettings(Settings):
         if not isinstance(values, dict):
             return values
         values = dict(values)
-        pairs = (("interval", "dt"), ("tstart", "start_time"), ("tstop", "end_time"))
-        for theirs, ours in pairs:
-            if theirs in values and ours not in values:
-                values[ours] = values.pop(theirs)
-        return values
-
-    @field_validator("module")
-    @classmethod
-    def _records_membranes(cls, module: str | None) -> str | None:
+        module = values.get("module")
         if module not in (None, "membrane_report", "multimeter_report"):
             raise ValueError(f"report module '{module}' is not supported: use 'membrane_report'")
-        return module
+        pairs = (("interval", "dt"), ("tstart", "start_time"), ("tstop", "end_time"))
+        for theirs, ours in pairs:
+            if theirs in values and ours in values:
+                raise ValueError(f"'{theirs}' and '{ours}' are one key; give one of them")
+            if theirs in values:
+                values[ours] = values.pop(theirs)
+        return values
 
     @property
     def variables(self) -> list[str]:
         """The recorded variables."""
-        return (
-            [self.variable_name]
-            if isinstance(self.variable_name, str)
-            else list(self.variable_name)
-        )
+        names = [self.variable_name] if isinstance(self.variable_name, str) else self.variable_name
+        return list(dict.fromkeys(names))
 
 
-class SimulationConfig(Settings):
+class SimulationConfig(_Strict):
     """A whole simulation configuration, manifest variables replaced."""
 
     run: Run
@@ -234,6 +377,7 @@ class SimulationConfig(Settings):
     node_sets: dict[str, Any] = Field(default_factory=dict)
     node_sets_file: str | None = None
     node_set: Any = None
+    connection_overrides: list[ConnectionOverride] = Field(default_factory=list)
     target_simulator: str | None = None
     target_simulator_version: str | None = None
     metadata: dict[str, Any] | None = None
@@ -291,18 +435,58 @@ def read_simulation(path: Path | str) -> Simulation:
             path,
             fix="name the JSON file, for example FOLDER/simulation_config.json",
         )
-    raw = read_json(path)
-    problems: list[Problem] = []
-    values = resolve_paths(raw, path, problems)
-    raise_if_any(problems, ConfigError)
+    values = _resolved(path)
+    if "simulation" in values:
+        path, values = _inner(values, path)
     config = parse_settings(values, SimulationConfig, path)
     return Simulation(path, config, _circuit_of(config, path))
 
 
+def _resolved(path: Path) -> dict[str, Any]:
+    """A configuration, manifest variables replaced."""
+    problems: list[Problem] = []
+    values = resolve_paths(read_json(path), path, problems)
+    raise_if_any(problems, ConfigError)
+    return values
+
+
+def _inner(outer: dict[str, Any], path: Path) -> tuple[Path, dict[str, Any]]:
+    """The simulation that BMTK's configuration of two lines names, `network` and `simulation`.
+
+    Like BMTK: what the inner file says holds.
+    """
+    also = {"network", "simulation", "target_simulator", "version", "metadata"}
+    problems = [unknown_name("key", key, sorted(also), path) for key in outer if key not in also]
+    raise_if_any(problems, ConfigError)
+    for key in ("network", "simulation"):
+        if not isinstance(outer.get(key, ""), str):
+            raise ConfigError.of("this is not a path", f"{path}, key {key}", repr(outer[key])[:80])
+    inner_path = absolute(outer["simulation"], path)
+    inner = _resolved(inner_path)
+    if "simulation" in inner:
+        raise ConfigError.of("a simulation names another one", inner_path, inner["simulation"])
+    if "network" in outer and not {"network", "networks"} & set(inner):
+        inner["network"] = str(absolute(outer["network"], path))
+    return inner_path, inner
+
+
 def _circuit_of(config: SimulationConfig, path: Path) -> Circuit:
     if config.networks is not None:
-        inline = {"components": config.components or {}, "networks": config.networks}
+        if config.network is not None:
+            raise ConfigError.of("there are two networks", path, "network and networks", "keep one")
+        inline: dict[str, Any] = {
+            "components": config.components or {},
+            "networks": config.networks,
+            "node_sets_file": config.node_sets_file,
+        }
         return parse_circuit(inline, path)
+    if config.components is not None:
+        raise ConfigError.of(
+            "the components are those of another file",
+            f"{path}, key components",
+            ", ".join(config.components),
+            "name them in the circuit configuration",
+        )
     if config.network is not None:
         return read_circuit(absolute(config.network, path))
     beside = path.parent / CIRCUIT_CONFIG

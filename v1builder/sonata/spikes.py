@@ -1,7 +1,8 @@
 """SONATA spike files: who spiked when.
 
-Layout: /spikes/<population>/{timestamps, node_ids}, times in ms; `sorting` says the order.
-The older layout, /spikes/{timestamps, gids}, has no population names; it is read as population "".
+Layout: /spikes/<population>/{timestamps, node_ids}, times in ms unless their attribute `units` says seconds;
+`sorting` says the order. The older layout, /spikes/{timestamps, gids}, has no population names; it is read
+as population "".
 CSV files, as BMTK writes them, have the columns timestamps (ms), node_ids (older: gids) and population,
 separated by spaces (older: commas).
 """
@@ -9,17 +10,43 @@ separated by spaces (older: commas).
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from v1builder.schema.errors import NetworkError
-from v1builder.sonata.hdf5 import H5Group, open_to_read, open_to_write, write_dataset
+from v1builder.schema.errors import NetworkError, unknown_name
+from v1builder.sonata.foreign import parsed, read_rows, read_text
+from v1builder.sonata.groups import populations_in
+from v1builder.sonata.hdf5 import (
+    integers,
+    open_dataset,
+    open_to_read,
+    open_to_write,
+    read_array,
+    read_integers,
+    write_dataset,
+)
 
 #: The HDF5 enum that libsonata requires for `sorting`.
 SORTING = {"none": 0, "by_id": 1, "by_time": 2}
+#: Names of the dataset (or column) of ids, the current one first.
+_ID_NAMES = ("node_ids", "gids")
+#: Names of units of time in files, in ms.
+_MILLISECONDS = {
+    "ms": 1.0,
+    "millisecond": 1.0,
+    "milliseconds": 1.0,
+    "msec": 1.0,
+    "s": 1000.0,
+    "sec": 1000.0,
+    "second": 1000.0,
+    "seconds": 1000.0,
+}
+#: ms (thirty years): no run is longer, and steps of a later time could not be counted.
+LATEST = 1e12
 
 
 @dataclass(frozen=True)
@@ -38,12 +65,17 @@ class Spikes:
         return len(self.timestamps)
 
 
-def write_spikes(path: Path | str, spikes: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> None:
-    """Write spikes sorted by time, then by node id.
+def write_spikes(
+    path: Path | str,
+    spikes: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    sorting: str = "by_time",
+) -> None:
+    """Write spikes sorted by time, then by node id; or by id, then by time.
 
     Args:
         path: file to create.
         spikes: (timestamps in ms, node ids) by population name.
+        sorting: "by_time" or "by_id".
 
     Raises:
         NetworkError: unequal lengths, or a time that is negative or not finite.
@@ -54,26 +86,31 @@ def write_spikes(path: Path | str, spikes: Mapping[str, tuple[ArrayLike, ArrayLi
         times = np.asarray(timestamps, dtype=np.float64)
         ids = np.asarray(node_ids, dtype=np.int64)
         _check(path, population, times, ids)
-        order = np.lexsort((ids, times))
+        order = np.lexsort((times, ids) if sorting == "by_id" else (ids, times))
         checked[population] = times[order], ids[order]
     with open_to_write(path) as file:
         root = file.create_group("spikes")
         for population, (times, ids) in checked.items():
             group = root.create_group(population)
             kind = h5py.enum_dtype(SORTING, basetype=np.uint8)
-            group.attrs.create("sorting", SORTING["by_time"], dtype=kind)
+            group.attrs.create("sorting", SORTING[sorting], dtype=kind)
             write_dataset(group, "timestamps", times).attrs["units"] = "milliseconds"
             write_dataset(group, "node_ids", ids.astype(np.uint64))
 
 
-def read_spikes(path: Path | str) -> dict[str, Spikes]:
+def read_spikes(path: Path | str, separator: str | None = None) -> dict[str, Spikes]:
     """Read the spikes of all populations of a file, sorted by time.
 
+    Args:
+        path: HDF5, or CSV if its name ends so.
+        separator: of the columns of a CSV; a comma where the first line has one, else spaces.
+
     Raises:
-        NetworkError: the file is missing, damaged, or is not a SONATA spike file.
+        NetworkError: the file is missing, damaged, or is not a SONATA spike file; a time is not one, or an id
+            is not whole.
     """
     if Path(path).suffix.lower() == ".csv":
-        return _read_csv(Path(path))
+        return _read_csv(Path(path), separator)
     found = {}
     with open_to_read(path) as file:
         root = file.get("spikes")
@@ -81,9 +118,11 @@ def read_spikes(path: Path | str) -> dict[str, Spikes]:
             raise NetworkError.of(
                 "the file has no spikes", path, ", ".join(file), "name a SONATA spike file"
             )
-        groups: dict[str, H5Group] = {"": root} if "timestamps" in root else dict(root.items())
-        for population, group in groups.items():
-            id_name = next((name for name in ("node_ids", "gids") if name in group), None)
+        older = isinstance(root.get("timestamps"), h5py.Dataset)
+        for population in [""] if older else populations_in(file, "spikes", path):
+            group = root[population] if population else root
+            where = f"{path}, population {population}"
+            id_name = next((name for name in _ID_NAMES if name in group), None)
             if id_name is None or "timestamps" not in group:
                 raise NetworkError.of(
                     "a dataset is missing",
@@ -91,40 +130,63 @@ def read_spikes(path: Path | str) -> dict[str, Spikes]:
                     ", ".join(group),
                     "a spike population has timestamps and node_ids",
                 )
-            times = group["timestamps"][()].astype(np.float64)
-            ids = group[id_name][()].astype(np.int64)
-            _check(path, population, times, ids)
-            order = np.argsort(times, kind="stable")
-            found[population] = Spikes(times[order], ids[order])
+            stored = open_dataset(group, "timestamps")
+            times = _times(read_array(stored), where) * _unit(stored.attrs.get("units"), where)
+            ids = read_integers(open_dataset(group, id_name))
+            found[population] = _sorted(path, population, times, ids)
     return found
 
 
-def _read_csv(path: Path) -> dict[str, Spikes]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            comma = "," in file.readline()
-        table = pd.read_csv(path, sep="," if comma else " ")
-    except OSError as error:
-        raise NetworkError.of("a file is missing", path, error.strerror or error) from None
-    except (ValueError, pd.errors.ParserError) as error:
-        raise NetworkError.of("the file is not a table of spikes", path, error) from None
-    table = table.rename(columns={"gids": "node_ids"})
-    if not {"timestamps", "node_ids"} <= set(table):
+def _unit(said: object, where: str) -> float:
+    """Milliseconds of the unit of a file; the SONATA guide leaves it open, and all write milliseconds."""
+    if said is None:
+        return 1.0
+    name = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+    if name not in _MILLISECONDS:
+        raise NetworkError([unknown_name("unit of time", name, _MILLISECONDS, where)])
+    return _MILLISECONDS[name]
+
+
+def _times(values: NDArray[Any], where: str) -> NDArray[np.float64]:
+    if values.dtype.kind not in "iuf":
+        raise NetworkError.of("spike times are not numbers", where, f"type {values.dtype}")
+    return values.astype(np.float64)
+
+
+def _read_csv(path: Path, separator: str | None) -> dict[str, Spikes]:
+    first = read_text(path).partition("\n")[0]
+    header, rows = read_rows(path, separator or ("," if "," in first else " "))
+    table = pd.DataFrame(rows, columns=header, dtype=object)
+    names = [name for name in _ID_NAMES if name in table]
+    if "timestamps" not in table or len(names) != 1:
         raise NetworkError.of(
-            "a column is missing",
+            "a column is missing" if not names else "a column is missing or doubled",
             path,
-            ", ".join(map(str, table.columns)),
+            ", ".join(header),
             "a table of spikes has timestamps, population and node_ids, separated by spaces",
         )
-    groups = table.groupby("population") if "population" in table else [("", table)]
     found = {}
-    for population, rows in groups:
-        times = rows["timestamps"].to_numpy(np.float64)
-        ids = rows["node_ids"].to_numpy(np.int64)
-        _check(path, str(population), times, ids)
-        order = np.argsort(times, kind="stable")
-        found[str(population)] = Spikes(times[order], ids[order])
+    groups = table.groupby("population") if "population" in table else [("", table)]
+    for population, part in groups:
+        where = f"{path}, population {population}"
+        times, ids = (_numbers(part[name], where) for name in ("timestamps", names[0]))
+        found[str(population)] = _sorted(path, str(population), times, integers(ids, where))
     return found
+
+
+def _numbers(column: pd.Series, where: str) -> NDArray[np.float64]:
+    try:
+        return np.array([parsed(value, float) for value in column], dtype=np.float64)
+    except ValueError as error:
+        raise NetworkError.of("a value is not a number", where, error, "correct the file") from None
+
+
+def _sorted(
+    path: Path | str, population: str, times: NDArray[np.float64], ids: NDArray[np.int64]
+) -> Spikes:
+    _check(path, population, times, ids)
+    order = np.argsort(times, kind="stable")
+    return Spikes(times[order], ids[order])
 
 
 def _check(
@@ -138,10 +200,13 @@ def _check(
             f"{times.shape} times, {ids.shape} ids",
             "give arrays of one length",
         )
-    wrong = ~(np.isfinite(times) & (times >= 0))
+    wrong = ~(np.isfinite(times) & (times >= 0) & (times < LATEST))
     if wrong.any():
+        late = times[wrong][0] >= LATEST and np.isfinite(times[wrong][0])
         raise NetworkError.of(
-            "a spike time is negative or not finite",
+            "a spike time is later than any run"
+            if late
+            else "a spike time is negative or not finite",
             where,
             f"{times[wrong][0]} at spike {int(np.flatnonzero(wrong)[0])}",
             "spike times are ms from the start of the simulation",

@@ -8,6 +8,7 @@ import pandas as pd
 
 from v1builder.schema.errors import NetworkError
 from v1builder.schema.files import write_text
+from v1builder.sonata.foreign import parsed, read_rows
 
 #: What an absent value is written as (BMTK's convention).
 NULL = "NULL"
@@ -60,16 +61,8 @@ def read_types(path: Path | str, id_column: str) -> pd.DataFrame:
             integer or occurs twice.
     """
     path = Path(path)
-    if not path.is_file():
-        raise NetworkError.of(
-            "a file is missing", path, fix="build the network again or correct the path"
-        )
-    try:
-        text = pd.read_csv(path, sep=" ", na_values=[NULL, ""], keep_default_na=False, dtype=str)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise NetworkError.of(
-            "the types table is not a CSV separated by spaces", path, error, "correct the file"
-        ) from None
+    header, rows = read_rows(path)
+    text = pd.DataFrame(rows, columns=header, dtype=object).replace({NULL: None, "": None})
     if id_column not in text:
         raise NetworkError.of(
             f"the types table has no column '{id_column}'",
@@ -78,6 +71,10 @@ def read_types(path: Path | str, id_column: str) -> pd.DataFrame:
             "separate columns by single spaces and name the id column",
         )
     table = pd.DataFrame({name: _typed(column) for name, column in text.items()})
+    if {"nsyns", "n_syns_"} <= set(table):
+        raise NetworkError.of(
+            "a column occurs under two names", path, "nsyns and n_syns_", "remove one of the two"
+        )
     table = table.set_index(id_column).rename(columns={"n_syns_": "nsyns"})
     _check_ids(table.index, path)
     table.index = pd.Index(table.index.to_numpy(dtype=np.int64), name=id_column)
@@ -97,9 +94,11 @@ def _typed(text: pd.Series) -> pd.Series:
         return text
     for kind in (int, float):
         try:
-            values = {index: kind(value) for index, value in present.items()}
+            values = {index: parsed(value, kind) for index, value in present.items()}
         except ValueError:
             continue
+        if kind is int and any(abs(value) >= 2**63 for value in values.values()):
+            continue  # beyond what a column holds: a number of floating point
         if kind is int and len(values) == len(text):
             return pd.Series(values, index=text.index, dtype=np.int64)
         return pd.Series(values, index=text.index, dtype=np.float64)

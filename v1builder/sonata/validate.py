@@ -4,7 +4,7 @@ Checks what every reader of the folder relies on: libsonata, BMTK on NEST, and `
 checked in chunks, so that a network of any size can be checked.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,13 +13,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from v1builder.schema.errors import NetworkError, Problem, unknown_name
+from v1builder.schema.errors import NetworkError, Problem
 from v1builder.sonata import node_rules
 from v1builder.sonata.circuit import Circuit, PopulationFile, read_circuit
-from v1builder.sonata.components import read_json
 from v1builder.sonata.edges import edge_populations
+from v1builder.sonata.foreign import read_json
+from v1builder.sonata.groups import OVERRIDE, populations_in
 from v1builder.sonata.hdf5 import H5Group, open_to_read
-from v1builder.sonata.join import joined
+from v1builder.sonata.join import joined, misspelled
 from v1builder.sonata.nodes import NodeTable, node_populations, read_nodes
 from v1builder.sonata.point_neuron import (
     NeuronProblems,
@@ -27,7 +28,6 @@ from v1builder.sonata.point_neuron import (
     chooses_by_sign,
     n_ports,
 )
-from v1builder.sonata.types import read_types
 from v1builder.sonata.validate_edges import EdgeCheck, shape_problems
 
 T = TypeVar("T")
@@ -62,12 +62,16 @@ class _Validation:
     problems: list[Problem] = field(default_factory=list)
     nodes: dict[str, CheckedNodes] = field(default_factory=dict)
 
+    def note(self, *problems: Problem) -> None:
+        """Keep problems, each once."""
+        self.problems += [p for p in dict.fromkeys(problems) if p not in self.problems]
+
     def attempt(self, action: Callable[..., T], *arguments: Any) -> T | None:
         """The result of an action; if it fails, note why and return None."""
         try:
             return action(*arguments)
         except NetworkError as error:
-            self.problems += [p for p in error.problems if p not in self.problems]
+            self.note(*error.problems)
             return None
 
 
@@ -87,18 +91,27 @@ def validate(folder: Path | str, of_neuron: NeuronProblems | None = None) -> lis
     except NetworkError as error:
         return error.problems
     run = _Validation(circuit, of_neuron)
-    _check_components(run)
+    seen: set[str] = set()
     for part in circuit.nodes:
         names = [part.population] if part.population else run.attempt(node_populations, part.file)
         for name in names or []:
+            if name in seen:
+                run.problems.append(node_rules.second(name, str(part.file), "node"))
+                continue
+            seen.add(name)
             _check_nodes(run, part, name)
     simulated = [name for name, nodes in run.nodes.items() if not nodes.virtual]
-    if simulated or len(run.nodes) == len(circuit.nodes):
+    if simulated or (len(run.nodes) == len(seen) and run.nodes):
         mixed = [name for name, nodes in run.nodes.items() if nodes.mixed]
         run.problems += node_rules.population_problems(simulated, mixed, circuit.path)
+    checked: set[str] = set()
     for part in circuit.edges:
         names = [part.population] if part.population else run.attempt(edge_populations, part.file)
         for name in names or []:
+            if name in checked:
+                run.problems.append(node_rules.second(name, str(part.file), "edge"))
+                continue
+            checked.add(name)
             check = EdgeCheck(
                 part, name, circuit.components.get("synaptic_models_dir"), dict(run.nodes)
             )
@@ -107,76 +120,66 @@ def validate(folder: Path | str, of_neuron: NeuronProblems | None = None) -> lis
     return run.problems
 
 
-def _check_components(run: _Validation) -> None:
-    known = (
-        "point_neuron_models_dir",
-        "synaptic_models_dir",
-        "morphologies_dir",
-        "biophysical_neuron_models_dir",
-        "mechanisms_dir",
-        "templates_dir",
-        "recXelectrodes_dir",
-    )
+def _cell_models(run: _Validation) -> Path | None:
+    """The folder of the cell models, which point neurons need."""
     where = f"{run.circuit.path}, key components"
-    for key, folder in run.circuit.components.items():
-        if key not in known:
-            run.problems.append(unknown_name("key", key, known, where))
-        elif not folder.is_dir():
-            run.problems.append(
-                Problem("a folder is missing", f"{where}.{key}", str(folder), "correct the path")
-            )
-    if "point_neuron_models_dir" not in run.circuit.components:
-        run.problems.append(
-            Problem(
-                "a required key is missing",
-                f"{where}.point_neuron_models_dir",
-                fix="name the folder of the cell models",
-            )
-        )
+    key = "point_neuron_models_dir"
+    folder = run.circuit.components.get(key)
+    if folder is None:
+        guess = misspelled(key, run.circuit.components)
+        fix = f"rename the key '{guess}'" if guess else "name the folder of the cell models"
+        run.note(Problem("a required key is missing", f"{where}.{key}", fix=fix))
+    elif not folder.is_dir():
+        fix = "correct the path"
+        run.note(Problem("a folder is missing", f"{where}.{key}", str(folder), fix))
+        return None
+    return folder
 
 
 def _check_nodes(run: _Validation, part: PopulationFile, name: str) -> None:
     where = f"{part.file}, population {name}"
     problems = run.attempt(_node_shapes, part.file, name)
     run.problems += problems or []
-    types = run.attempt(read_types, part.types_file, "node_type_id") if part.types_file else None
     if problems is None or problems:
         return
     table = run.attempt(read_nodes, part.file, name)
     if table is None:
         return
     checked = CheckedNodes(table.node_id)
+    checked.virtual = part.type == "virtual"  # unless the nodes say so themselves
     run.nodes[name] = checked
-    if len(np.unique(table.node_id)) != len(table):
-        run.problems.append(Problem("a node id occurs twice", where, fix="give every node its id"))
+    types = run.attempt(node_rules.node_types, part, table.node_type_id)
     if types is None:
-        checked.virtual = part.type == "virtual"
         return
     rows, unknown = node_rules.known_types(table.node_type_id, types, part)
+    run.problems += unknown
     if unknown:
-        run.problems += unknown
-        checked.virtual = part.type == "virtual"
         return
     model_type = joined("model_type", table.attributes, types, rows)
     if model_type is None:
         run.problems.append(_missing_column("model_type", part, types))
-        checked.virtual = part.type == "virtual"
         return
+    of_nodes = {"model_type": model_type}
+    processing = joined("model_processing", table.attributes, types, rows)
+    if processing is not None:
+        of_nodes["model_processing"] = processing
+    found = node_rules.node_problems(table.node_id, of_nodes, where)
+    run.problems += found
     checked.ei = joined("ei", table.attributes, types, rows)
     virtual = model_type == "virtual"
     checked.virtual, checked.mixed = (
         bool(np.all(virtual)),
         bool(np.any(virtual) and not np.all(virtual)),
     )
-    if not checked.virtual:
+    if not checked.virtual and not any("model_type" in problem.what for problem in found):
         checked.n_ports = _check_cells(run, part, table, types, rows)
 
 
 def _node_shapes(file: Path, name: str) -> list[Problem]:
     with open_to_read(file) as root:
-        if "nodes" not in root or name not in root["nodes"]:
-            present = ", ".join(root.get("nodes", {}))
-            return [Problem(f"no population '{name}' in the file", str(file), present)]
+        names = populations_in(root, "nodes", file)
+        if name not in names:
+            return [Problem(f"no population '{name}' in the file", str(file), ", ".join(names))]
         group: H5Group = root[f"nodes/{name}"]
         return shape_problems(group, f"{file}, population {name}", "node", ("node_type_id",))
 
@@ -196,6 +199,10 @@ def _check_cells(
     for name, values in table.attributes.items():
         if name not in "xyz" and not name.startswith("dynamics_params/"):
             continue
+        if values.dtype == object:
+            what = f"node attribute '{name}' is not a number"
+            run.problems.append(Problem(what, f"{part.file}, population {table.population}"))
+            continue
         wrong = ~np.isfinite(values.astype(np.float64)) if name in "xyz" else np.isinf(values)
         if np.any(wrong):
             run.problems.append(
@@ -212,21 +219,41 @@ def _check_cells(
     }
     absent = [name for name, values in columns.items() if values is None]
     run.problems += [_missing_column(name, part, types) for name in absent]
-    folder = run.circuit.components.get("point_neuron_models_dir")
+    folder = _cell_models(run)
     if absent or folder is None:
         return None
-    ports: dict[tuple[str, str], int] = {}
-    pairs = zip(columns["model_template"], columns["dynamics_params"], strict=True)  # type: ignore[arg-type]
-    for template, file in sorted({(str(template), str(file)) for template, file in pairs}):
-        model = run.attempt(read_json, folder / file)
+    template, file = (columns[name].astype(str) for name in columns)  # type: ignore[union-attr]
+    overrides = {
+        name: values for name, values in table.attributes.items() if name.startswith(OVERRIDE)
+    }
+    first, kind_of = _kinds([template, file], overrides)
+    ports = np.full(len(first), -1, dtype=np.int64)
+    for kind, cell in enumerate(first):
+        model = run.attempt(read_json, folder / file[cell])
         if model is None:
             continue
-        problems = cell_model_problems(model, template, folder / file, run.of_neuron)
-        run.problems += problems
-        if not problems or chooses_by_sign(template):
-            ports[template, file] = n_ports(model, template)
-    pairs = zip(columns["model_template"], columns["dynamics_params"], strict=True)  # type: ignore[arg-type]
-    names = [(str(template), str(file)) for template, file in pairs]
-    if not set(names) <= set(ports):
-        return None
-    return np.array([ports[name] for name in names], dtype=np.int64)
+        own = {
+            name.removeprefix(OVERRIDE): values[cell]
+            for name, values in overrides.items()
+            if not np.isnan(values[cell]).any()
+        }
+        path, model = folder / file[cell], {**model, **own}
+        problems = cell_model_problems(model, template[cell], path, run.of_neuron)
+        run.note(*problems)
+        if not problems or chooses_by_sign(template[cell]):
+            ports[kind] = n_ports(model, template[cell])
+    return ports[kind_of] if (ports >= 0).all() else None
+
+
+def _kinds(
+    texts: Sequence[NDArray[Any]], overrides: Mapping[str, NDArray[Any]]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """One cell of every kind (texts and overrides), and the kind of every cell."""
+    keys = [np.unique(text, return_inverse=True)[1].astype(np.float64) for text in texts]
+    for values in overrides.values():
+        flat = values.reshape(len(values), -1).astype(np.float64)
+        keys += list(np.nan_to_num(flat, nan=-np.inf).T)
+    _, first, kind_of = np.unique(
+        np.stack(keys, axis=1), axis=0, return_index=True, return_inverse=True
+    )
+    return first, kind_of.reshape(-1)

@@ -14,19 +14,27 @@ from v1builder.schema.errors import NetworkError, Problem
 from v1builder.sonata import edge_rules as rules
 from v1builder.sonata.circuit import PopulationFile
 from v1builder.sonata.edge_rules import Fault
+from v1builder.sonata.edge_types import edge_types
 from v1builder.sonata.edges import REQUIRED_DATASETS, EdgeTable, iterate_edges
-from v1builder.sonata.hdf5 import H5Group, open_to_read
+from v1builder.sonata.groups import attributes_of, populations_in
+from v1builder.sonata.hdf5 import (
+    H5Group,
+    datasets_in,
+    open_dataset,
+    open_to_read,
+    read_array,
+    read_integers,
+)
 from v1builder.sonata.indices import DIRECTIONS
 from v1builder.sonata.join import (
+    ALIASES,
     joined,
     misspelled,
     numbers,
     receptor_of_type,
     type_rows,
-    with_synapse_models,
 )
 from v1builder.sonata.synapse_models import synapse_problems
-from v1builder.sonata.types import read_types
 
 _CHUNK = 1 << 22
 _COLUMNS = ("syn_weight", "nsyns", "delay")
@@ -53,31 +61,33 @@ def shape_problems(
             Problem("a dataset is missing", f"{where}, dataset {name}", fix="write the file again")
             for name in missing
         ]
-    n = len(group[required[0]])
+    datasets = dict(datasets_in(group))
+    lengths = {name: item.shape for name, item in datasets.items()}
+    n = len(datasets[required[0]]) if lengths.get(required[0]) else 0
     problems = [
         Problem(
             "datasets differ in length",
             f"{where}, dataset {name}",
-            f"{len(item)} values for {n} {kind}s",
+            f"shape {shape} for {n} {kind}s",
             "write the file again",
         )
-        for name, item in group.items()
-        if isinstance(item, h5py.Dataset) and len(item) != n
+        for name, shape in lengths.items()
+        if shape != (n,)
     ]
     if problems:
         return problems
     group_id = f"{kind}_group_id"
-    counts = _counts(group[group_id]) if group_id in group else {0: n}
+    counts = _counts(datasets[group_id]) if group_id in group else {0: n}
     for key, count in counts.items():
         problems += [
             Problem(
                 "datasets differ in length",
                 f"{where}, dataset {key}/{name}",
-                f"{len(item)} values for {count} {kind}s",
+                f"{item.shape[:1]} values for {count} {kind}s",
                 "write the file again",
             )
-            for name, item in group.get(str(key), {}).items()
-            if isinstance(item, h5py.Dataset) and len(item) != count
+            for name, item in attributes_of(group, key)
+            if item.shape[:1] != (count,)
         ]
     return problems
 
@@ -86,7 +96,8 @@ def _counts(dataset: Any) -> dict[int, int]:
     """How often each group id occurs, read in chunks."""
     counts: Counter[int] = Counter()
     for start in range(0, len(dataset), _CHUNK):
-        ids, numbers_of = np.unique(dataset[start : start + _CHUNK], return_counts=True)
+        part = read_integers(dataset, start, min(start + _CHUNK, len(dataset)))
+        ids, numbers_of = np.unique(part, return_counts=True)
         counts.update(dict(zip(ids.tolist(), numbers_of.tolist(), strict=True)))
     return counts
 
@@ -118,8 +129,9 @@ class EdgeCheck:
             NetworkError: a file is missing or damaged, so that no more can be said.
         """
         with open_to_read(self.part.file) as file:
-            if "edges" not in file or self.name not in file["edges"]:
-                present = ", ".join(file.get("edges", {}))
+            names = populations_in(file, "edges", self.part.file)
+            if self.name not in names:
+                present = ", ".join(names)
                 problem = Problem(f"no population '{self.name}' in the file", self.where, present)
                 self.problems.append(problem)
                 return
@@ -155,15 +167,12 @@ class EdgeCheck:
                 self._counts[key] = (count, start + first, str(fault.got[first]))
 
     def _types(self) -> pd.DataFrame | None:
-        if self.part.types_file is None:
-            return pd.DataFrame(index=pd.Index([], dtype=np.int64, name="edge_type_id"))
-        types = read_types(self.part.types_file, "edge_type_id")
         try:
-            types = with_synapse_models(types, self._synaptic_models)
+            types = edge_types(self.part, self.name, self._synaptic_models)
         except NetworkError as error:
             self.problems += error.problems
             return None
-        self.problems += synapse_problems(types, self.part.types_file)
+        self.problems += synapse_problems(types, self.part.types_file or self.part.file)
         return types.assign(receptor_type=receptor_of_type(types))
 
     def _ends_known(self, chunk: EdgeTable) -> bool:
@@ -172,6 +181,8 @@ class EdgeCheck:
         self.problems += [
             rules.no_population(end, name, self.where, self._nodes) for end, name in unknown.items()
         ]
+        self.problems += rules.other_ends(self.part, ends, self.where)
+        self.problems += rules.own_parameters(chunk.attributes, self.where)
         if not unknown and self._nodes[chunk.target].virtual:
             simulated = [name for name, nodes in self._nodes.items() if not nodes.virtual]
             self.problems.append(rules.not_simulated(chunk.target, self.where, simulated))
@@ -192,6 +203,9 @@ class EdgeCheck:
         self._note(chunk.start, rules.unknown_types(unknown, chunk.edge_type_id))
         if unknown.any():
             return
+        names = joined("weight_function", chunk.attributes, types, rows)
+        found = [] if names is None else rules.weight_functions(names, self.where)
+        self.problems += [problem for problem in found if problem not in self.problems]
         values: dict[str, NDArray[np.float64]] = {}
         ports = self._ports(chunk)
         ported = ports if ports is None else ports > 0
@@ -213,6 +227,11 @@ class EdgeCheck:
                     self.problems.append(rules.no_column(name, where, guess))
                 continue
             values[name] = numbers(column)
+            if name in _WITH_DEFAULT:
+                for lacking in (
+                    chunk.lacking[k] for k in ALIASES.get(name, (name,)) if k in chunk.lacking
+                ):
+                    values[name] = np.where(lacking & np.isnan(values[name]), 1.0, values[name])
             self._note(chunk.start, rules.not_finite(name, values[name], np.asarray(column)))
         self._check_ranges(chunk, values)
 
@@ -230,7 +249,9 @@ class EdgeCheck:
             self._note(chunk.start, rules.not_positive_delay(values["delay"]))
         if "nsyns" in values:
             nsyns = values["nsyns"]
-            self._note(chunk.start, rules.no_synapses(nsyns), rules.broken_synapses(nsyns))
+            few = rules.no_synapses(np.where(nsyns < 0, 1, nsyns))
+            broken = rules.broken_synapses(nsyns), rules.negative_synapses(nsyns)
+            self._note(chunk.start, few, *broken)
         ports = self._ports(chunk)
         if "receptor_type" in values and ports is not None:
             self._note(chunk.start, *rules.unknown_ports(values["receptor_type"], ports))
@@ -246,19 +267,30 @@ class EdgeCheck:
         return np.isin(ids, source.node_id[source.ei == ei])
 
     def _check_indices(self, group: H5Group) -> None:
+        if "indices" not in group:  # optional, and nothing here needs them
+            return
         for direction, dataset in DIRECTIONS.items():
             where = f"{self.where}, indices/{direction}"
-            index: Mapping[str, Any] = group.get(f"indices/{direction}") or {}
+            index = group.get(f"indices/{direction}")
             names = ("node_id_to_ranges", "node_id_to_range")
-            found = [name for name in names if name in index]
+            found = [name for name in names if isinstance(index, h5py.Group) and name in index]
             if not found or "range_to_edge_id" not in index:
                 self.problems.append(
                     Problem(
-                        "an index is missing", where, fix="write the file again with its indices"
+                        "an index is missing",
+                        where,
+                        fix="write the file again with its indices, or without any",
                     )
                 )
                 continue
-            fault = index_fault(index[found[0]][()], index["range_to_edge_id"], group[dataset][()])
+            tables = [open_dataset(index, name) for name in (found[0], "range_to_edge_id")]
+            if any(table.ndim != 2 or table.shape[1] != 2 for table in tables):
+                fault = f"shapes {', '.join(str(table.shape) for table in tables)} for [n, 2]"
+            elif any(table.dtype.kind not in "iu" for table in tables):
+                fault = "ranges are not whole numbers"
+            else:
+                ids = read_integers(open_dataset(group, dataset))
+                fault = index_fault(read_array(tables[0]), tables[1], ids)
             if fault:
                 self.problems.append(
                     Problem(
@@ -277,7 +309,7 @@ def index_fault(to_ranges: NDArray[Any], to_edges: Any, ids: NDArray[Any]) -> st
     """
     n_edges = len(ids)
     first, last = to_ranges[:, 0].astype(np.int64), to_ranges[:, 1].astype(np.int64)
-    used = last > first
+    used = (last > first) & (first >= 0)  # a negative start: no edges
     if np.any(first[used] < 0) or np.any(last[used] > len(to_edges)):
         return "a node points to ranges that do not exist"
     node_of_range = np.full(len(to_edges), -1, dtype=np.int32)
