@@ -52,8 +52,34 @@ def test_release_is_that_of_every_spike():
         assert row.value == pytest.approx(steady, rel=1e-6)
 
 
+@pytest.mark.parametrize("plasticity", [False, True])
+def test_what_a_spike_delivers(plasticity):
+    """Sum of the weights of a cell times what each released, spike by spike."""
+    network = foreign(plasticity=plasticity)
+    preparation = prepared(network)
+    found = by_window(SynapticRelease().run(preparation), "delivered_weight", "edges")
+    spikes, edges = spikes_of(preparation, 4, 1000), network.edges["v1_to_v1"]
+    zero = np.zeros(4, np.int64)
+    for sign, label in ((1, "excitatory"), (-1, "inhibitory")):
+        total, n_spikes = 0.0, 0
+        for cell in np.unique(edges.source_index[sign * edges.weight > 0]):
+            trial, step = np.nonzero(spikes[:, :, cell])
+            n_spikes += len(trial)
+            one = Trains(trial, 0 * trial, step, np.ones(len(trial)), zero, zero + 1000, 1)
+            for edge in np.flatnonzero((edges.source_index == cell) & (sign * edges.weight > 0)):
+                model = edges.plasticity.group_of[edge] if plasticity else -1
+                each = np.ones(len(trial))
+                if model >= 0:
+                    values = edges.plasticity.values
+                    parameters = [values[name][model] for name in ("U", "tau_rec", "tau_fac")]
+                    each = release(one, SynapseDynamics(*parameters), 1.0)
+                total += abs(edges.weight[edge]) * each.sum()
+        row = found["trial", f"v1_to_v1: {label}"]
+        assert row.value == pytest.approx(total / n_spikes, rel=1e-4)
+
+
 def test_static_synapses_have_a_reason():
-    (row, *_) = SynapticRelease().run(prepared(foreign()))
+    row = next(r for r in SynapticRelease().run(prepared(foreign())) if r.measure == "release")
     assert np.isnan(row.value)
     assert row.reason == "the synapses are static"
 

@@ -9,8 +9,7 @@ every neuron, on every device, on trained networks as on others. A member is a s
 name, in a file of this package or of another (`schema.members`).
 """
 
-from v1builder.protocols.names import PROTOCOLS, protocol_named
 from v1builder.protocols.protocol import Preparation, Protocol
-from v1builder.protocols.running import run_protocols
+from v1builder.protocols.register import PROTOCOLS, protocol_named, run_protocols
 
 __all__ = ["PROTOCOLS", "Preparation", "Protocol", "protocol_named", "run_protocols"]

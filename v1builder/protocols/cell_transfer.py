@@ -9,7 +9,7 @@ cells, and its phase.
 A current acts a step after it is set, so the phase at f lags by 360 f dt more than the cell.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -108,7 +108,13 @@ class _Response(Observer):
 
     numbers: Tensor
 
-    def __init__(self, frequencies: tuple[float, ...], strength: Tensor, groups: dict, dt: float):
+    def __init__(
+        self,
+        frequencies: tuple[float, ...],
+        strength: Tensor,
+        groups: Mapping[str, Groups],
+        dt: float,
+    ):
         self._dt, self._strength = dt, strength
         self._frequencies = torch.tensor(frequencies, dtype=strength.dtype, device=strength.device)
         self._groups = groups

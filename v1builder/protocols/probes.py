@@ -42,12 +42,14 @@ def edges_of(model: V1Network) -> list[Edges]:
 def sending(model: V1Network) -> Tensor:
     """[k] simulated cells that have targets among the simulated cells."""
     found = [
-        _sender(edges)[edges() != 0] for edges in edges_of(model) if edges.projection.source is None
+        sender_of(edges)[edges() != 0]
+        for edges in edges_of(model)
+        if edges.projection.source is None
     ]
     return torch.cat(found).unique() if found else torch.zeros(0, dtype=torch.int64)
 
 
-def _sender(edges: Edges) -> Tensor:
+def sender_of(edges: Edges) -> Tensor:
     """[e] the cell that an edge comes from, also through a site of plasticity."""
     unit = edges.projection.source_index.long()
     if not len(edges.projection.site_source):
@@ -71,7 +73,7 @@ def with_spike(model: V1Network, state: State, cells: Tensor) -> State:
         p = edges.projection
         if p.source is not None:
             continue
-        sender = _sender(edges)
+        sender = sender_of(edges)
         found = [(sender == cell).nonzero().flatten() for cell in cells]
         row = torch.repeat_interleave(
             torch.arange(len(cells), device=cells.device),

@@ -120,7 +120,7 @@ class Protocol(ABC):
     """
 
     name: ClassVar[str] = ""
-    gives: ClassVar[Mapping[str, str]] = {}
+    gives: ClassVar[dict[str, str]] = {}
 
     @abstractmethod
     def run(self, preparation: Preparation) -> Iterator[MeasureRow]:

@@ -6,20 +6,21 @@ model, in parts of the trial. Beside it stands what would be steady with Poisson
 rates, and the filter that the synapse is to a modulated rate (`analysis.release`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from v1builder.analysis.release import Release, poisson_efficacy, release_filter
 from v1builder.measures import MeasureRow
 from v1builder.model import plasticity as stp
 from v1builder.model.edges import Edges
-from v1builder.model.observation import Observer, Segment, observe
-from v1builder.protocols.probes import edges_of
+from v1builder.model.observation import Observer, Segment, SpikeCounts, observe
+from v1builder.protocols.probes import edges_of, sender_of
 from v1builder.protocols.protocol import Preparation, Protocol
 
 LEVEL: Final = "synapse_model"
@@ -30,6 +31,10 @@ SPIKES_MIN: Final = 20
 @dataclass(frozen=True)
 class SynapticRelease(Protocol):
     """Efficacy of every synapse model, as it is and as it would be; n counts sites and not cells.
+
+    delivered_weight is what a spike of a cell brings to its targets, plasticity included: sum of |weight| u
+    x / U over its edges, mean over spikes. Of an ablated network over that of the intact one it is the
+    achieved efficacy over the intended.
 
     Attributes:
         n_rows: trials.
@@ -48,6 +53,7 @@ class SynapticRelease(Protocol):
         "release": "1",
         "release_steady": "1",
         "release_gain": "1",
+        "delivered_weight": "pA",
     }
 
     def run(self, preparation: Preparation) -> Iterator[MeasureRow]:
@@ -59,22 +65,55 @@ class SynapticRelease(Protocol):
             for name, edges in zip(model.edges, edges_of(model), strict=True)
             if edges.n_sites
         ]
-        if not watched:
-            for measure, unit in self.gives.items():
-                reason = "the synapses are static"
-                yield MeasureRow(measure, unit, "trial", LEVEL, "all", np.nan, 0, reason)
-            return
         given = preparation.gray_parts(self.n_rows, preparation.draw(self.name, "inputs"))
 
         def inputs(start: int, stop: int) -> dict[str, Tensor]:
             preparation.progress(start, n_steps)
             return given(start, stop)
 
-        rest = model.initial_state(self.n_rows)
-        observe(model, inputs, watched, n_steps=n_steps, state=rest, steps=min(length, 250))
+        rest, fired = model.initial_state(self.n_rows), SpikeCounts()
+        observers = [fired, *watched]
+        observe(model, inputs, observers, n_steps=n_steps, state=rest, steps=min(length, 250))
+        yield from self._delivered(preparation, fired.counts.sum(axis=0), watched)
         seconds = self.n_rows * n_steps * model.dt / 1000
+        if not watched:
+            for measure in ("release", "release_steady", "release_gain"):
+                reason, unit = "the synapses are static", self.gives[measure]
+                yield MeasureRow(measure, unit, "trial", LEVEL, "all", np.nan, 0, reason)
         for sites in watched:
             yield from self._rows(sites, seconds, n_steps * model.dt)
+
+    def _delivered(
+        self, preparation: Preparation, counts: NDArray[np.float64], watched: Sequence["_Sites"]
+    ) -> Iterator[MeasureRow]:
+        """Rows of the edges among the cells, by sign: what a spike brings to all its targets together."""
+        released = {sites.name: sites.released.sum(dim=0).cpu().numpy() for sites in watched}
+        model = preparation.model
+        recurrent = [
+            (name, edges)
+            for name, edges in zip(model.edges, edges_of(model), strict=True)
+            if edges.source is None
+        ]
+        if not recurrent:
+            reason = "no edges among the cells"
+            yield MeasureRow("delivered_weight", "pA", "trial", "edges", "all", np.nan, 0, reason)
+        for name, edges in recurrent:
+            # Rows are units, then sites, as the sources of edges count.
+            n_units, rows = edges.n_source, edges.projection.source_index.cpu().numpy()
+            sent = np.concatenate([counts, released.get(name, np.zeros(0))])
+            weight, sender = edges().detach().cpu().double().numpy(), sender_of(edges).cpu().numpy()
+            for sign, label in ((1, "excitatory"), (-1, "inhibitory")):
+                own = sign * weight > 0
+                total = np.bincount(rows[own], np.abs(weight[own]), minlength=len(sent))
+                sources = np.isin(np.arange(n_units), sender[own])
+                n_spikes = counts[sources].sum()
+                known = n_spikes >= SPIKES_MIN
+                value = float(total @ sent / n_spikes) if known else np.nan
+                n = int((counts[sources] > 0).sum()) if known else 0
+                reason = "" if known else f"fewer than {SPIKES_MIN} spikes"
+                yield MeasureRow(
+                    "delivered_weight", "pA", "trial", "edges", f"{name}: {label}", value, n, reason
+                )
 
     def _rows(self, sites: "_Sites", seconds: float, trial_ms: float) -> Iterator[MeasureRow]:
         """Rows of the synapse models of one population."""

@@ -5,7 +5,7 @@ training are. One trial is run and differentiated at a time: memory is that of a
 and of one number per trial and parameter.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -135,7 +135,7 @@ def task_alignment(classifier: Classifier, task: Task, **options: int) -> float:
     return kernel_alignment(*task_kernel(classifier, task, **options))  # pyright: ignore[reportArgumentType]
 
 
-def _learned(classifier: Classifier) -> dict[str, Tensor]:
+def _learned(classifier: Classifier) -> Mapping[str, Tensor]:
     named = {
         name: parameter
         for name, parameter in classifier.network.named_parameters()

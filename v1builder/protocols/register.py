@@ -1,13 +1,34 @@
-"""Several protocols on one network."""
+"""Every protocol by its name, and several of them on one network."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from v1builder.inputs import input_sources
 from v1builder.load.network import Network
 from v1builder.measures import MeasureRow
 from v1builder.measures.groups import all_groups
 from v1builder.model import V1Network
-from v1builder.protocols.protocol import Draws, Preparation
+from v1builder.protocols.protocol import Draws, Preparation, Protocol
+from v1builder.schema.errors import ConfigError, unknown_name
+from v1builder.schema.members import import_members, kinds_of
+
+import_members("v1builder.protocols", but=__name__)
+
+#: Every protocol by name, in alphabetical order.
+PROTOCOLS: Final[dict[str, type[Protocol]]] = dict(
+    sorted((kind.name, kind) for kind in kinds_of(Protocol) if kind.name)
+)
+
+
+def protocol_named(name: str) -> type[Protocol]:
+    """The protocol of that name.
+
+    Raises:
+        ConfigError: there is none; the nearest is named.
+    """
+    if name not in PROTOCOLS:
+        raise ConfigError([unknown_name("protocol", name, PROTOCOLS, "protocols")])
+    return PROTOCOLS[name]
 
 
 def run_protocols(
