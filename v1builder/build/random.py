@@ -12,6 +12,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from v1builder.schema.numba_cache import use_writable_cache
+
+use_writable_cache()
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)

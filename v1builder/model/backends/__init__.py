@@ -6,50 +6,53 @@
 | fused | GLIF cells with alpha synapses, in compiled kernels on the CPU | numba |
 | triton | the same, in compiled kernels on a CUDA device | triton |
 
-A backend is asked for by name. One that cannot run is an error, never replaced in silence; "auto"
-is the one choice left to the program: triton for tensors on a CUDA device and fused for tensors on the
-CPU where that backend can run and can compute the model, else the reference. Whatever leads to the
-reference is logged once.
+A backend is a file with a subclass of `contract.Backend`, here or in another package, which registers itself.
+It is asked for by name. One that cannot run is an error, never replaced in silence; "auto" is the one choice
+left to the program: of the backends that can run where the tensors are and can compute the model, the one of
+highest priority. What leads to a slower one is logged once.
 """
 
 import logging
-from functools import cache
-from importlib import import_module, metadata
 from importlib.util import find_spec
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final
 
-import torch
-
-from v1builder.model.rollout import Backend, Coefficients, Rollout
+from v1builder.model.backends.contract import Backend
+from v1builder.model.rollout import Coefficients, Rollout
 from v1builder.schema.errors import ConfigError, unknown_name
+from v1builder.schema.members import import_members, named
 
-BackendName = Literal["auto", "reference", "fused", "triton"]
-BACKEND_NAMES: tuple[BackendName, ...] = get_args(BackendName)
+__all__ = ["AUTO", "BACKENDS", "Backend", "check_supported", "get_backend", "why_not"]
 
-#: Module of each backend (one called `triton` would hide the package of that name from itself), and the
-#: package it needs.
-_MODULES: Final = {"reference": "reference", "fused": "fused", "triton": "gpu"}
-_NEEDS: Final = {"fused": "numba", "triton": "triton"}
-#: Of Triton, the oldest version that the kernels were written for.
-_TRITON: Final = (3, 7)
-#: By device, the backend that "auto" tries.
-_FASTEST: Final = {"cpu": "fused", "cuda": "triton"}
+#: The name that leaves the choice to the program.
+AUTO: Final = "auto"
 
 _log = logging.getLogger(__name__)
 _said: set[str] = set()
 
 
-def get_backend(name: BackendName | str = "auto") -> Backend:
-    """The backend of that name, imported when first asked for.
+class Auto(Backend):
+    """Whatever is fastest for a model; no backend of its own, so it has no name."""
+
+    def __call__(self, propagators: Coefficients, *args: Any, **kwargs: Any) -> Rollout:
+        """Run the steps with the backend of highest priority that can."""
+        name, reason = _choose(propagators)
+        if reason is not None and reason not in _said:
+            _said.add(reason)
+            _log.warning("the %s backend computes this model, slower than others: %s", name, reason)
+        return BACKENDS[name](propagators, *args, **kwargs)
+
+
+def get_backend(name: str = AUTO) -> Backend:
+    """The backend of that name.
 
     Raises:
         ConfigError: the name is unknown, or the backend cannot run here.
     """
-    if name not in BACKEND_NAMES:
-        raise ConfigError([unknown_name("backend", name, BACKEND_NAMES, "backend")])
-    if name == "auto":
-        return _auto
-    reason = _why_not(name)
+    if name == AUTO:
+        return Auto()
+    if name not in BACKENDS:
+        raise ConfigError([unknown_name("backend", name, [AUTO, *BACKENDS], "backend")])
+    reason = why_not(BACKENDS[name])
     if reason is not None:
         raise ConfigError.of(
             f"the {name} backend cannot run here",
@@ -57,12 +60,16 @@ def get_backend(name: BackendName | str = "auto") -> Backend:
             reason,
             "use backend 'reference' or 'auto', or install what is missing",
         )
-    return _module(name).rollout
+    return BACKENDS[name]
 
 
 def check_supported(propagators: Coefficients, backend: str) -> None:
-    """Raise what `backend`, a compiled one, cannot compute of this model."""
-    reason = propagators.uncompiled
+    """Raise what the backend of that name cannot compute of this model.
+
+    Raises:
+        ConfigError: there is something that it cannot compute.
+    """
+    reason = BACKENDS[backend].cannot(propagators)
     if reason is not None:
         raise ConfigError.of(
             f"the {backend} backend cannot compute this model",
@@ -72,51 +79,36 @@ def check_supported(propagators: Coefficients, backend: str) -> None:
         )
 
 
-def _auto(propagators: Coefficients, *args: Any, **kwargs: Any) -> Rollout:
-    """The fastest backend for what it can compute, the reference for the rest."""
-    name, reason = _choose(propagators)
-    if reason is not None and reason not in _said:
-        _said.add(reason)
-        _log.warning("the reference backend computes this model, slower than others: %s", reason)
-    return get_backend(name)(propagators, *args, **kwargs)
+def why_not(backend: Backend) -> str | None:
+    """What keeps a backend from running here, or None."""
+    package, extra = backend.needs
+    if package and find_spec(package) is None:
+        hint = f", which the extra v1builder[{extra}] installs" if extra else ""
+        return f"the module {package} is missing{hint}"
+    return backend.why_not()
 
 
 def _choose(propagators: Coefficients) -> tuple[str, str | None]:
-    """A backend for this model; and why it is the reference, where it is."""
+    """The backend that "auto" takes for this model; and why it is none of another device or priority."""
     device = propagators.device.type
-    name = _FASTEST.get(device)
-    if name is None:
-        return "reference", f"tensors on {device}"
-    reason = _why_not(name)
-    if reason is None:
-        reason = propagators.uncompiled
-    return (name, None) if reason is None else ("reference", reason)
+    able = [one for one in _BY_PRIORITY if one.devices is None or device in one.devices]
+    reasons = [] if able[0].devices else [f"tensors on {device}"]
+    for backend in able:
+        reason = why_not(backend) or backend.cannot(propagators)
+        if reason is None:
+            return backend.name, "; ".join(reasons) or None
+        reasons.append(reason)
+    raise ConfigError.of("no backend can compute this model", "backend 'auto'", "; ".join(reasons))
 
 
-def _why_not(name: str) -> str | None:
-    """What keeps a backend from running here, or None."""
-    module = _NEEDS.get(name)
-    if module is not None and find_spec(module) is None:
-        extra = ", which the extra v1builder[gpu] installs" if name == "triton" else ""
-        return f"the module {module} is missing{extra}"
-    return _why_not_triton() if name == "triton" else None
+import_members(__name__, but=__name__)
 
-
-@cache
-def _triton_version() -> str:
-    return metadata.version("triton")
-
-
-def _why_not_triton() -> str | None:
-    version = _triton_version()
-    if tuple(map(int, version.split(".")[:2])) < _TRITON:
-        oldest = ".".join(map(str, _TRITON))
-        return f"triton {version} is installed, and the kernels need {oldest} or newer"
-    # Triton's interpreter runs the kernels without a GPU, for tests.
-    if not torch.cuda.is_available() and not _module("triton").INTERPRETED:
-        return "torch finds no CUDA device"
-    return None
-
-
-def _module(name: str) -> Any:
-    return import_module(f"{__name__}.{_MODULES[name]}")
+#: Every backend by name.
+BACKENDS: Final[dict[str, Backend]] = {
+    name: kind() for name, kind in named(Backend, lambda kind: kind.name, "backend").items()
+}
+_BY_PRIORITY: Final = sorted(
+    (backend for backend in BACKENDS.values() if backend.priority is not None),
+    key=lambda backend: backend.priority or 0,
+    reverse=True,
+)
