@@ -5,9 +5,7 @@ from pathlib import Path
 from v1builder import curate
 from v1builder.build import Progress, build_network
 from v1builder.schema.config import load_settings
-from v1builder.schema.errors import NetworkError, raise_if_any
 from v1builder.schema.recipe import BuildRecipe
-from v1builder.sonata.validate import validate
 
 
 def build(
@@ -51,7 +49,7 @@ def build(
         recipe = load_settings(recipe, BuildRecipe)
     tables = curate.read_store(store)
     stp = recipe.synapses.dynamics == "stp"
-    folder = build_network(
+    return build_network(
         tables,
         curate.cell_models(tables, recipe.selection),
         recipe,
@@ -63,5 +61,3 @@ def build(
         overwrite=overwrite,
         threads=threads,
     )
-    raise_if_any(validate(folder), NetworkError)
-    return folder

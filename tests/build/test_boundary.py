@@ -17,6 +17,7 @@ from v1builder.build.connectivity import RecurrentSampler, pair_rule
 from v1builder.build.random import Purpose, stream_key
 from v1builder.load import load_network, save_network
 from v1builder.report.inventory import take_inventory
+from v1builder.schema.checksums import CHECKSUMS
 from v1builder.schema.config import parse_settings
 from v1builder.schema.errors import ConfigError
 from v1builder.schema.files import hash_folder
@@ -235,7 +236,7 @@ def test_everything_else_is_as_without_a_boundary(built, tmp_path):
     plain = hash_folder(pipeline.build(tmp_path / "plain", radius=RADIUS, seed=1))
     own = hash_folder(built)
     changed = {name for name in plain if own[name] != plain[name]}
-    assert changed == {"provenance.json", "circuit_config.json"}
+    assert changed == {CHECKSUMS, "provenance.json", "circuit_config.json"}
     assert set(own) - set(plain) == {
         f"network/boundary_{name}"
         for name in ("nodes.h5", "node_types.csv", "v1_edges.h5", "v1_edge_types.csv")

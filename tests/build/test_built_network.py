@@ -1,8 +1,10 @@
 """The network folder as a whole: valid, reproducible, honest about its origin, never half-written."""
 
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -13,14 +15,16 @@ import pytest
 
 from v1builder import curate, pipeline
 from v1builder.build import build_network
+from v1builder.schema.checksums import CHECKSUMS
 from v1builder.schema.config import load_settings, parse_settings
-from v1builder.schema.errors import ConfigError, DataError, StorageError
+from v1builder.schema.errors import ConfigError, DataError, NetworkError, Problem, StorageError
 from v1builder.schema.files import hash_folder
 from v1builder.schema.names import SYNAPSE_CLASSES
 from v1builder.schema.parameters import RECEPTOR_UNITS
 from v1builder.schema.recipe import BuildRecipe, LGNRecipe
 from v1builder.sonata import read_edges, read_nodes, read_types
 from v1builder.sonata.validate import validate
+from v1builder.validate import validate as find_problems
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +48,7 @@ def test_another_seed_gives_other_edges_and_cells(built, tmp_path):
     mine, theirs = hash_folder(built), hash_folder(other)
     changed = {name for name in mine if mine[name] != theirs[name]}
     assert changed == {
+        CHECKSUMS,
         "provenance.json",
         "network/v1_nodes.h5",
         "network/lgn_nodes.h5",
@@ -274,3 +279,28 @@ def test_faults_of_cell_models_are_all_reported(tmp_path, tables):
     assert "e23Cux3" in str(error.value)
     assert "column g" in str(error.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_is_not_valid_does_not_get_its_name(tmp_path, monkeypatch):
+    problem = Problem("it is wrong", "")
+
+    def wrong(folder):
+        return [replace(problem, where=f"{folder}/network")]
+
+    monkeypatch.setattr("v1builder.build.network.validate", wrong)
+    with pytest.raises(NetworkError) as error:
+        pipeline.build(tmp_path / "net", radius=30)
+    assert error.value.problems == [replace(problem, where=f"{tmp_path}/net/network")]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["network/v1_v1_edges.h5", "components/cell_models", "reference"])
+def test_a_flipped_bit_anywhere_is_found_by_validate(built, tmp_path, name):
+    assert find_problems(built) == []
+    shutil.copytree(built, tmp_path / "net")
+    path = tmp_path / "net" / name
+    path = next(path.iterdir()) if path.is_dir() else path
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 4
+    path.write_bytes(damaged)
+    assert any(problem.where == str(path) for problem in find_problems(tmp_path / "net"))

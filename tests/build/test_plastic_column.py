@@ -11,6 +11,7 @@ from v1builder import fetch, pipeline
 from v1builder.curate.plasticity import METRICS, metrics
 from v1builder.load import load_network, save_network
 from v1builder.report.inventory import take_inventory
+from v1builder.schema.checksums import CHECKSUMS
 from v1builder.schema.errors import NetworkError
 from v1builder.schema.files import hash_folder, sha256_of
 from v1builder.schema.recipe import BuildRecipe, SynapseRecipe
@@ -31,6 +32,7 @@ def test_only_synapses_differ_from_the_static_column(plastic, small_column):
     changed = {name for name in own if own[name] != static.get(name)}
     synapses = {name for name in changed if name.startswith("components/synaptic_models/")}
     assert changed - synapses == {
+        CHECKSUMS,
         "network/v1_v1_edges.h5",
         "network/v1_v1_edge_types.csv",
         "provenance.json",

@@ -17,6 +17,7 @@ from v1builder.calibrate.operating_point import operating_point
 from v1builder.calibrate.targets import TARGETS
 from v1builder.cli import main
 from v1builder.load import load_network
+from v1builder.schema.checksums import CHECKSUMS
 from v1builder.schema.errors import ConfigError, DataError, NetworkError, StorageError
 from v1builder.schema.files import hash_folder
 from v1builder.sonata import validate
@@ -100,6 +101,7 @@ def test_only_the_background_weights_differ(small_column, calibrated):
     before, after = hash_folder(small_column), hash_folder(calibrated)
     changed = {name for name in before if after[name] != before[name]}
     assert changed == {
+        CHECKSUMS,
         "provenance.json",
         "network/bkg_v1_edges.h5",
         "network/bkg_v1_edge_types.csv",

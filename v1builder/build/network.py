@@ -11,6 +11,7 @@ Populations: v1 is simulated; lgn and bkg are its inputs, and so is boundary whe
 edges are the same with and without a boundary.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,14 @@ from v1builder.build.write_edges import (
     write_lgn,
     write_recurrent,
 )
+from v1builder.schema.checksums import write_checksums
 from v1builder.schema.citations import write_citations
-from v1builder.schema.errors import ConfigError
+from v1builder.schema.errors import ConfigError, NetworkError, raise_if_any
 from v1builder.schema.files import atomic_folder, write_json, write_text
 from v1builder.schema.names import BKG, BOUNDARY, LGN, V1
 from v1builder.schema.provenance import provenance
 from v1builder.schema.recipe import BuildRecipe
+from v1builder.sonata.validate import validate
 
 #: Tables that the recurrent edges are drawn from.
 _DRAWN_FROM = (
@@ -92,6 +95,7 @@ def build_network(
         ConfigError: the radius, seed or recipe is not valid.
         DataError: a table lacks something.
         StorageError: `out` is in the way or the file system refused.
+        NetworkError: the network that was built is not valid; it does not get its name.
     """
     check_radius(radius)
     check_boundary(recipe.boundary.radius_um, radius)
@@ -131,7 +135,18 @@ def build_network(
             folder / "provenance.json", _provenance(plan, radius, n_nodes, n_edges, plasticity)
         )
         write_citations(folder, plan.tables.provenance)
+        write_checksums(folder)
+        _check(folder, Path(out))
     return Path(out)
+
+
+def _check(folder: Path, out: Path) -> None:
+    """Raise NetworkError where the network is not valid, which is to be called `out`."""
+    problems = [
+        replace(problem, where=problem.where.replace(str(folder), str(out)))
+        for problem in validate(folder)
+    ]
+    raise_if_any(problems, NetworkError)
 
 
 def _write_nodes(folder: Path, plan: Plan) -> None:

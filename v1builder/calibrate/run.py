@@ -27,6 +27,7 @@ from v1builder.load import Network, load_network
 from v1builder.load.coordinates import require_glif
 from v1builder.load.reference import read_in_vivo
 from v1builder.report.operating_point import write_calibration_page
+from v1builder.schema.checksums import write_checksums
 from v1builder.schema.errors import ConfigError, NetworkError, Problem, raise_if_any
 from v1builder.schema.files import atomic_folder, sha256_of, write_json, write_text
 from v1builder.schema.names import CELL_CLASSES
@@ -135,6 +136,7 @@ def calibrate(
         if recordings is not None and known:
             tables["in_vivo"] = compare_with_recordings(point.measured(), tuned.cells, recordings)
         _write(folder, settings, tables, _origin(net, target_file))
+        write_checksums(folder)
     return out
 
 
@@ -151,11 +153,16 @@ def _check(
         ("seed", seed, seed >= 0, "choose a whole number >= 0"),
         ("fraction", fraction, 0 < fraction < math.inf, "choose a positive number"),
         ("tolerance", tolerance, 0 < tolerance < 1, "choose a number between 0 and 1"),
-        ("seconds", seconds, seconds is None or seconds >= 1, "simulate at least 1 s per cell"),
+        (
+            "seconds",
+            seconds,
+            seconds is None or 1 <= seconds < math.inf,
+            "simulate at least 1 s per cell",
+        ),
         (
             "max_weight",
             max_weight,
-            max_weight is None or max_weight > 0,
+            max_weight is None or 0 < max_weight < math.inf,
             "choose a positive weight",
         ),
         ("trials", trials, trials >= 1, "show every direction at least once"),

@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Final, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -13,11 +13,16 @@ from pydantic import (
 
 from v1builder.schema.errors import ConfigError, Problem, unknown_name
 
+#: More than any configuration; a larger file is another one.
+_LARGEST_BYTES: Final = 1 << 24
+
 
 class Settings(BaseModel):
-    """Base of every configuration: immutable, no unknown keys, defaults in one place."""
+    """Base of every configuration: immutable, no unknown keys, numbers finite, defaults in one place."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 def located(value: str, info: ValidationInfo) -> str:
@@ -100,14 +105,22 @@ def load_settings(path: Path | str, model: type[SettingsT]) -> SettingsT:
         ConfigError: the file is missing, is not TOML, or does not fit `model`.
     """
     path = Path(path)
+    fix = "name a TOML file"
     try:
+        # A pipe might be read forever.
+        if path.exists() and not path.is_file():
+            got = "a folder, pipe or device"
+            raise ConfigError.of("cannot read the configuration", path, got, fix)
+        if path.exists() and path.stat().st_size > _LARGEST_BYTES:
+            got = f"{path.stat().st_size} bytes"
+            raise ConfigError.of("the file is too large for a configuration", path, got, fix)
         with path.open("rb") as file:
             values = tomllib.load(file)
     except OSError as error:
         raise ConfigError.of(
             "cannot read the configuration", path, error.strerror or error, "check the path"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError.of(
             "the configuration is not valid TOML", path, error, "correct the line named above"
         ) from None

@@ -97,13 +97,13 @@ class RecurrentRecipe(Settings):
         weight_tuning: "none" draws every weight independently of tuning; "like_to_like" gives
             similarly tuned pairs the stronger weights of the same distribution.
         displacement_um: shift of the centre of connection probability along the target's preferred
-            direction, um.
+            direction, um; at most the diameter of the largest column.
         core_radius_um: radius of the column's core, um. Targets beyond 1.5 times it, near the edge
             of the full column, are not displaced.
     """
 
     weight_tuning: Literal["none", "like_to_like"] = "none"
-    displacement_um: NotNegative = 50.0
+    displacement_um: Annotated[float, Field(ge=0, le=1400)] = 50.0
     core_radius_um: NotNegative = 400.0
 
 

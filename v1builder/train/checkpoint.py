@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from v1builder.schema.errors import ConfigError, StorageError
 from v1builder.schema.files import atomic_file, write_text
@@ -133,7 +133,14 @@ def _not_finite(value: Any, name: str = "") -> Iterator[str]:
             yield from _not_finite(part, f"{name}.{key}" if name else str(key))
 
 
-def restore(module: nn.Module | torch.optim.Optimizer, saved: Any, folder: Path) -> None:
+class _Restorable(Protocol):
+    """A module, or an optimizer."""
+
+    def load_state_dict(self, state_dict: Any, /) -> Any:
+        """Take over what `state_dict` gave."""
+
+
+def restore(into: _Restorable, saved: Any, folder: Path) -> None:
     """Put what a checkpoint of `folder` holds into a module or an optimizer.
 
     Raises:
@@ -141,7 +148,7 @@ def restore(module: nn.Module | torch.optim.Optimizer, saved: Any, folder: Path)
     """
     path = folder / CHECKPOINT
     try:
-        module.load_state_dict(saved)
+        into.load_state_dict(saved)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         got = str(error).splitlines()[0] if str(error) else repr(error)
         raise StorageError.of("the checkpoint does not fit the network", path, got, _FIX) from None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from v1builder.model.edges import Edges
 from v1builder.model.parameters import GroupedParameter
@@ -71,7 +71,7 @@ def _check(tasks: Sequence[Task], settings: TrainSettings, processes: Processes)
 def _is_finite(classifier: Classifier) -> bool:
     """Whether all that is learned is, also the values whose logarithms are trained."""
     with torch.no_grad():
-        values = [p for p in classifier.parameters() if p.requires_grad]
+        values: list[Tensor] = [p for p in classifier.parameters() if p.requires_grad]
         for module in classifier.network.modules():
             if isinstance(module, GroupedParameter) and module.trainable:
                 values.append(module.values())
