@@ -46,6 +46,7 @@ def ablate_network(
     parsed = parse_ablation(ablation)
     check_free(out, overwrite=overwrite)
     network = load_network(folder)
+    parsed.affected(network)
     bench = bench_of(network, seed=seed, **options)
     show("intact", 0, 3)
     start = bench.start(network)

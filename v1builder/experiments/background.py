@@ -9,7 +9,8 @@ the same gray input, fire as many spikes in all as the cells in the same places 
 does so untuned keeps its background to the last digit: an ablation that changes nothing changes nothing.
 
 Cells that share a row of parameters and a population are one model. Models that fired too rarely to be
-tuned one by one share the factor of the others of their population.
+tuned one by one share the factor of the others of their population. Cells that an ablation leaves alone
+are not tuned.
 """
 
 import dataclasses
@@ -45,7 +46,12 @@ def with_factors(network: Network, factor: Array) -> Network:
 
 
 def calibrated(
-    ablated: Network, intact: Network, gray: Mapping[str, Tensor], *, dt: float
+    ablated: Network,
+    intact: Network,
+    gray: Mapping[str, Tensor],
+    *,
+    dt: float,
+    affected: NDArray[np.bool_] | None = None,
 ) -> tuple[Network, dict[str, Any]]:
     """The ablated network with its background tuned to what the intact cells fired without recurrence.
 
@@ -54,6 +60,7 @@ def calibrated(
         intact: the network it was made from.
         gray: spikes [trial, step, unit] of every input population, gray screen.
         dt: ms.
+        affected: [n_cells] cells that the ablation may have changed; all unless given.
 
     Returns:
         The network, and a record: by population the median factor, and how many cells could not be brought to
@@ -63,7 +70,8 @@ def calibrated(
     if not background_edges(ablated) or _same_models(ablated.membrane, intact.membrane):
         return ablated, {"tuned_models": 0}
     target = _counts(intact.without_recurrence(), gray, dt)
-    model_of = _models(ablated, target)
+    changed = np.ones(intact.n_cells, bool) if affected is None else affected
+    model_of = _models(ablated, target, changed)
     wanted = np.bincount(model_of, target)
     bare = ablated.without_recurrence()
 
@@ -72,7 +80,7 @@ def calibrated(
         return np.bincount(model_of, spikes).astype(np.float64)
 
     low, high = np.zeros(len(wanted)), np.full(len(wanted), FACTOR_MAX)
-    factor, exact = np.ones(len(wanted)), np.zeros(len(wanted), bool)
+    factor, exact = np.ones(len(wanted)), np.bincount(model_of, changed) == 0
     for _ in range(_BISECTIONS):
         spikes = fired(factor)
         exact |= spikes == wanted
@@ -81,21 +89,26 @@ def calibrated(
         factor = np.where(exact, factor, (low + high) / 2)
     reachable = exact | ((low > 0) & (high < FACTOR_MAX))
     tuned = with_factors(ablated, factor[model_of])
-    return tuned, _record(ablated, factor[model_of], reachable[model_of], len(wanted))
+    n_tuned = len(np.unique(model_of[changed]))
+    return tuned, _record(ablated, factor[model_of], reachable[model_of], n_tuned)
 
 
 def _same_models(a: GroupedValues, b: GroupedValues) -> bool:
     return a.labels == b.labels and all(np.array_equal(a.values[n], b.values[n]) for n in b.values)
 
 
-def _models(network: Network, target: Array) -> NDArray[np.int64]:
-    """[n_cells] model of each cell; those of a population that fired too rarely are one."""
+def _models(network: Network, target: Array, changed: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """[n_cells] model of each cell; changed ones of a population that fired too rarely are one."""
     population = group_cells(network.cells, "population").of_cell
     rows = len(network.membrane.labels)
     key = population * (rows + 1) + network.membrane.group_of
     _, model_of = np.unique(key, return_inverse=True)
     rare = np.bincount(model_of, target)[model_of] < SPIKES_MIN
     key = np.where(rare, population * (rows + 1) + rows, key)
+    # Models of the others are of their own: nothing is tuned in them.
+    key = np.where(
+        changed, key, key.max(initial=0) + 1 + network.membrane.group_of.astype(np.int64)
+    )
     return np.unique(key, return_inverse=True)[1].astype(np.int64)
 
 

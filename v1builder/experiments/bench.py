@@ -123,7 +123,13 @@ class Bench:
         )
         record: dict[str, Any] = {"ablation_record": network.provenance["ablations"][done:]}
         if self._calibrates:
-            network, tuned = calibrated(network, start.network, self._gray, dt=self._dt)
+            network, tuned = calibrated(
+                network,
+                start.network,
+                self._gray,
+                dt=self._dt,
+                affected=ablation.affected(start.network),
+            )
             record["calibration"] = tuned
             network = replace(
                 network, provenance=network.provenance | {"background_calibration": tuned}

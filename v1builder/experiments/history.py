@@ -163,6 +163,8 @@ def source_weights(edges: EdgePopulation, n_sources: int) -> dict[int, NDArray[n
     row = edges.plasticity.group_of
     order = np.argsort(row, kind="stable")
     order = order[np.searchsorted(row[order], 0) :]
+    if not len(order):
+        return {}
     models, starts = np.unique(row[order], return_index=True)
     return {
         int(model): np.bincount(

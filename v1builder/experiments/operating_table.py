@@ -132,6 +132,8 @@ def measure(
     total, done = len(networks) * (len(parsed) + 1), 0
     for seed, folder in enumerate(networks, start=1):
         network = load_network(folder)
+        for ablation in parsed:
+            ablation.affected(network)
         bench = bench_of(network, seed=seed, **options)
         start = bench.start(network)
         points["intact"].append(start.point)

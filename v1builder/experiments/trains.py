@@ -6,7 +6,7 @@ of all trains at once, then all second ones, and so on (`Trains.by_rank`). The s
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -101,6 +101,11 @@ class Trains:
             self.n_steps,
             self.n_units,
         )
+
+    def of_units(self, units: Indices) -> "Trains":
+        """The spikes of some units (ascending), numbered among these."""
+        own = self.selected(np.isin(self.unit, units))
+        return replace(own, unit=np.searchsorted(units, own.unit), n_units=len(units))
 
 
 def release(trains: Trains, dynamics: SynapseDynamics, dt: float) -> Array:

@@ -8,13 +8,13 @@ import torch
 from v1builder.inputs.source import Source
 from v1builder.load.network import Network, NodePopulation
 from v1builder.schema.errors import NetworkError, Problem, raise_if_any
-from v1builder.schema.members import import_members
+from v1builder.schema.members import import_members, kinds_of
 
 import_members("v1builder.inputs", but=__name__)
 
 #: Every kind of source. Nodes that are of several are of the one that sees.
 KINDS: Final[tuple[type[Source], ...]] = tuple(
-    sorted(Source.__subclasses__(), key=lambda kind: (not kind.sees, kind.kind))
+    sorted(kinds_of(Source), key=lambda kind: (not kind.sees, kind.kind))
 )
 
 

@@ -1,7 +1,7 @@
 """What a measure is, and the two kinds that most of them are of: of cells, and of rates."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
@@ -172,13 +172,3 @@ class OfRates(Measure):
             return ByGroup.missing(groups, _NOTHING)
         seconds = self._steps * self.design.dt / 1000
         return self.of_rates(self.counts / seconds, groups)
-
-
-def registered() -> Iterator[type[Measure]]:
-    """Every measure with a name, in the order of definition."""
-    waiting: list[type[Measure]] = [Measure]
-    while waiting:
-        kind = waiting.pop(0)
-        waiting += kind.__subclasses__()
-        if kind.name:
-            yield kind

@@ -2,16 +2,14 @@
 
 from typing import Final
 
-from v1builder.measures.measure import Measure, registered
+from v1builder.measures.measure import Measure
 from v1builder.schema.errors import ConfigError, unknown_name
-from v1builder.schema.members import import_members
+from v1builder.schema.members import import_members, named
 
 import_members("v1builder.measures", but=__name__)
 
 #: Every measure by name, in alphabetical order.
-MEASURES: Final[dict[str, type[Measure]]] = {
-    kind.name: kind for kind in sorted(registered(), key=lambda kind: kind.name)
-}
+MEASURES: Final[dict[str, type[Measure]]] = named(Measure, lambda kind: kind.name, "measure")
 
 
 def measure_named(name: str) -> type[Measure]:

@@ -40,9 +40,13 @@ class Linear(Readout):
 
     def forward(self, spikes: Tensor) -> Tensor:
         """Outputs [trial, window or step, output] of spikes [trial, step, cell]."""
+        trace = self.trace(spikes)
+        return trace @ self.weight.T.to(trace) + self.bias
+
+    def trace(self, spikes: Tensor) -> Tensor:
+        """What outputs are linear in: [trial, window or step, cell] of spikes [trial, step, cell]."""
         read = spikes[:, :, self.cells]
-        trace = torch.einsum("bsn,sw->bwn", read, self.kernel.to(read))
-        return trace @ self.weight.T.to(read) + self.bias
+        return torch.einsum("bsn,sw->bwn", read, self.kernel.to(read))
 
 
 def _kernel(asked: Asked, tau_ms: float) -> Tensor:
@@ -61,10 +65,13 @@ class LinearSettings(ReadoutSettings):
 
     Attributes:
         tau_ms: time constant of the filter.
+        fit_trials: training trials of the untrained network to which the initial weights are fitted
+            (`train.fitted_readout`); 0 draws them at random.
     """
 
     kind: Literal["linear"] = "linear"
     tau_ms: float = Field(default=20.0, gt=0)
+    fit_trials: int = Field(default=0, ge=0)
 
     def make(self, network: Network, asked: Asked, seed: int) -> Linear:
         """Random initial weights.

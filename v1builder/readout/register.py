@@ -8,15 +8,14 @@ from pydantic import BeforeValidator, Field
 
 from v1builder.readout.readout import ReadoutSettings
 from v1builder.schema.errors import unknown_name
-from v1builder.schema.members import import_members
+from v1builder.schema.members import import_members, named
 
 import_members("v1builder.readout", but=__name__)
 
 #: The settings of every readout, by kind.
-READOUTS: Final[dict[str, type[ReadoutSettings]]] = {
-    kind.model_fields["kind"].default: kind
-    for kind in sorted(ReadoutSettings.__subclasses__(), key=lambda kind: kind.__name__)
-}
+READOUTS: Final[dict[str, type[ReadoutSettings]]] = named(
+    ReadoutSettings, lambda kind: kind.model_fields["kind"].default, "readout"
+)
 
 
 def _known_kind(value: Any) -> Any:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from v1builder.load.groups import group_cells
 from v1builder.load.network import Network
-from v1builder.load.selection import select_cells
+from v1builder.load.selection import some_cells
 from v1builder.schema.errors import ConfigError, NetworkError, raise_if_any, unknown_name
 
 LAYER_5_EXCITATORY: Final[tuple[str, ...]] = ("e5IT", "e5ET", "e5NP")
@@ -38,7 +38,7 @@ def readable_cells(
         inside = _of_populations(network, populations)
     else:
         chosen = dict(node_set) if isinstance(node_set, Mapping) else node_set
-        inside[select_cells(network, chosen, "readout.cells")] = True
+        inside[some_cells(network, chosen, "readout.cells")] = True
     if radius_um is not None:
         attributes = network.cells.attributes
         missing = [name for name in ("x", "z") if name not in attributes]

@@ -14,17 +14,15 @@ from pydantic import BeforeValidator, Field
 
 from v1builder.inputs import Source
 from v1builder.schema.errors import ConfigError, unknown_name
-from v1builder.schema.members import import_members, kinds_of
+from v1builder.schema.members import import_members, named
 from v1builder.tasks.task import Task, TaskSettings
 
 import_members("v1builder.tasks", but=__name__)
 
 #: The settings of every task, by name: the subclasses that have one of their own.
-TASKS: Final[dict[str, type[TaskSettings]]] = {
-    kind.model_fields["name"].default: kind
-    for kind in sorted(kinds_of(TaskSettings), key=lambda kind: kind.__name__)
-    if isinstance(kind.model_fields["name"].default, str)
-}
+TASKS: Final[dict[str, type[TaskSettings]]] = named(
+    TaskSettings, lambda kind: kind.model_fields["name"].default, "task"
+)
 
 
 def _known_name(value: Any) -> Any:

@@ -4,8 +4,6 @@ Every module of this package that registers a case is one topic; importing the p
 all. Scripts that run in a process of their own are in `processes`.
 """
 
-import importlib
-import pkgutil
 import tempfile
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -13,6 +11,7 @@ from pathlib import Path
 
 from v1builder.schema.errors import ConfigError, unknown_name
 from v1builder.schema.files import atomic_folder
+from v1builder.schema.members import import_members
 from v1builder.verify.agreement import CASES, Agreement, Case, Measured, case
 from v1builder.verify.table import write_tables
 
@@ -23,9 +22,7 @@ Progress = Callable[[str, int, int], None]
 
 def all_cases() -> list[Case]:
     """Every case, by topic."""
-    for module in pkgutil.iter_modules(__path__):
-        if not module.ispkg:
-            importlib.import_module(f"{__name__}.{module.name}")
+    import_members(__name__, but=__name__)
     return sorted(CASES.values(), key=lambda found: found.topic)
 
 

@@ -3,11 +3,11 @@
 import dataclasses
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from v1builder.experiments.history import SpikeHistory
 from v1builder.load.network import Network
@@ -49,7 +49,7 @@ class Ablation(ABC):
     """A function from network to network that knows its name. Composes with `|`, left one first.
 
     The fields of a subclass are the arguments shown in its name. A subclass that has a word can be named in
-    experiment files from the moment its module is imported: see `registered`.
+    experiment files from the moment its module is imported: see `names`.
 
     Attributes:
         word: name without arguments, as experiment files write it.
@@ -124,6 +124,14 @@ class Ablation(ABC):
         provenance = network.provenance | {"ablations": records}
         return dataclasses.replace(ablated, provenance=provenance)
 
+    def affected(self, network: Network) -> NDArray[np.bool_]:
+        """[n_cells] the cells that it may change, themselves or the edges onto them.
+
+        Raises:
+            ConfigError: it names cells that the network has not; so this is asked before anything long.
+        """
+        return np.ones(network.n_cells, bool)
+
     @abstractmethod
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
         """The ablated network and what else to record about it (JSON values)."""
@@ -164,6 +172,10 @@ class Composition(Ablation):
     def _run(self, network: Network, draw: Draw) -> Network:
         return self.apply(network, draw)[0]
 
+    def affected(self, network: Network) -> NDArray[np.bool_]:
+        """Those of any step."""
+        return np.any([step.affected(network) for step in self.steps], axis=0)
+
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
         """Apply the steps in order; each leaves its own record."""
         for step in self.steps:
@@ -179,16 +191,6 @@ def _text(value: object) -> str:
     if isinstance(value, float):
         return repr(value).removesuffix(".0")
     return str(value)
-
-
-def registered() -> Iterator[type[Ablation]]:
-    """Every ablation with a word, in the order of definition."""
-    waiting = [Ablation]
-    while waiting:
-        kind = waiting.pop(0)
-        waiting += kind.__subclasses__()
-        if kind.word:
-            yield kind
 
 
 def _check_activity(activity: SpikeHistory | None, n_cells: int, name: str) -> None:

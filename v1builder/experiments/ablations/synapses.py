@@ -23,6 +23,8 @@ from v1builder.schema.names import BOUNDARY
 Array = NDArray[np.float64]
 Values = dict[str, Array]
 
+#: Population of the cells that an ablation of some cells leaves alone, while it runs (`restricted`).
+OTHERS: Final = "other cells"
 #: ms, for which `delay_uniform` records how many different delays there were.
 _STEPS_MS: Final = (1.0, 0.5)
 
@@ -33,7 +35,7 @@ def recurrent(network: Network) -> dict[str, EdgePopulation]:
     Raises:
         NetworkError: there are none.
     """
-    cortical = (network.simulated, BOUNDARY)
+    cortical = (network.simulated, BOUNDARY, OTHERS)
     edges = {
         name: edges
         for name, edges in network.edges.items()

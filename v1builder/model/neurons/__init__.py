@@ -12,7 +12,7 @@ A network has neurons of one kind, chosen by the `model_template` of its cells.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import pandas as pd
@@ -21,7 +21,7 @@ from v1builder.load.network import Network
 from v1builder.model.neurons.checks import check_cells, file_problems
 from v1builder.model.neurons.neuron import Neuron
 from v1builder.schema.errors import ConfigError, NetworkError, Problem, raise_if_any, unknown_name
-from v1builder.schema.members import import_members
+from v1builder.schema.members import import_members, named
 from v1builder.schema.parameters import Parameter
 from v1builder.sonata.point_neuron import kinds_problem, plain_template
 
@@ -38,17 +38,8 @@ __all__ = [
 import_members(__name__, but=__name__)
 
 
-def _registered(kind: type[Neuron]) -> Iterator[type[Neuron]]:
-    if kind.name:
-        yield kind
-    for own in kind.__subclasses__():
-        yield from _registered(own)
-
-
 #: Every neuron by name.
-NEURONS: Final[dict[str, type[Neuron]]] = {
-    kind.name: kind for kind in sorted(_registered(Neuron), key=lambda kind: kind.name)
-}
+NEURONS: Final[dict[str, type[Neuron]]] = named(Neuron, lambda kind: kind.name, "neuron")
 #: By SONATA template, the neuron that computes such cells unless another is asked for.
 _OF_TEMPLATE: Final[dict[str, type[Neuron]]] = {
     template: kind
