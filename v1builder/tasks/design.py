@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from v1builder.load.network import Network
@@ -11,7 +12,9 @@ from v1builder.stimuli import Grating, Movie
 from v1builder.tasks.task import Task
 
 
-def design_of(task: Task, network: Network, split: str) -> Design:
+def design_of(
+    task: Task, network: Network, split: str, in_vivo: pd.DataFrame | None = None
+) -> Design:
     """The design of trials of a split.
 
     A condition has the direction of its gratings where all that move have the same, and their contrast where
@@ -21,6 +24,7 @@ def design_of(task: Task, network: Network, split: str) -> Design:
         task: whose trials are measured.
         network: that is measured.
         split: of the trials.
+        in_vivo: recordings that the network is compared with, see `load.reference.read_in_vivo`.
 
     Raises:
         ConfigError: unknown split.
@@ -33,6 +37,7 @@ def design_of(task: Task, network: Network, split: str) -> Design:
         directions=common(movies, lambda one: one.direction if one.temporal_frequency else None),
         contrasts=common(movies, lambda one: one.contrast),
         repeats=task.repeats,
+        in_vivo=in_vivo,
         t_ref=membrane.per_cell("t_ref") if "t_ref" in membrane.values else None,
     )
 
