@@ -6,17 +6,20 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from v1builder.schema.errors import ConfigError, NetworkError, V1BuilderError
 from v1builder.terminal import (
     Bars,
     console,
     errors,
+    print_any_name,
     show_differences,
+    show_problem,
     show_sources,
     show_store,
     show_table,
+    show_unexpected,
     written,
 )
 
@@ -187,7 +190,7 @@ def validate(net: Net) -> None:
     problems = find_problems(net)
     if problems:
         raise NetworkError(problems)
-    console.print(f"{net}: no problem found", markup=False, soft_wrap=True)
+    console.print(f"{net}: no problem found", soft_wrap=True)
 
 
 @app.command()
@@ -207,9 +210,9 @@ def info(
     show_table(inventory.edges, "Edges")
     console.print("Built with", inventory.settings)
     for sentence in network.provenance.get("defaults", []):
-        console.print(f"[yellow]default:[/] {escape(sentence)}", highlight=False)
+        console.print(Text.assemble(("default:", "yellow"), " ", sentence), highlight=False)
     for sentence in inventory.notes:
-        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        console.print(sentence, highlight=False, soft_wrap=True)
     console.print()
     show_sources(inventory.sources)
 
@@ -266,7 +269,7 @@ def calibrate(
         )
     page = out / "calibration" / "index.html"
     for sentence in sentences(json.loads(page.with_name("calibration.json").read_text())):
-        console.print(f"  - {escape(sentence)}", highlight=False)
+        console.print(f"  - {sentence}", highlight=False)
     written("network", out)
     written("page", page)
 
@@ -328,7 +331,7 @@ def battery(
 
     with Bars() as progress:
         rows = run_battery(experiments, out, baseline_trials=baseline_trials, progress=progress)
-    console.print(markdown(rows), markup=False, highlight=False, soft_wrap=True)
+    console.print(markdown(rows), highlight=False, soft_wrap=True)
     written("table", out / "tasks.md")
 
 
@@ -374,7 +377,7 @@ def ablate(
             overwrite=overwrite,
             progress=progress,
         )
-    console.print(markdown(rows), markup=False, highlight=False, soft_wrap=True)
+    console.print(markdown(rows), highlight=False, soft_wrap=True)
     written("network", out)
 
 
@@ -404,7 +407,7 @@ def operating_point(
             progress=progress,
         )
     table.write(rows, out, table.title(nets, carry, background, trials))
-    console.print(table.markdown(rows), markup=False, highlight=False, soft_wrap=True)
+    console.print(table.markdown(rows), highlight=False, soft_wrap=True)
     written("table", out)
 
 
@@ -527,19 +530,21 @@ def demo(out: Out = Path("demo"), overwrite: Overwrite = False) -> None:
 
 
 def main() -> None:
-    """Entry point: an error a user can mend is printed as such, with exit code 1."""
+    """Entry point: an error is printed with how to mend it, never as a traceback; exit code 1."""
     # torch and numba each bring an OpenMP runtime. Threads of one that spin long while they wait for work
     # hold the cores that the other needs (a factor of 5 on two busy cores); threads that sleep at once wake
     # too late for a step of a small network (a factor of 2). So they spin for some microseconds. Read when
     # loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    print_any_name()
     try:
         app()
     except V1BuilderError as error:
         for problem in error.problems:
-            errors.print(
-                f"[bold red]error:[/] {escape(str(problem))}", highlight=False, soft_wrap=True
-            )
+            show_problem(problem)
         if len(error.problems) > 1:
             errors.print(f"{len(error.problems)} problems")
+        sys.exit(1)
+    except Exception as error:
+        show_unexpected(error)
         sys.exit(1)

@@ -1,6 +1,12 @@
-"""What the command line prints: progress, tables, stores, differences."""
+"""What the command line prints: progress, tables, stores, differences, what went wrong."""
 
+import io
+import platform
+import shlex
 import signal
+import sys
+import tempfile
+import traceback
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -16,17 +22,73 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
+
+from v1builder.schema.errors import Problem
+from v1builder.schema.files import NO_ROOM, storage_error
 
 if TYPE_CHECKING:
     import pandas as pd
 
-console = Console()
-errors = Console(stderr=True)
+# What is printed has names out of files: brackets and colons in them are no markup.
+console = Console(markup=False, emoji=False)
+errors = Console(stderr=True, markup=False, emoji=False)
+
+
+def print_any_name() -> None:
+    """Let streams print names that they have no characters for, such as file names of another encoding."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def show_problem(problem: Problem) -> None:
+    """Print what is wrong and how to mend it."""
+    errors.print(
+        Text.assemble(("error:", "bold red"), " ", str(problem)), highlight=False, soft_wrap=True
+    )
+
+
+def show_unexpected(error: Exception) -> None:
+    """Say that something failed of which no message was thought of; the traceback goes to a file."""
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        where = Path(str(error.filename)) if error.filename else Path.cwd()
+        for problem in storage_error(error, where).problems:
+            show_problem(problem)
+        return
+    said = str(error).strip().splitlines() or [""]
+    what = f"{type(error).__name__}: {said[0]}" if said[0] else type(error).__name__
+    fix = "send it to the developers with what you did"
+    if isinstance(error, MemoryError):
+        fix = "make the network, the batch or the trials smaller"
+    show_problem(Problem("this should not have happened", _kept(error), what[:500], fix))
+
+
+def _kept(error: Exception) -> str:
+    """Write the traceback to a file; says where it is."""
+    text = (
+        f"command: {shlex.join(sys.argv)}\n"
+        f"python: {platform.python_version()} {platform.platform()}\n\n"
+        + "".join(traceback.format_exception(error))
+    )
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w",
+            prefix="v1builder-",
+            suffix=".txt",
+            delete=False,
+            encoding="utf-8",
+            errors="backslashreplace",
+        ) as file:
+            file.write(text)
+    except OSError:  # not even there
+        return text
+    return f"traceback in {file.name}"
 
 
 def written(what: str, path: Path) -> None:
     """Say where a result lies, on one line however narrow the terminal: a person copies it."""
-    console.print(f"{what}: {path}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{what}: {path}", highlight=False, soft_wrap=True)
 
 
 class Bars:
@@ -80,7 +142,9 @@ class Bars:
     def heading(self, title: str, command: str) -> None:
         """Begin a part of the work; `command` is what would run it alone."""
         self._progress.stop()
-        console.print(f"\n[bold]{escape(title)}[/]   [dim]{escape(command)}[/]", highlight=False)
+        console.print(
+            Text.assemble("\n", (title, "bold"), "   ", (command, "dim")), highlight=False
+        )
         self._begin()
         self._progress.start()
 
@@ -98,7 +162,7 @@ def show_differences(before: str, after: str, out: Path | None) -> None:
     stores = [None if one == "snapshot" else one for one in (before, after)]
     found = compare_stores(*stores)
     for line in source_changes(*stores) + summary(found):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=True)
     if out is not None:
         write_text(out, differences_frame(found).to_csv(index=False))
         written("all of them", out)
@@ -125,7 +189,7 @@ def show_sources(sources: list[dict[str, Any]]) -> None:
         if source.get("licence"):
             taken = f", taken {source['retrieved']}" if source.get("retrieved") else ""
             text = f"{source.get('version', '')}{taken}. {source['licence']}"
-            console.print(f"    [dim]{escape(text)}[/dim]", highlight=False)
+            console.print(Text(f"    {text}", "dim"), highlight=False)
 
 
 def show_store(folder: Path, sources: bool = False) -> None:
@@ -135,6 +199,6 @@ def show_store(folder: Path, sources: bool = False) -> None:
     inventory = take_store_inventory(folder)
     show_table(inventory.tables, "Tables")
     for sentence in inventory.notes:
-        console.print(f"  {sentence}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"  {sentence}", highlight=False, soft_wrap=True)
     if sources:
         show_sources(inventory.sources)

@@ -14,7 +14,7 @@ from v1builder.experiments import compare
 from v1builder.experiments.ablations import parse_ablation
 from v1builder.experiments.condition import PROTOCOLS, Condition
 from v1builder.experiments.export import trained_network
-from v1builder.experiments.seed_run import choose_factor
+from v1builder.experiments.seed_run import choose_factor, read_validation
 from v1builder.load import load_network, save_network
 from v1builder.schema.errors import ConfigError, DataError
 from v1builder.train import load_experiment
@@ -239,9 +239,7 @@ def test_the_best_validated_learning_rate_is_taken_and_its_training_reused(exper
                 folder = folder_of(run, protocol, ablation, seed) / name
                 last = [m for m in read_metrics(folder) if m["split"] == "validation"][-1]
                 assert last["step"] == 3
-                assert json.loads((folder / "validation.json").read_text()) == {
-                    "score": last["accuracy"]
-                }
+                assert read_validation(folder, 1.0) == last["accuracy"]
                 validated.append(last["accuracy"])
             mean[factor] = np.mean(validated)
         taken = {

@@ -27,15 +27,19 @@ from v1builder.experiments.shapley import coalitions, shapley_values
 from v1builder.experiments.summary import chosen_score, summarise
 from v1builder.load.groups import group_cells
 from v1builder.schema.errors import ConfigError, unknown_name
-from v1builder.schema.files import write_json
 from v1builder.schema.names import CELL_CLASSES
 from v1builder.schema.provenance import provenance
 from v1builder.schema.recordings import recorded
+from v1builder.schema.records import write_record
+from v1builder.schema.run_folders import run_folder
 from v1builder.train.run import Subject, check, prepare
 from v1builder.train.settings import Experiment
 
 Progress = Callable[[str, int, int], None]
 
+_COMPARISON = "comparison.json"
+#: One of these is in every folder of a comparison that was begun.
+_HOLDS = ("cells", _COMPARISON)
 #: Of the random orders of Shapley values.
 _SHAPLEY_SEED = 0
 
@@ -63,10 +67,20 @@ def compare(
     Raises:
         ConfigError: the engine is unknown or not installed, or the experiment is not valid.
         V1BuilderError: a network cannot be read, trained or compared. Raised before anything is trained.
+        StorageError: `out` holds something else, another process compares there, a file of a condition is
+            damaged, or the file system refused.
     """
     if engine not in ENGINES:
         raise ConfigError([unknown_name("engine", engine, ENGINES, "compare")])
-    plan = _Plan(experiment, Path(out).absolute())
+    with run_folder(out, holds=_HOLDS):
+        return _compare(experiment, Path(out), engine, progress)
+
+
+def _compare(
+    experiment: Experiment, out: Path, engine: str, progress: Progress | None
+) -> dict[str, Any]:
+    """What `compare` does in its folder."""
+    plan = _Plan(experiment, out.absolute())
     notes = check(experiment)
     runs = _Runs(plan, progress or _silent)
     scores = runs.of(experiment.seeds[0]).subject.task.answer.scores
@@ -107,7 +121,7 @@ def compare(
         "sources": subjects[0]["sources"],
         "provenance": provenance("compare", networks={s["seed"]: s["hashes"] for s in subjects}),
     }
-    write_json(plan.out / "comparison.json", comparison)
+    write_record(plan.out / _COMPARISON, comparison)
     return comparison
 
 

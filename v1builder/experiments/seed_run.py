@@ -21,9 +21,10 @@ from v1builder.load import Network
 from v1builder.load.coordinates import rheobase
 from v1builder.load.groups import group_cells
 from v1builder.schema.errors import ConfigError, StorageError
-from v1builder.schema.files import atomic_file, write_json
+from v1builder.schema.files import atomic_file
 from v1builder.schema.provenance import software_versions
-from v1builder.train.checkpoint import CHECKPOINT, load_checkpoint
+from v1builder.schema.records import read_record, write_record
+from v1builder.train.checkpoint import CHECKPOINT, load_checkpoint, restore
 from v1builder.train.evaluation import Classifier
 from v1builder.train.run import Subject, make_classifier, score_tested, train_network
 from v1builder.train.settings import Experiment
@@ -33,6 +34,9 @@ Array = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
 
 _RESULT, _VALIDATION = "result.json", "validation.json"
+#: What every result has.
+_KEYS = ("protocol", "ablation", "seed", "learning_rate_factor", "operating_point")
+_AGAIN = "remove it, and run the same comparison again: it makes what is missing"
 #: Settings on which the result of a single condition does not depend. Named is what cannot matter, so that a
 #: new setting counts by default.
 _IRRELEVANT = {
@@ -84,13 +88,13 @@ class SeedRun:
         folder = self._folder(condition)
         path = folder / _RESULT
         if path.exists():
-            found = _read(path)
+            found = read_result(folder)
             if found.get("learning_rate_factor", 1.0) == factor:
                 self.show(condition.title, 1, 1)
                 return found
         named = {"protocol": protocol, "ablation": ablation.name, "seed": condition.seed}
         result = named | {"learning_rate_factor": factor} | self._make(condition, factor)
-        write_json(path, result)
+        write_record(path, result)
         return result
 
     def validated(self, protocol: str, ablation: Ablation, factor: float) -> float:
@@ -102,7 +106,7 @@ class SeedRun:
             classifier = self._prepared(condition)[1]
             scores = self._train(condition, classifier, factor, tested=False)
             _step, last = scores["learning_curve"][-1]
-            write_json(path, {"score": last})
+            write_record(path, {"score": last})
         return read_validation(folder, factor)
 
     def exported(self, condition: Condition) -> Network:
@@ -116,10 +120,10 @@ class SeedRun:
         if condition.protocol == "frozen":
             return network
         trained = _training_folder(folder, read_result(folder)["learning_rate_factor"])
-        checkpoint = load_checkpoint(trained, {})
+        checkpoint = load_checkpoint(trained, {}, finished=self.experiment.train.steps)
         if checkpoint is None:
             raise _gone(folder, trained)
-        classifier.load_state_dict(checkpoint["classifier"])
+        restore(classifier, checkpoint["classifier"], trained)
         return classifier.network.export(network)
 
     def _folder(self, condition: Condition) -> Path:
@@ -129,9 +133,9 @@ class SeedRun:
         made_by = dict(self._made_by)
         if condition.protocol in AFTER_TRAINING:  # another rate trained another network
             made_by["baseline_learning_rate_factor"] = self._baseline["learning_rate_factor"]
-        if not marker.exists() or _read(marker) != made_by:
+        if not marker.exists() or read_record(marker, fix=_AGAIN) != made_by:
             shutil.rmtree(folder, ignore_errors=True)
-            write_json(marker, made_by)
+            write_record(marker, made_by)
         return folder
 
     @property
@@ -217,10 +221,10 @@ class SeedRun:
         intact = Condition("retrain", parse_ablation("intact"), self.subject.seed)
         factor = self._baseline["learning_rate_factor"]
         folder = _training_folder(intact.folder(self.out), factor)
-        checkpoint = load_checkpoint(folder, {})
+        checkpoint = load_checkpoint(folder, {}, finished=self.experiment.train.steps)
         if checkpoint is None:
             raise _gone(intact.folder(self.out), folder)
-        classifier.load_state_dict(checkpoint["classifier"])
+        restore(classifier, checkpoint["classifier"], folder)
         return classifier
 
     def _ablated(self, start: Start, condition: Condition) -> tuple[Network, dict[str, Any]]:
@@ -305,29 +309,25 @@ def _gone(result: Path, trained: Path) -> StorageError:
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """The stored result of a condition."""
-    return _read(folder / _RESULT)
-
-
-def read_validation(folder: Path, factor: float) -> float:
-    """Main score on the validation trials of a condition trained with a learning rate times `factor`."""
-    return float(_read(_training_folder(folder, factor) / _VALIDATION)["score"])
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A JSON file of a run.
+    """The stored result of a condition.
 
     Raises:
         StorageError: it is missing or damaged.
     """
-    if not path.is_file():
-        raise StorageError.of("a file of the run is missing", path, "", "run the comparison again")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise StorageError.of(
-            "a file of the run is damaged", path, error, "remove it, so that it is made again"
-        ) from None
+    return read_record(folder / _RESULT, fix=_AGAIN, keys=_KEYS)
+
+
+def read_validation(folder: Path, factor: float) -> float:
+    """Main score on the validation trials of a condition trained with a learning rate times `factor`.
+
+    Raises:
+        StorageError: it is missing or damaged.
+    """
+    path = _training_folder(folder, factor) / _VALIDATION
+    score = read_record(path, fix=_AGAIN, keys=("score",))["score"]
+    if not isinstance(score, int | float):
+        raise StorageError.of("a file is damaged", path, f"score {score}", _AGAIN)
+    return float(score)
 
 
 def choose_factor(scores: Mapping[float, float]) -> float:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -15,23 +16,38 @@ from v1builder.report.canvas import save_figures, write_html
 from v1builder.schema.citations import write_citations
 from v1builder.schema.errors import NetworkError
 from v1builder.schema.files import write_text
+from v1builder.schema.records import read_record
+
+
+#: What the page is made of.
+_KEYS = ("cells", "summary", "differences", "experiment", "sources", "provenance")
 
 
 def _read(run: Path) -> dict[str, Any]:
     path = run / "comparison.json"
+    fix = "run `v1builder compare EXPERIMENT.toml --out RUN` to its end"
+    if not path.exists():
+        raise NetworkError.of(
+            "the folder holds no finished comparison", path, "no such file", f"{fix} first"
+        )
+    return read_record(path, fix=f"{fix} again", keys=_KEYS, error=NetworkError)
+
+
+def _example(run: Path) -> Figure | None:
+    """The network in a trial, where one was kept."""
+    path = run / "example_trial.npz"
+    if not path.is_file():
+        return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise NetworkError.of(
-            "the folder holds no finished comparison",
-            path,
-            "no such file",
-            "run `v1builder compare EXPERIMENT.toml --out RUN` to its end first",
-        ) from None
-    except json.JSONDecodeError as error:
-        raise NetworkError.of(
-            "the comparison cannot be read", path, error, "run `v1builder compare` again"
-        ) from None
+        with np.load(path, allow_pickle=False) as trial:
+            return figures.network_figure(
+                pd.DataFrame({name: trial[name] for name in ("x", "y", "ei", "pop_name")}),
+                pd.DataFrame({"time": trial["spike_time"], "cell": trial["spike_cell"]}),
+                (float(trial["stimulus"][0]), float(trial["stimulus"][1])),
+            )
+    except (OSError, ValueError, LookupError, TypeError, EOFError, BadZipFile) as error:
+        fix = "remove it: the page is then made without its figure"
+        raise NetworkError.of("a file is damaged", path, error, fix) from None
 
 
 def _draw(comparison: dict[str, Any], run: Path) -> dict[str, Figure]:
@@ -39,14 +55,8 @@ def _draw(comparison: dict[str, Any], run: Path) -> dict[str, Figure]:
     cells = pd.DataFrame(comparison["cells"])
     cells = cells.merge(summary[["protocol", "ablation"]].drop_duplicates())
     drawn = {}
-    example = run / "example_trial.npz"
-    if example.exists():
-        with np.load(example, allow_pickle=False) as trial:
-            drawn["network"] = figures.network_figure(
-                pd.DataFrame({name: trial[name] for name in ("x", "y", "ei", "pop_name")}),
-                pd.DataFrame({"time": trial["spike_time"], "cell": trial["spike_cell"]}),
-                (float(trial["stimulus"][0]), float(trial["stimulus"][1])),
-            )
+    if (example := _example(run)) is not None:
+        drawn["network"] = example
     scores = tables.scores_of(comparison)
     primary, main = scores[tables.primary_of(comparison)], next(iter(scores.values()))
     invalid = {(row["protocol"], row["ablation"]) for row in comparison.get("invalid", [])}

@@ -6,8 +6,8 @@ from importlib import metadata
 from itertools import groupby
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from v1builder.schema.files import write_json, write_text
 from v1builder.schema.provenance import provenance
@@ -26,8 +26,7 @@ def shown(rows: Sequence[Agreement]) -> Table:
         table.add_column(heading, overflow="fold")
     for row in rows:
         colour = {"yes": "green", "no": "bold red", "not run": "yellow"}[status(row)]
-        texts = (escape(text) for text in (row.case, row.reference, row.result))
-        table.add_row(*texts, f"[{colour}]{status(row)}[/]")
+        table.add_row(row.case, row.reference, row.result, Text(status(row), colour))
     return table
 
 
