@@ -7,8 +7,8 @@ within 5 ms of a spike of A. Unlike a correlation it does not fall with the rate
 independent ones; what stimuli do to both counts. Cutts & Eglen 2014, J. Neurosci. 34:14288.
 
 Spikes are a whole number of steps apart, and so time is tiled in whole steps: up to 5 ms before and after
-that of a spike. In one trial this is elephant's `spike_time_tiling_coefficient` with half a step more than 5 ms;
-with 5 ms that has .02 for independent cells of 20 Hz in steps of 1 ms.
+that of a spike. In one trial this is elephant's `spike_time_tiling_coefficient` with half a step more
+than 5 ms; with 5 ms that has .02 for independent cells of 20 Hz in steps of 1 ms.
 
 The mean is over at most 500 pairs of a group, drawn once with a fixed seed: 4 000 cells have 8 million.
 """
