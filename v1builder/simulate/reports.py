@@ -5,9 +5,10 @@ report of V_m costs little; any other makes the whole run go step by step (see `
 A report of several variables becomes one file for each, NAME_VARIABLE.h5: SONATA has one variable per file.
 """
 
+import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from v1builder.model.neurons import choose
 from v1builder.model.observation import Observer, Segment
 from v1builder.model.recordables import recordable
 from v1builder.schema.errors import ConfigError, unknown_name
+from v1builder.schema.files import storage_error
 from v1builder.simulate.selection import some_cells
 from v1builder.sonata.reports import write_reports
 from v1builder.sonata.simulation_config import ReportSettings, Simulation
@@ -50,14 +52,23 @@ class Recording(Observer):
 
     @contextmanager
     def on_disk(self) -> Iterator[None]:
-        """Makes room for the rows, in a file that disappears."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        """Makes room for the rows, in a file that disappears.
+
+        Raises:
+            StorageError: there is no room, or the file system refused.
+        """
         shape = (len(self.steps), len(self.cells))
-        with tempfile.TemporaryFile(dir=self.path.parent) as file:
+        with ExitStack() as held:
             if 0 in shape:  # which numpy cannot map
                 self._rows = np.zeros(shape, dtype=np.float32)
             else:
-                self._rows = np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
+                try:
+                    self.path.parent.mkdir(parents=True, exist_ok=True)
+                    file = held.enter_context(tempfile.TemporaryFile(dir=self.path.parent))
+                    _reserve(file.fileno(), 4 * shape[0] * shape[1])
+                    self._rows = np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
+                except OSError as error:
+                    raise storage_error(error, self.path) from error
             yield
 
     def see(self, segment: Segment) -> None:
@@ -84,6 +95,12 @@ class Recording(Observer):
             units=self.unit,
             variable=self.variable,
         )
+
+
+def _reserve(file: int, n_bytes: int) -> None:
+    """Give a file all its room now: a page of a map that has none on the disk ends the process."""
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        os.posix_fallocate(file, 0, n_bytes)
 
 
 def recordings(simulation: Simulation, network: Network, n_steps: int) -> list[Recording]:
