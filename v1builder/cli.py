@@ -226,8 +226,12 @@ def simulate(
     from v1builder.simulate import simulate as run
 
     with Bars() as progress:
-        result = run(config, backend=backend, progress=progress)
+        result = run(config, backend=backend, progress=progress, say=_noted)
     written("output", result)
+
+
+def _noted(sentence: str) -> None:
+    console.print(f"[yellow]note:[/] {escape(sentence)}", highlight=False)
 
 
 @app.command()
@@ -314,6 +318,11 @@ def train(
         return
     main = result["main_score"]
     console.print(f"held-out {main['label']}: {main['value']:.3f} ({result['n_trials']} trials)")
+    for name, further in result.get("also", {}).items():
+        main = further["main_score"]
+        console.print(
+            f"{name}, held-out {main['label']}: {main['value']:.3f} ({further['n_trials']} trials)"
+        )
     written("run", out)
 
 
@@ -413,22 +422,33 @@ def operating_point(
 
 @app.command()
 def measure(
-    net: Net,
+    net: Annotated[
+        Path, typer.Argument(help="Folder of a network, or of a finished train or compare.")
+    ],
     out: Annotated[
         Path,
         typer.Option("--out", help="CSV file; what made it, and the same rows, as JSON beside it."),
     ],
     task: Annotated[
-        str, typer.Option(help="Name of a task, with its defaults; or an experiment that has one.")
-    ],
+        str | None,
+        typer.Option(
+            help="Name of a task, with its defaults; or an experiment that has one. A run has its own."
+        ),
+    ] = None,
     select: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only this measure; may be given several times. Else all but of currents."
+            help="Only this measure or protocol, several times if need be. Else measures but of currents."
         ),
     ] = None,
     ablation: Annotated[
-        list[str] | None, typer.Option(help="May be given several times; none unless given.")
+        list[str] | None,
+        typer.Option(
+            help="Several times if need be; of a network none unless given, of a run all."
+        ),
+    ] = None,
+    protocol: Annotated[
+        list[str] | None, typer.Option(help="Of a comparison: only this; all unless given.")
     ] = None,
     trials: Annotated[
         int,
@@ -440,16 +460,42 @@ def measure(
         list[str] | None,
         typer.Option(help="Groups: network, layer, class, population, cell; else all but cells."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of trials, spikes and random ablations.")] = 1,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of trials, spikes, random ablations: 1; of a run only this, else all."),
+    ] = None,
     carry: Carry = "psp",
     background: Background = "calibrated",
     overwrite: Overwrite = False,
 ) -> None:
-    """Run a task on a network as it is, intact and ablated, and write measures of its activity."""
+    """Write measures of a network as it is, intact and ablated, or of a run before and after training."""
+    from v1builder.experiments.finished import FinishedRun
     from v1builder.experiments.measure_network import measure_network, task_named
+    from v1builder.experiments.measure_run import measure_run
     from v1builder.schema.files import check_free
 
-    settings, dt = task_named(task)
+    if FinishedRun.is_one(net):
+        if task is not None:
+            raise ConfigError.of("a run has its own task", "measure, --task", task, "leave it out")
+        check_free(out, overwrite=overwrite)
+        with Bars() as progress:
+            measure_run(
+                net,
+                out,
+                select=select or (),
+                protocols=protocol or (),
+                ablations=ablation or (),
+                seeds=() if seed is None else (seed,),
+                n_trials=trials,
+                levels=level,
+                progress=progress,
+            )
+        written("table", out)
+        return
+    if protocol:
+        fix = "leave it out, or give the folder of a compare"
+        raise ConfigError.of("a network has no protocols", "measure, --protocol", protocol[0], fix)
+    settings, dt = (None, 1.0) if task is None else task_named(task)
     check_free(out, overwrite=overwrite)
     with Bars() as progress:
         measured = measure_network(
@@ -459,7 +505,7 @@ def measure(
             ablations=ablation or (),
             n_trials=trials,
             levels=level,
-            seed=seed,
+            seed=1 if seed is None else seed,
             dt=dt,
             carry=carry,
             background=background,
@@ -467,6 +513,56 @@ def measure(
         )
     measured.write(out)
     written("table", out)
+
+
+@app.command()
+def lesion(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished train or compare.")],
+    out: Annotated[Path, typer.Option("--out", help="CSV file; what made it as JSON beside it.")],
+    level: Annotated[str, typer.Option(help="Groups: layer, class or population.")] = "population",
+    protocol: Annotated[str, typer.Option(help="Of the condition.")] = "retrain",
+    ablation: Annotated[str, typer.Option(help="Of the condition.")] = "intact",
+    seed: Annotated[int | None, typer.Option(help="Of the condition; else all.")] = None,
+    trials: Annotated[int, typer.Option(help="Of the test, for each lesion.", min=1)] = 256,
+    overwrite: Overwrite = False,
+) -> None:
+    """Silence every type of cell of a trained network, and as many others at random: what it loses."""
+    from v1builder.experiments.measure_run import lesion_run
+    from v1builder.schema.files import check_free
+
+    check_free(out, overwrite=overwrite)
+    with Bars() as progress:
+        lesion_run(
+            run,
+            out,
+            level=level,
+            protocols=[protocol],
+            ablations=[ablation],
+            seeds=() if seed is None else (seed,),
+            n_trials=trials,
+            progress=progress,
+        )
+    written("table", out)
+
+
+@app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished compare.")],
+    select: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A further metric, MEASURE[GROUP]:WINDOW@PHASE; several times if need be."
+        ),
+    ] = None,
+) -> None:
+    """Say which metrics explain what ablations do to the outcome, as far as it can be said."""
+    from v1builder.experiments.explain import explain_run, markdown
+    from v1builder.schema.files import write_json
+
+    found = explain_run(run, select or ())
+    console.print(markdown(found), markup=False, highlight=False, soft_wrap=True)
+    write_json(run / "explanation.json", found)
+    written("explanation", run / "explanation.json")
 
 
 @app.command()

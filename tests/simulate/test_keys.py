@@ -56,7 +56,7 @@ def injected(path, network, n_steps, key="clamp"):
         ({"population": "v2"}, "did you mean 'v1'"),
         ({"pop_name": "e23Cux"}, "did you mean 'e23Cux2'"),
         ({"pop_name": ["e4", "nothing"]}, "unknown pop_name"),
-        ({"model_type": "virtual"}, "did you mean"),
+        ({"model_type": "virtual"}, "unknown model_type 'virtual'"),
         ({"x": {"$gt": 1e6}}, "a node set selects no node"),
         ({"pop_name": "e23Cux2", "ei": "i"}, "a node set selects no node"),
     ],
@@ -253,7 +253,9 @@ def test_overrides_silence_a_projection(written, network):
         {"name": "cut", "source": "lgn", "target": "inhibitory", "weight": 0.0},
         {"name": "more", "source": "inhibitory", "target": "v1", "weight": 2.0},
     ]
-    path = written(connection_overrides=overrides, node_sets={"inhibitory": {"ei": "i"}})
+    path = written(connection_overrides=overrides)
+    text = json.loads(path.read_text()) | {"node_sets": {"inhibitory": {"ei": "i"}}}
+    path.write_text(json.dumps(text))
     changed = with_overrides(network, read_simulation(path))
     inhibitory = network.cells.attributes["ei"] == "i"
     for name, factor_of in (
@@ -314,3 +316,17 @@ def test_replayed_spikes_are_heard_by_all(written, network, tmp_path):
         path.write_text(json.dumps(config))
         with pytest.raises(ConfigError, match=message):
             input_spikes(read_simulation(path), network, 1000)
+
+
+def test_delays_below_a_step_are_said(written):
+    said = []
+    path = written(run={"tstop": 4.0, "dt": 2.0}, reports={}, inputs={})
+    config = json.loads(path.read_text()) | {"reports": {}, "inputs": {}}
+    path.write_text(json.dumps(config))
+    simulate(path, backend="reference", say=said.append)
+    assert any("v1_to_v1 have a delay below the step of 2 ms (0.9 ms)" in text for text in said)
+    said.clear()
+    config["run"] = {"tstop": 1.0, "dt": 0.1}
+    path.write_text(json.dumps(config))
+    simulate(path, backend="reference", say=said.append)
+    assert not said

@@ -25,8 +25,8 @@ from v1builder.schema.errors import V1BuilderError
 from v1builder.simulate.currents import clamps
 from v1builder.simulate.inputs import input_spikes
 from v1builder.simulate.overrides import with_overrides
+from v1builder.simulate.reports import recordings
 from v1builder.sonata import read_report, validate
-from v1builder.sonata.node_sets import resolve_node_set
 from v1builder.sonata.simulation_config import read_simulation
 
 SIMULATION = "simulation_config.json"
@@ -193,9 +193,7 @@ def everything(folder):
         input_spikes(simulation, network, 100)
         clamps(simulation, network)
         with_overrides(network, simulation)
-        for report in simulation.config.reports.values():
-            cells, own = network.cells, simulation.node_sets
-            resolve_node_set(report.cells, cells.name, cells.node_id, cells.attributes, own)
+        recordings(simulation, network, 100)
         read_report(folder / "report.h5")
     except V1BuilderError:
         return "clean"

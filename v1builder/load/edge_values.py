@@ -147,6 +147,10 @@ class EdgeValues:
             port = np.full(len(rows), np.nan) if values is None else numbers(values)
             self._check_ports_given(port, by_sign, chunk.start)
         else:
+            values = joined("receptor_type", chunk.attributes, self.types, rows)
+            if values is None or (len(rows) and np.isnan(numbers(values)).all()):
+                guess = misspelled("receptor_type", self.types.columns, chunk.attributes)
+                raise NetworkError([rules.no_column("receptor_type", self.where, guess)])
             port = self.number("receptor_type", chunk, rows)
         rules.refuse(rules.unknown_ports(port, n_ports), self.where, chunk.start)
         receptor = np.where(by_sign, np.where(weight < 0, INHIBITORY, EXCITATORY), port - 1)

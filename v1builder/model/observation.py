@@ -102,9 +102,14 @@ class Observable(Protocol):
         ...
 
 
-def segment_steps(batch: int, n_cells: int) -> int:
-    """Steps of a segment: 250, fewer where their spikes would need more than 64 MiB."""
-    return max(1, min(SEGMENT_STEPS, _SEGMENT_SPIKES // max(1, batch * n_cells)))
+def segment_steps(batch: int, n_cells: int, longest_delay: int = 1) -> int:
+    """Steps of a segment: 250, or 4 times the longest delay; fewer where their spikes need more than 64 MiB.
+
+    What is on its way is handed from segment to segment, as many steps as the longest delay has: 2 000 at a
+    step of .001 ms, where segments of 250 steps took 17 times as long as those of 8 000.
+    """
+    wanted = max(SEGMENT_STEPS, 4 * longest_delay)
+    return max(1, min(wanted, _SEGMENT_SPIKES // max(1, batch * n_cells)))
 
 
 @torch.no_grad()
@@ -146,7 +151,8 @@ def observe(
     if n_steps is None:
         raise ConfigError.of("the number of steps is not known", "observe", fix="give n_steps")
     recorder = _Recorder(model, {name for one in observers for name in one.needs})
-    length = steps or segment_steps(batch, model.n_cells)
+    longest = 1 if state is None else len(state.pending)
+    length = steps or segment_steps(batch, model.n_cells, longest)
     for start in range(0, n_steps, length):
         stop = min(start + length, n_steps)
         spikes = dict(inputs(start, stop)) if callable(inputs) else _cut(inputs, start, stop)

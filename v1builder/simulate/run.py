@@ -42,6 +42,7 @@ def simulate(
     dtype: torch.dtype = torch.float64,
     backend: str = "auto",
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Path:
     """Run the simulation and write its spikes and reports.
 
@@ -50,6 +51,7 @@ def simulate(
         dtype: float64 gives NEST's spikes; float32 is faster.
         backend: what computes the rollout, see `model.backends`.
         progress: called with (stage, done, total).
+        say: called with what is worth knowing, as sentences.
 
     Returns:
         The output folder.
@@ -66,6 +68,8 @@ def simulate(
     network = load_circuit(simulation.circuit, progress)
     _check_node_set(simulation, network)
     network = with_overrides(network, simulation)
+    for sentence in _short_delays(network, settings.dt) if say is not None else ():
+        say(sentence)
     trains = input_spikes(simulation, network, n_steps)
     acting = clamps(simulation, network)
     reports = recordings(simulation, network, n_steps)
@@ -133,6 +137,20 @@ def _check_output(simulation: Simulation) -> None:
             simulation.output_dir,
             "overwrite_output_dir is false: choose another folder",
         )
+
+
+def _short_delays(network: Network, dt: float) -> list[str]:
+    """Sentences on delays below a step, of which NEST runs none."""
+    found = []
+    for name, edges in network.edges.items():
+        short = edges.delay < dt * (1 - 1e-6)
+        if short.any():
+            share = f"{np.count_nonzero(short)} of {len(short)} edges of {name}"
+            shortest = f"{edges.delay[short].min():g} ms"
+            found.append(
+                f"{share} have a delay below the step of {dt:g} ms ({shortest}): it is one step"
+            )
+    return found
 
 
 def _check_node_set(simulation: Simulation, network: Network) -> None:

@@ -168,7 +168,7 @@ def unknown_ports(port: NDArray[np.float64], n_ports: NDArray[np.int64]) -> Iter
         n_ports: [e] ports of the target, 0 where the sign of the weight chooses.
     """
     what = "a receptor port does not exist"
-    wrong = (n_ports > 0) & ~((port >= 1) & (port <= n_ports) & (port % 1 == 0))
+    wrong = (n_ports > 0) & ~((port >= 1) & (port <= n_ports) & (np.trunc(port) == port))
     has = str(n_ports[wrong][0]) if wrong.any() else ""
     yield Fault(what, f"the target cell has ports 1 to {has}", wrong, port)
     by_sign = (n_ports == 0) & (np.nan_to_num(port) != 0)

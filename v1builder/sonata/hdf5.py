@@ -189,9 +189,9 @@ def read_array(dataset: H5Dataset, start: int = 0, stop: int | None = None) -> N
 
 
 def _enumerated(codes: NDArray[Any], names: Mapping[str, int], where: str) -> NDArray[Any]:
-    """Values of an enumeration by their names; one of true and false as 1 and 0."""
+    """Values of an enumeration by their names; of true and false as such."""
     if {name.upper() for name in names} == {"TRUE", "FALSE"}:
-        return codes.astype(np.uint8)
+        return codes.astype(bool)
     by_code = {code: name for name, code in names.items()}
     unknown = [int(code) for code in np.unique(codes) if int(code) not in by_code]
     if unknown:

@@ -124,14 +124,17 @@ def receptor_of_type(types: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def numbers(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Values as float64; NaN for what is not a number."""
-    if values.dtype != object:
+    """Values as float64; NaN for what is not a number, texts and truth values included."""
+    if values.dtype.kind in "iuf":
         return values.astype(np.float64)
+    if values.dtype != object:
+        return np.full(len(values), np.nan)
 
     def number(value: Any) -> float:
+        real = isinstance(value, int | float | np.number) and not isinstance(value, bool)
         try:
-            return float(value)
-        except (TypeError, ValueError):
-            return np.nan
+            return float(value) if real else np.nan
+        except OverflowError:
+            return np.inf
 
     return np.array([number(value) for value in values], dtype=np.float64)

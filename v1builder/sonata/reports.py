@@ -15,7 +15,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from v1builder.schema.errors import NetworkError
-from v1builder.sonata.hdf5 import only_population, open_to_read, open_to_write, write_dataset
+from v1builder.sonata.hdf5 import (
+    only_population,
+    open_dataset,
+    open_to_read,
+    open_to_write,
+    read_array,
+    read_integers,
+    write_dataset,
+)
 
 
 @dataclass(frozen=True)
@@ -143,17 +151,25 @@ def read_report(path: Path | str, population: str | None = None) -> Report:
                 ", ".join(missing),
                 "write it again",
             )
-        ids = group["mapping/node_ids"][()].astype(np.int64)
-        data = group["data"][()]
-        if data.ndim != 2 or data.shape[1] != len(ids):
+        mapping = group["mapping"]
+        ids = read_integers(open_dataset(mapping, "node_ids"))
+        stored, time = open_dataset(group, "data"), open_dataset(mapping, "time")
+        data = read_array(stored)
+        if data.ndim != 2 or data.shape[1] != len(ids) or data.dtype.kind not in "iuf":
             raise NetworkError.of(
                 "the report does not have one element per cell",
                 f"{path}, {group.name}",
-                f"shape {data.shape} for {len(ids)} cells",
+                f"{data.dtype} of shape {data.shape} for {len(ids)} cells",
                 "only reports of point neurons can be read",
             )
-        start, _, step = (float(value) for value in group["mapping/time"][()])
-        said = (group["data"].attrs.get(key, "") for key in ("units", "variable"))
-        units, variable = (text.decode() if isinstance(text, bytes) else str(text) for text in said)
+        ends = read_array(time)
+        if ends.shape != (3,) or ends.dtype.kind not in "iuf" or not np.isfinite(ends).all():
+            where = f"{path}, {group.name}/mapping/time"
+            raise NetworkError.of("times are not start, stop and step", where, ends.tolist()[:5])
+        start, _, step = (float(value) for value in ends)
+        said = (stored.attrs.get(key, "") for key in ("units", "variable"))
+        units, variable = (
+            text.decode(errors="replace") if isinstance(text, bytes) else str(text) for text in said
+        )
         name = str(group.name).rsplit("/", 1)[-1]
     return Report(name, ids, data, start, step, units, variable)

@@ -158,6 +158,10 @@ def _read_csv(path: Path, separator: str | None) -> dict[str, Spikes]:
     header, rows = read_rows(path, separator or ("," if "," in first else " "))
     table = pd.DataFrame(rows, columns=header, dtype=object)
     names = [name for name in _ID_NAMES if name in table]
+    unknown = set(header) - {"timestamps", "population", *_ID_NAMES}
+    if unknown:
+        known = ("timestamps", "population", "node_ids")
+        raise NetworkError([unknown_name("column", sorted(unknown)[0], known, path)])
     if "timestamps" not in table or len(names) != 1:
         raise NetworkError.of(
             "a column is missing" if not names else "a column is missing or doubled",

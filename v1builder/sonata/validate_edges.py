@@ -61,7 +61,10 @@ def shape_problems(
             Problem("a dataset is missing", f"{where}, dataset {name}", fix="write the file again")
             for name in missing
         ]
-    datasets = dict(datasets_in(group))
+    own = (*required, *(f"{kind}_{name}" for name in ("id", "group_id", "group_index")))
+    datasets = dict(datasets_in(group)) | {
+        name: open_dataset(group, name) for name in own if name in group
+    }
     lengths = {name: item.shape for name, item in datasets.items()}
     n = len(datasets[required[0]]) if lengths.get(required[0]) else 0
     problems = [
@@ -283,14 +286,18 @@ class EdgeCheck:
                     )
                 )
                 continue
-            tables = [open_dataset(index, name) for name in (found[0], "range_to_edge_id")]
+            *to_ranges, to_edges = (
+                open_dataset(index, name) for name in (*found, "range_to_edge_id")
+            )
+            tables = [*to_ranges, to_edges]
             if any(table.ndim != 2 or table.shape[1] != 2 for table in tables):
                 fault = f"shapes {', '.join(str(table.shape) for table in tables)} for [n, 2]"
             elif any(table.dtype.kind not in "iu" for table in tables):
                 fault = "ranges are not whole numbers"
             else:
                 ids = read_integers(open_dataset(group, dataset))
-                fault = index_fault(read_array(tables[0]), tables[1], ids)
+                faults = [index_fault(read_array(each), to_edges, ids) for each in to_ranges]
+                fault = next(filter(None, faults), "")
             if fault:
                 self.problems.append(
                     Problem(
