@@ -231,7 +231,7 @@ def simulate(
 
 
 def _noted(sentence: str) -> None:
-    console.print(f"[yellow]note:[/] {escape(sentence)}", highlight=False)
+    console.print(Text.assemble(("note:", "yellow"), " ", sentence), highlight=False)
 
 
 @app.command()
