@@ -57,8 +57,8 @@ def injected(path, network, n_steps, key="clamp"):
         ({"pop_name": "e23Cux"}, "did you mean 'e23Cux2'"),
         ({"pop_name": ["e4", "nothing"]}, "unknown pop_name"),
         ({"model_type": "virtual"}, "unknown model_type 'virtual'"),
-        ({"x": {"$gt": 1e6}}, "a node set selects no node"),
-        ({"pop_name": "e23Cux2", "ei": "i"}, "a node set selects no node"),
+        ({"x": {"$gt": 1e6}}, "selects no simulated cell"),
+        ({"pop_name": "e23Cux2", "ei": "i"}, "selects no simulated cell"),
     ],
 )
 def test_a_selection_of_nobody_is_refused(written, network, node_set, nearest):

@@ -13,7 +13,9 @@ from torch import Tensor
 from v1builder.inputs.kept import Kept
 from v1builder.inputs.source import Source
 from v1builder.lgn import LGN, LGN_CLASSES, add_events
+from v1builder.lgn.poisson import MEAN_OF_UINT8
 from v1builder.load.network import NodePopulation
+from v1builder.schema.errors import NetworkError
 from v1builder.stimuli import Movie, Stimulus
 from v1builder.stimuli.stimulus import embedded
 
@@ -101,6 +103,14 @@ class FilterSource(Source):
         for shown in seen:
             bound = bound + shown.bound()
         bound = bound.clamp(min=0)
+        most = float(bound.max()) * lgn.dt / 1000 if bound.numel() else 0.0
+        if most > MEAN_OF_UINT8:
+            raise NetworkError.of(
+                "a unit of the LGN would have more spikes in a step than can be counted",
+                "FilterSource",
+                f"{most:.3g} in a step of {lgn.dt:g} ms",
+                "correct the rates of the filters, or take a shorter step",
+            )
         candidates = torch.poisson(bound * (_BLOCK_STEPS * lgn.dt / 1000), generator=generator)
         at = torch.repeat_interleave(candidates.flatten().long())
         # One number says in which step of the block, and its remainder whether it is a spike.

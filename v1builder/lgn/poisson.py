@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 #: A Poisson variable of this mean exceeds 255 once in 10^36 bins.
-_MEAN_OF_UINT8: Final = 100.0
+MEAN_OF_UINT8: Final = 100.0
 
 
 def poisson_events(rates: Tensor, dt: float, generator: torch.Generator, repeat: int = 1) -> Tensor:
@@ -56,9 +56,9 @@ def poisson_spikes(
         repeat: shape of the bins over which the rates stay the same, for example (trials, steps).
 
     Returns:
-        [*repeat, ..., unit] uint8; float32 where more than `_MEAN_OF_UINT8` are expected in a bin.
+        [*repeat, ..., unit] uint8; float32 where more than `MEAN_OF_UINT8` are expected in a bin.
     """
-    many = bool((rates * (dt / 1000) > _MEAN_OF_UINT8).any())
+    many = bool((rates * (dt / 1000) > MEAN_OF_UINT8).any())
     dtype = torch.float32 if many else torch.uint8
     counts = torch.zeros(*repeat, *rates.shape, dtype=dtype, device=rates.device)
     add_events(counts, poisson_events(rates, dt, generator, math.prod(repeat)))

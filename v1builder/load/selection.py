@@ -1,6 +1,5 @@
 """Cells by SONATA node set, on the one axis of a network's simulated cells."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,8 +7,8 @@ from numpy.typing import NDArray
 
 from v1builder.load.network import Network
 from v1builder.load.populations import split
-from v1builder.schema.errors import ConfigError, unknown_name
-from v1builder.sonata.node_sets import resolve_node_set
+from v1builder.schema.errors import ConfigError
+from v1builder.sonata.node_sets import nobody_problem, resolve_node_set
 
 
 def select_cells(
@@ -43,28 +42,18 @@ def select_cells(
     return np.concatenate(found)
 
 
-def some_cells(network: Network, node_set: Any, where: object) -> NDArray[np.int64]:
+def some_cells(
+    network: Network, node_set: Any, where: object, node_sets: dict[str, Any] | None = None
+) -> NDArray[np.int64]:
     """As `select_cells`, where a set without cells is of no use.
 
     Raises:
-        ConfigError: the set is not valid, or selects no simulated cell; then the nearest value that cells
-            have is named.
+        ConfigError: the set is not valid, or selects no simulated cell; then the nearest population or value
+            that cells have is named.
     """
-    chosen = select_cells(network, node_set, where)
+    chosen = select_cells(network, node_set, where, node_sets)
     if len(chosen):
         return chosen
-    asked = network.node_sets.get(node_set, node_set) if isinstance(node_set, str) else node_set
-    conditions = asked if isinstance(asked, Mapping) else {}
-    for attribute, wanted in conditions.items():
-        values = network.cells.attributes.get(attribute)
-        known = [] if values is None else sorted(set(values.astype(str)))
-        if isinstance(wanted, str) and wanted not in known:
-            raise ConfigError(
-                [unknown_name(attribute, wanted, known, f"{where}, node set {asked}")]
-            )
-    raise ConfigError.of(
-        "the node set selects no simulated cell",
-        where,
-        asked,
-        f"choose conditions that cells of '{network.simulated}' fulfil",
-    )
+    named = network.node_sets if node_sets is None else node_sets
+    populations = {part.name: part.attributes for _, part in split(network.cells)}
+    raise ConfigError([nobody_problem(node_set, populations, named, where)])

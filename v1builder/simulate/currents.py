@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from v1builder.load import Network
+from v1builder.load.selection import some_cells
 from v1builder.schema.errors import NetworkError
-from v1builder.simulate.selection import some_cells
 from v1builder.sonata.foreign import parsed, read_rows
 from v1builder.sonata.hdf5 import open_dataset, open_to_read, read_array
 from v1builder.sonata.simulation_config import Input, Simulation

@@ -121,7 +121,9 @@ def _chosen(
     )
     if not len(chosen):
         virtual = {n: p.attributes for n, p in network.nodes.items() if n != network.simulated}
-        raise ConfigError([nobody_problem(settings.node_set, virtual, simulation.node_sets, where)])
+        raise ConfigError(
+            [nobody_problem(settings.node_set, virtual, simulation.node_sets, where, "input unit")]
+        )
     return chosen
 
 

@@ -58,7 +58,9 @@ def _selected(
     if not found:
         raise errors[0]
     if not any(mask.any() for mask in masks.values()):
-        raise ConfigError([nobody_problem(node_set, populations, simulation.node_sets, where)])
+        raise ConfigError(
+            [nobody_problem(node_set, populations, simulation.node_sets, where, "node")]
+        )
     return masks
 
 

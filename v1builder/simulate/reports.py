@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from v1builder.load import Network, NodePopulation
 from v1builder.load.populations import split
+from v1builder.load.selection import some_cells
 from v1builder.model.neurons import choose
 from v1builder.model.observation import Observer, Segment
 from v1builder.model.recordables import recordable
 from v1builder.schema.errors import ConfigError, unknown_name
 from v1builder.schema.files import storage_error
-from v1builder.simulate.selection import some_cells
 from v1builder.sonata.reports import write_reports
 from v1builder.sonata.simulation_config import ReportSettings, Simulation
 

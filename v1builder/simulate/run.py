@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from v1builder.load import Network, load_circuit
 from v1builder.load.populations import split
+from v1builder.load.selection import some_cells
 from v1builder.model import V1Network
 from v1builder.model.observation import Observer, Segment, SpikeEvents, observe
 from v1builder.model.recordables import needs_ports
@@ -29,7 +30,6 @@ from v1builder.simulate.currents import clamps, current
 from v1builder.simulate.inputs import input_spikes
 from v1builder.simulate.overrides import with_overrides
 from v1builder.simulate.reports import recordings
-from v1builder.simulate.selection import some_cells
 from v1builder.sonata.simulation_config import Simulation, read_simulation
 from v1builder.sonata.spikes import write_spikes
 

@@ -175,14 +175,16 @@ def nobody_problem(
     populations: Mapping[str, Mapping[str, NDArray[Any]]],
     node_sets: Mapping[str, Any],
     where: object,
+    what: str = "simulated cell",
 ) -> Problem:
-    """The problem of a valid node set that selects no node, with the nearest thing that would.
+    """The problem of a valid node set that selects nobody, with the nearest thing that would.
 
     Args:
         node_set: as it is asked for.
         populations: attributes [n] by name, by population that can be selected from.
         node_sets: the named sets.
         where: where the set is used.
+        what: what it was to select.
     """
     named = f"node set {node_set!r}"[:200]
     asked = node_set
@@ -201,7 +203,7 @@ def nobody_problem(
         if found and not isinstance(condition, dict) and not {str(v) for v in single} & {*values}:
             return unknown_name(key, ", ".join(map(str, single)), values[:30], here)
     return Problem(
-        "a node set selects no node",
+        f"the node set selects no {what}",
         here,
         repr(asked)[:200],
         f"choose conditions that nodes of {', '.join(populations)} fulfil together",
