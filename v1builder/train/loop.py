@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from v1builder.model.edges import Edges
 from v1builder.model.parameters import GroupedParameter
@@ -27,6 +27,7 @@ from v1builder.train.checkpoint import (
     stop_after_step,
 )
 from v1builder.train.evaluation import Classifier, evaluate
+from v1builder.train.gradient_norm import clip_gradient
 from v1builder.train.lesson import Lesson, draw_batch
 from v1builder.train.parallel import Processes, one_process
 from v1builder.train.rates import RateTargets
@@ -202,7 +203,7 @@ def fit(
             parts = lesson.learn(batch, settings, processes, generator)
             # Readouts of other tasks have no gradient, not one of zero, so Adam leaves them alone.
             learned = lesson.classifier.parameters()
-            norm = nn.utils.clip_grad_norm_(learned, settings.gradient_clip)
+            norm = clip_gradient(learned, settings.gradient_clip)
             finite = math.isfinite(norm) and math.isfinite(parts["loss"])
             if finite:
                 optimizer.step()
