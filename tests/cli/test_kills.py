@@ -82,13 +82,6 @@ def visible(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="module")
-def work(small_column, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("kills")
-    (folder / "experiment.toml").write_text(EXPERIMENT.format(network=small_column))
-    return folder
-
-
 def arguments(name, work, out):
     experiment = work / "experiment.toml"
     return {
@@ -103,9 +96,13 @@ def arguments(name, work, out):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["fetch", "build", "train", "compare", "report"])
 def test_a_command_that_was_killed_leaves_in_the_end_what_one_that_was_not_does(
-    work, tmp_path, name
+    request, tmp_path, tmp_path_factory, name
 ):
-    whole, out = work / f"whole-{name}", tmp_path / "out"
+    work, out = tmp_path_factory.mktemp("whole"), tmp_path / "out"
+    whole = work / "out"
+    if name not in _AT_ONCE:
+        network = request.getfixturevalue("small_column")
+        (work / "experiment.toml").write_text(EXPERIMENT.format(network=network))
     if name == "report":
         for folder in (whole, out):
             run(*arguments("compare", work, folder))
