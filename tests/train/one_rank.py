@@ -5,10 +5,9 @@ from pathlib import Path
 
 import torch
 
-from v1builder.train import load_experiment, prepare, stream
+from v1builder.train import load_experiment, prepare
 from v1builder.train.lesson import backward, draw_batch
 from v1builder.train.parallel import Processes, start
-from v1builder.train.rates import RateLoss
 from v1builder.train.run import make_classifier
 
 
@@ -19,13 +18,9 @@ def batch_gradient(path: Path | str, processes: Processes) -> dict[str, torch.Te
     classifier = make_classifier(experiment, subject, subject.network)
     batch = draw_batch(subject.task, experiment.train.batch_size, 1, 0)
     assert batch.warm_up is not None
-    assert subject.targets is not None
-    task = subject.task
-    windows = {"evoked": task.evoked, "spontaneous": task.spontaneous}
-    rates = RateLoss(subject.targets, windows, experiment.model.dt)
-    parts, _ = backward(
-        classifier, batch, task.answer, rates, experiment.train, processes, stream(1, "rates")
-    )
+    terms = subject.objectives.terms()
+    parts, _ = backward(classifier, batch, subject.task.answer, terms, processes, seed=1, step=0)
+    rates = next(term.objective for term in terms if term.settings.kind == "rates")
     gradients = {k: p.grad for k, p in classifier.named_parameters() if p.grad is not None}
     memory = {k: v["total"] for k, v in rates.state_dict().items()}
     return gradients | memory | {k: torch.tensor(v, dtype=torch.float64) for k, v in parts.items()}

@@ -14,7 +14,7 @@ from v1builder.experiments.ablations import parse_ablation
 from v1builder.experiments.condition import Condition
 from v1builder.load import save_network
 from v1builder.schema.errors import ConfigError
-from v1builder.train import check, load_experiment, prepare, stream, train
+from v1builder.train import check, load_experiment, prepare, train
 from v1builder.train.checkpoint import load_checkpoint, read_metrics
 from v1builder.train.lesson import Lesson, draw_batch
 from v1builder.train.loop import fit
@@ -92,7 +92,7 @@ def run(experiment, subject, out, *, steps=6, **more):
         seed=1,
         out=out,
         also=[each.task for each in subject.also],
-        targets=subject.targets,
+        objectives=[each.objectives for each in (subject, *subject.also)],
         **more,
     )
     return classifier
@@ -132,7 +132,6 @@ def test_the_main_task_begins_as_it_does_alone(experiment, subject, tmp_path):
 
 def test_all_tasks_are_learned_by_the_same_weights(experiment, subject):
     """Taught in turn on trials they have seen, both losses fall, though the readouts stay as they are."""
-    settings = experiment.train.model_copy(update={"voltage_weight": 0.0})
     classifier = make_classifier(experiment, subject, subject.network)
     both = lessons(classifier, subject)
     batches = [draw_batch(each.task, 6, 1, step) for step, each in enumerate(both)]
@@ -140,7 +139,7 @@ def test_all_tasks_are_learned_by_the_same_weights(experiment, subject):
     losses = [[], []]
     for step in range(24):
         which = step % 2
-        parts = both[which].learn(batches[which], settings, one_process(), stream(1, "rates"))
+        parts = both[which].learn(batches[which], one_process(), seed=1, step=0)
         losses[which].append(parts["task_loss"])
         optimizer.step()
         classifier.zero_grad()
@@ -173,9 +172,7 @@ def test_processes_leave_other_readouts_alone(experiment, subject):
     classifier = make_classifier(experiment, subject, subject.network)
     lesson = lessons(classifier, subject)[1]
     half = Half(one_process().fabric)
-    lesson.learn(
-        draw_batch(lesson.task, 4, 1, 0), experiment.train, half, stream(1, "train", "rates", 0)
-    )
+    lesson.learn(draw_batch(lesson.task, 4, 1, 0), half, seed=1, step=0)
     assert all(p.grad is not None for p in classifier.network.parameters())
     assert all(p.grad is not None for p in classifier.also.parameters())
     assert all(p.grad is None for p in classifier.readout.parameters())
@@ -195,9 +192,8 @@ def test_an_interrupted_run_resumes_bit_for_bit(experiment, subject, tmp_path, s
     saved = load_checkpoint(tmp_path / "parts", {})
     assert saved["state"] is None
     assert saved["also"][NAME]["state"] is not None
-    weights = {
-        m["weight"] for m in (saved["rates"]["evoked"], saved["also"][NAME]["rates"]["evoked"])
-    }
+    kept = [each["objectives"]["rate_loss"] for each in (saved, saved["also"][NAME])]
+    weights = {memory["evoked"]["weight"] for memory in kept}
     assert len(weights) == 2
     parts = run(experiment, subject, tmp_path / "parts", resume=True)
     assert same(whole, parts)

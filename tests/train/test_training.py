@@ -74,7 +74,7 @@ def run(experiment, subject, out, *, steps=None, resume=False, progress=None):
         settings,
         seed=1,
         out=out,
-        targets=subject.targets,
+        objectives=[each.objectives for each in (subject, *subject.also)],
         resume=resume,
         progress=progress,
     )
@@ -291,7 +291,8 @@ def test_a_network_without_recordings_trains_when_rates_are_left_alone(
     free = at(experiment, folder, rate_weight=0.0, steps=1)
     assert check(free) == free.notes()
     subject = prepare(free, 1)
-    assert (subject.reference, subject.targets) == (None, None)
+    assert subject.reference is None
+    assert [each.kind for each in subject.objectives.settings] == ["voltage"]
     assert train(free, tmp_path / "run")["n_trials"] == 8
     assert "rate_loss" not in read_metrics(tmp_path / "run")[1]
 

@@ -36,10 +36,13 @@ class Answer(ABC):
     Attributes:
         n_outputs: numbers that a readout gives for every window (or step).
         scores: by which answers are judged, the main one first.
+        of_cells: whether the answers are the numbers of spikes of every cell in the windows, so that no
+            readout is learned. `n_outputs` is then that of the cells.
     """
 
     n_outputs: int
     scores: tuple[Score, ...]
+    of_cells: bool = False
 
     @property
     def primary(self) -> Score:

@@ -5,10 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
+import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from v1builder.inputs import Source
+from v1builder.load.network import Network
 from v1builder.measures import Window
 from v1builder.schema.config import Settings
 from v1builder.schema.errors import ConfigError, unknown_name
@@ -94,6 +98,17 @@ class Task(ABC):
     repeats: bool = True
     files: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
+
+    def on(self, network: Network, units: pd.DataFrame | None, judged: NDArray[np.bool_]) -> "Task":
+        """The task on one network: itself, unless its answers are what the cells of that network do.
+
+        Args:
+            network: that is trained or tested.
+            units: recorded ones, of `load.reference.read_in_vivo_units`; None where it has none.
+            judged: [n_cells] whether a cell counts.
+        """
+        del network, units, judged
+        return self
 
     @property
     def measured(self) -> Mapping[str, Window]:

@@ -1,6 +1,6 @@
 """One task of a training: its batches, the gradient of a batch, and what is kept from one to the next."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from v1builder.model.rollout import State
+from v1builder.objectives import Seen
+from v1builder.objectives.terms import Objectives, Term
 from v1builder.tasks import Answer, Task, Trials
 from v1builder.train.evaluation import Classifier
-from v1builder.train.losses import voltage_loss
 from v1builder.train.parallel import Processes
-from v1builder.train.rates import RateLoss, RateTargets
-from v1builder.train.settings import TrainSettings
 from v1builder.train.streams import stream
 
 
@@ -54,10 +53,11 @@ def backward(
     classifier: Classifier,
     batch: Batch,
     answer: Answer,
-    rates: RateLoss | None,
-    settings: TrainSettings,
+    terms: Sequence[Term],
     processes: Processes,
-    generator: torch.Generator,
+    *,
+    seed: int,
+    step: int,
     state: State | None = None,
 ) -> tuple[dict[str, float], State]:
     """Put the gradient of the loss of all trials into the parameters of every process.
@@ -66,10 +66,10 @@ def backward(
         classifier: gets the gradients.
         batch: the whole of it.
         answer: what kind of answers the task asks for.
-        rates: the loss of firing rates, which then remembers those of this batch; or None.
-        settings: of the loss.
+        terms: what is minimised besides; objectives may remember the batch.
         processes: that share the batch.
-        generator: of the loss of firing rates; the same in all processes.
+        seed: of the training; names the random streams of objectives, the same in all processes.
+        step: of the optimiser.
         state: where trials start, in place of the warm-up.
 
     Returns:
@@ -81,23 +81,33 @@ def backward(
     output, rollout = classifier(
         processes.own(batch.inputs, share),
         batch.warm_up and processes.own(batch.warm_up, share),
-        record_voltage=settings.voltage_weight > 0,
+        record_voltage=any(term.objective.needs_drive for term in terms),
         state=state,
     )
-    spikes, drive = rollout.spikes, rollout.drive
+    spikes, network = rollout.spikes, classifier.network
     # Each is this process's share: the sum over all processes is that of the whole batch.
     losses = {"task_loss": answer.loss(output, target) * part}
     loss = losses["task_loss"]
-    if rates is not None:
-        counts = {
-            name: processes.summed(spikes[:, window].sum(dim=(0, 1)))
-            for name, window in rates.windows.items()
-        }
-        losses["rate_loss"] = rates(counts, n_trials, generator) / processes.count
-        loss = loss + settings.rate_weight * losses["rate_loss"]
-    if settings.voltage_weight > 0 and drive is not None:
-        losses["voltage_loss"] = voltage_loss(drive, classifier.network.threshold()) * part
-        loss = loss + settings.voltage_weight * losses["voltage_loss"]
+    for term in terms:
+        weight = term.settings.weight_at(step)
+        with torch.set_grad_enabled(weight > 0):
+            value = term.objective(
+                Seen(
+                    spikes=spikes,
+                    drive=rollout.drive,
+                    condition=batch.trials.condition[share],
+                    threshold=network.threshold,
+                    weights=lambda name: network.edges[name](),
+                    n_trials=n_trials,
+                    generator=stream(seed, "train", term.settings.kind, step),
+                    part=part,
+                    processes=processes.count,
+                    summed=processes.summed,
+                )
+            )
+        losses[term.objective.name] = value
+        if weight > 0:
+            loss = loss + weight * value
     processes.fabric.backward(loss)
     processes.sum_gradients(classifier.parameters())
     name = answer.primary.name
@@ -107,7 +117,7 @@ def backward(
             name: float("nan") if score is None else score * part,
             "loss": loss.item(),
             **{name: value.item() for name, value in losses.items()},
-            "rate_Hz": spikes.detach().mean().item() * 1000 / classifier.network.dt * part,
+            "rate_Hz": spikes.detach().mean().item() * 1000 / network.dt * part,
         }
     )
     return totals, rollout.state
@@ -126,7 +136,7 @@ class Lesson:
         self,
         classifier: Classifier,
         task: Task,
-        targets: RateTargets | None,
+        objectives: Objectives | None,
         mark: Mapping[str, str],
     ):
         """Begin a lesson.
@@ -134,15 +144,12 @@ class Lesson:
         Args:
             classifier: see the attributes.
             task: likewise.
-            targets: recorded rates that those in its trials are drawn to; None where they are not.
+            objectives: what is minimised besides the task; None for nothing.
             mark: see the attributes.
         """
         self.classifier, self.task, self.mark = classifier, task, mark
         self._state: State | None = None
-        self._rates: RateLoss | None = None
-        if targets is not None:
-            windows = {"evoked": task.evoked, "spontaneous": task.spontaneous}
-            self._rates = RateLoss(targets, windows, classifier.network.dt)
+        self._terms = [] if objectives is None else objectives.terms()
 
     @property
     def at_start(self) -> bool:
@@ -150,22 +157,18 @@ class Lesson:
         return self._state is None
 
     def learn(
-        self,
-        batch: Batch,
-        settings: TrainSettings,
-        processes: Processes,
-        generator: torch.Generator,
+        self, batch: Batch, processes: Processes, *, seed: int, step: int
     ) -> dict[str, float]:
         """Put the gradient of a batch into the parameters, see `backward`."""
         parts, after = backward(
             self.classifier,
             batch,
             self.task.answer,
-            self._rates,
-            settings,
+            self._terms,
             processes,
-            generator,
-            self._state,
+            seed=seed,
+            step=step,
+            state=self._state,
         )
         self._state = after.detach() if self.task.carry_state else None
         return parts
@@ -174,14 +177,14 @@ class Lesson:
         """What the next batch needs to know of those before it, for a checkpoint."""
         state = self._state
         return {
-            "rates": {} if self._rates is None else self._rates.state_dict(),
+            "objectives": {t.objective.name: t.objective.state_dict() for t in self._terms},
             "state": state and {f.name: getattr(state, f.name) for f in fields(state)},
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
-        if self._rates is not None:
-            self._rates.load_state_dict(saved["rates"])
+        for term in self._terms:
+            term.objective.load_state_dict(saved["objectives"][term.objective.name])
         if saved["state"] is not None:
             network = self.classifier.network
             device = network.bias_current.device

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from v1builder.model.edges import Edges
 from v1builder.model.parameters import GroupedParameter
+from v1builder.objectives.terms import Objectives
 from v1builder.schema.errors import ConfigError, StorageError
 from v1builder.tasks import Task
 from v1builder.train.checkpoint import (
@@ -29,25 +30,14 @@ from v1builder.train.checkpoint import (
 from v1builder.train.evaluation import Classifier, evaluate
 from v1builder.train.gradient_norm import clip_gradient
 from v1builder.train.lesson import Lesson, draw_batch
+from v1builder.train.optimizers import Optimizers, make_optimizer
 from v1builder.train.parallel import Processes, one_process
-from v1builder.train.rates import RateTargets
 from v1builder.train.settings import TrainSettings
-from v1builder.train.streams import stream
 
 Progress = Callable[[int, int, dict[str, Any]], None]
 
 #: Of what a checkpoint holds; one of another format is not resumed.
 _CHECKPOINT_FORMAT: Final = 4
-
-
-def _optimizer(classifier: Classifier, settings: TrainSettings) -> torch.optim.Optimizer:
-    readouts = [*classifier.readout.parameters(), *classifier.also.parameters()]
-    return torch.optim.Adam(
-        [
-            {"params": list(classifier.network.parameters()), "lr": settings.learning_rate},
-            {"params": readouts, "lr": settings.readout_learning_rate},
-        ]
-    )
 
 
 def _check(tasks: Sequence[Task], settings: TrainSettings, processes: Processes) -> None:
@@ -89,7 +79,7 @@ def fit(
     seed: int,
     out: Path,
     also: Sequence[Task] = (),
-    targets: RateTargets | None = None,
+    objectives: Sequence[Objectives] = (),
     resume: bool = False,
     made_by: dict[str, Any] | None = None,
     processes: Processes | None = None,
@@ -105,7 +95,7 @@ def fit(
         out: run folder.
         also: further tasks, in the order of `classifier.also`: step s is a batch of task s modulo their
             number, 0 is the main one. Their lines in the metrics have their name under "task".
-        targets: recorded rates; needed unless settings.rate_weight is 0.
+        objectives: what is minimised besides the tasks, of each task in their order; none for nothing.
         resume: go on from the checkpoint in `out`, if there is one.
         made_by: what the run depends on besides the settings; a checkpoint made by something else is
             refused.
@@ -124,7 +114,13 @@ def fit(
     _check([task, *also], settings, processes)
     out.mkdir(parents=True, exist_ok=True)
     classifier.to(processes.fabric.device)
-    optimizer = _optimizer(classifier, settings)
+    optimizer = make_optimizer(
+        settings.optimizer,
+        classifier.network,
+        [*classifier.readout.parameters(), *classifier.also.parameters()],
+        lr=settings.learning_rate,
+        readout_lr=settings.readout_learning_rate,
+    )
     made_by = {
         "checkpoint": _CHECKPOINT_FORMAT,
         "seed": seed,
@@ -132,12 +128,12 @@ def fit(
         "also": [each.name for each in also] or None,  # None as in checkpoints that do not say it
         **(made_by or {}),
     }
-    drawn_to = targets if settings.rate_weight > 0 else None
+    of_task: list[Objectives | None] = list(objectives) or [None] * (1 + len(also))
     answering, *others = classifier.by_task()
-    main = Lesson(answering, task, drawn_to, {})
+    main = Lesson(answering, task, of_task[0], {})
     further = {
-        each.name: Lesson(answering, each, drawn_to, {"task": each.name})
-        for answering, each in zip(others, also, strict=True)
+        each.name: Lesson(answering, each, own, {"task": each.name})
+        for answering, each, own in zip(others, also, of_task[1:], strict=True)
     }
     lessons = [main, *further.values()]
     first, logged = 0, ""
@@ -152,7 +148,9 @@ def fit(
             )
         restore(classifier, saved["classifier"], out)
         restore(optimizer, saved["optimizer"], out)
-        check_optimizer(optimizer, first, out)
+        for part in optimizer.parts if isinstance(optimizer, Optimizers) else [optimizer]:
+            if isinstance(part, torch.optim.Adam):
+                check_optimizer(part, first, out)
         main.load_state_dict(saved)
         for name, lesson in further.items():
             lesson.load_state_dict(saved["also"][name])
@@ -199,8 +197,7 @@ def fit(
                 record = validate(step)
             lesson = lessons[step % len(lessons)]
             batch = draw_batch(lesson.task, settings.batch_size, seed, step, warm=lesson.at_start)
-            generator = stream(seed, "train", "rates", step)
-            parts = lesson.learn(batch, settings, processes, generator)
+            parts = lesson.learn(batch, processes, seed=seed, step=step)
             # Readouts of other tasks have no gradient, not one of zero, so Adam leaves them alone.
             learned = lesson.classifier.parameters()
             norm = clip_gradient(learned, settings.gradient_clip)

@@ -5,30 +5,45 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 import torch
 
 from v1builder.inputs import input_sources
 from v1builder.load import Network, load_network
-from v1builder.load.reference import IN_VIVO, read_in_vivo
+from v1builder.load.reference import read_in_vivo, read_in_vivo_units
 from v1builder.measures import Measurement
 from v1builder.model import V1Network
+from v1builder.objectives import Setting
+from v1builder.objectives.objective import core
+from v1builder.objectives.terms import Objectives
 from v1builder.readout import Asked, Readout
-from v1builder.schema.errors import ConfigError, DataError, StorageError
+from v1builder.readout.linear import LinearSettings
+from v1builder.schema.errors import ConfigError, StorageError
 from v1builder.schema.files import hash_folder
 from v1builder.schema.provenance import provenance
 from v1builder.schema.records import write_record
 from v1builder.schema.run_folders import run_folder
-from v1builder.tasks import Task, design_of, make_task
+from v1builder.tasks import Task, make_task
+from v1builder.train.cell_counts import CellCounts
 from v1builder.train.checkpoint import CHECKPOINT, METRICS, read_metrics
 from v1builder.train.evaluation import Classifier, Evaluation, evaluate
+from v1builder.train.fitted_readout import fit_readout
 from v1builder.train.loop import Progress, fit
+from v1builder.train.measuring import (
+    measured_around,
+    measured_in_test,
+    measurement_of,
+    records,
+)
+from v1builder.train.metric import TRAINED
 from v1builder.train.parallel import Accelerator, Processes, start
-from v1builder.train.rates import RateTargets, rate_targets
 from v1builder.train.settings import Experiment, TrainSettings
 from v1builder.train.streams import stream
+
+#: Keys of an experiment, besides train, on which a run depends.
+_MAKES_A_RUN: Final = {"task", "also", "model", "readout", "objective", "core_radius_um"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +56,7 @@ class Subject:
         task: on the network's inputs.
         reference: what was recorded in living mice (`load.reference.read_in_vivo`), or None where the
             network has none.
-        targets: recorded rates, or None when rates are not regularised.
+        objectives: what its training minimises besides the task.
         hashes: SHA-256 of every file of the network, and of those that trials are made of.
         notes: what one should know of results with this network, for people.
         also: the same for each further task, none of which has any of its own.
@@ -51,7 +66,7 @@ class Subject:
     network: Network
     task: Task
     reference: pd.DataFrame | None
-    targets: RateTargets | None
+    objectives: Objectives
     hashes: dict[str, str]
     notes: tuple[str, ...]
     also: tuple["Subject", ...] = ()
@@ -62,46 +77,37 @@ def prepare(experiment: Experiment, seed: int) -> Subject:
 
     Raises:
         NetworkError: the network is not valid, or its nodes lack what a task or a readout asks for.
-        DataError: rates are to be regularised and the network has no recordings, or none of a population.
-        ConfigError: a readout asks for populations or for more cells than there are.
+        DataError: an objective needs recordings, and the network has none, or none of a population.
+        ConfigError: a readout asks for populations or for more cells than there are, or an objective has
+            nothing to look at.
     """
     path = Path(experiment.network.path.format(seed=seed))
     network = load_network(path)
     home = path.parent if path.is_file() else path
     dt = experiment.model.dt
     sources = input_sources(network, dt=dt)
-    tasks = [make_task(each, sources, dt=dt) for each in (experiment.task, *experiment.also)]
+    reference, units = read_in_vivo(home), read_in_vivo_units(home)
+    judged = core(network, experiment.core_radius_um)
+    tasks = [
+        make_task(each, sources, dt=dt).on(network, units, judged)
+        for each in (experiment.task, *experiment.also)
+    ]
     _readouts(experiment, seed, tasks, network)
-    reference = read_in_vivo(home)
-    targets = None
-    notes = [list(task.notes) for task in tasks]
-    if experiment.train.rate_weight > 0:
-        if reference is None:
-            raise DataError.of(
-                "firing rates are to be drawn to recorded ones, and the network has no recordings",
-                home / IN_VIVO,
-                f"train.rate_weight = {experiment.train.rate_weight:g}",
-                "set train.rate_weight = 0, or put the file there",
-            )
-        targets = rate_targets(network, reference, home / IN_VIVO)
-        if targets.pooled:
-            notes[0].append(
-                "rates are drawn to those of all units of a class where its layer has too few: "
-                + ", ".join(targets.pooled)
-            )
-        for task, own in zip(tasks, notes, strict=True):
-            if task.spontaneous.stop == task.spontaneous.start:
-                own.append(
-                    "no trial has a gray screen after a warm-up, so spontaneous rates are not drawn to "
-                    "recorded ones (task.gray_before_ms and task.warm_up_ms give one)"
-                )
     hashes = hash_folder(home)
     for task in tasks:
         hashes.update(task.files)
-    main, *also = (
-        Subject(seed, network, task, reference, targets, hashes, tuple(own))
-        for task, own in zip(tasks, notes, strict=True)
-    )
+    batch_size = experiment.train.batch_size
+    subjects: list[Subject] = []
+    for task in tasks:
+        setting = Setting(network, task, home, reference, units, judged, batch_size)
+        objectives = Objectives(experiment.objectives, setting)
+        said = [note for term in objectives.terms() for note in term.objective.notes]
+        notes = (
+            *task.notes,
+            *(note for note in said if not subjects or note not in subjects[0].notes),
+        )
+        subjects.append(Subject(seed, network, task, reference, objectives, hashes, notes))
+    main, *also = subjects
     return replace(main, also=tuple(also))
 
 
@@ -133,7 +139,10 @@ def _readouts(
         asked = Asked(task.answer.n_outputs, task.windows, task.n_steps, task.dt, task.per_step)
         own = stream(seed, "readout", position).initial_seed() if position else seed
         try:
-            readouts.append(experiment.readout.make(network, asked, own))
+            if task.answer.of_cells:
+                readouts.append(CellCounts(task.windows))
+            else:
+                readouts.append(experiment.readout.make(network, asked, own))
         except ConfigError as error:
             if len(tasks) == 1:
                 raise
@@ -182,7 +191,7 @@ def test(
         subject: with the task and the seed.
         classifier: trained or not.
         processes: that share the trials.
-        measurement: sees the trials of this process, see `measurement_of`.
+        measurement: sees the trials of this process, see `measuring.measurement_of`.
     """
     return evaluate(
         classifier,
@@ -195,20 +204,6 @@ def test(
         processes=processes,
         measurement=measurement,
     )
-
-
-def measurement_of(experiment: Experiment, subject: Subject) -> Measurement | None:
-    """What the experiment measures in the trials of a test, in the task's windows; None for nothing.
-
-    Raises:
-        ConfigError: a level is unknown.
-        NetworkError: the cells cannot be grouped by a level.
-    """
-    settings, task = experiment.measure, subject.task
-    if not settings.names or experiment.model.neuron == "glifr":
-        return None
-    design = design_of(task, subject.network, "test")
-    return Measurement(settings.names, design, task.measured, levels=settings.levels)
 
 
 def train_network(
@@ -229,6 +224,8 @@ def train_network(
         Its scores: those of `learning`, and where it is `tested` of `score_tested`. Those of further tasks
         are under "also" and their names.
     """
+    if not (resume and (out / CHECKPOINT).exists()):
+        _fit_readouts(experiment, subject, classifier)
     fit(
         classifier,
         subject.task,
@@ -236,7 +233,7 @@ def train_network(
         seed=subject.seed,
         out=out,
         also=[each.task for each in subject.also],
-        targets=subject.targets,
+        objectives=[each.objectives for each in (subject, *subject.also)],
         resume=resume,
         made_by=made_by,
         processes=processes,
@@ -252,6 +249,22 @@ def train_network(
     return scores
 
 
+def _fit_readouts(experiment: Experiment, subject: Subject, classifier: Classifier) -> None:
+    """Let readouts that are to begin as the best ones of the untrained network do so."""
+    settings = experiment.readout
+    if not isinstance(settings, LinearSettings) or not settings.fit_trials:
+        return
+    subjects = (subject, *subject.also)
+    for each, answering in zip(subjects, classifier.by_task(), strict=True):
+        fit_readout(
+            answering,
+            each.task,
+            n_trials=settings.fit_trials,
+            at_once=experiment.train.batch_size,
+            seed=subject.seed,
+        )
+
+
 def score_tested(
     experiment: Experiment,
     subject: Subject,
@@ -263,9 +276,10 @@ def score_tested(
     Where there are further tasks, "also" holds by their names the scores of each, its main_score and notes.
     """
     alone = processes is None or processes.count == 1
-    measurement = measurement_of(experiment, subject) if alone else None
+    names = measured_in_test(experiment) if alone else ()
+    measurement = measurement_of(experiment, subject.task, subject.network, names)
     scores = score(test(experiment, subject, classifier, processes, measurement))
-    scores["measures"] = [] if measurement is None else [r.record() for r in measurement.rows()]
+    scores["measures"] = records(measurement, TRAINED)
     if subject.also:
         scores["also"] = {}
     for each, answering in zip(subject.also, classifier.by_task()[1:], strict=True):
@@ -335,6 +349,7 @@ def train(
     nodes: int | None = None,
     accelerator: Accelerator | str = "cpu",
     progress: Progress | None = None,
+    subject: Subject | None = None,
 ) -> dict[str, Any]:
     """Train the experiment's intact network with its first seed.
 
@@ -348,6 +363,7 @@ def train(
         nodes: machines.
         accelerator: "cpu" or "cuda".
         progress: called with (steps done, steps, last record).
+        subject: of the first seed, where it is prepared already.
 
     Returns:
         What result.json holds.
@@ -359,7 +375,8 @@ def train(
     """
     processes = start(devices, nodes, accelerator)
     with _only_run(Path(out), resume, processes):
-        return _train(experiment, Path(out), resume, processes, progress)
+        prepared = subject or prepare(experiment, experiment.seeds[0])
+        return _train(experiment, prepared, Path(out), resume, processes, progress)
 
 
 @contextmanager
@@ -379,26 +396,33 @@ def _only_run(out: Path, resume: bool, processes: Processes) -> Iterator[None]:
 
 def _train(
     experiment: Experiment,
+    subject: Subject,
     out: Path,
     resume: bool,
     processes: Processes,
     progress: Progress | None,
 ) -> dict[str, Any]:
     """What `train` does in its folder."""
-    subject = prepare(experiment, experiment.seeds[0])
+    classifier = make_classifier(experiment, subject, subject.network)
     scores = train_network(
         experiment,
         subject,
-        make_classifier(experiment, subject, subject.network),
+        classifier,
         out,
         resume=resume,
         made_by={
             "network": subject.hashes,
-            "experiment": experiment.model_dump_json(include={"task", "also", "model", "readout"}),
+            "experiment": experiment.model_dump_json(include=_MAKES_A_RUN),
         },
         processes=processes,
         progress=progress,
     )
+    if processes.count == 1:
+        found = measured_around(
+            experiment, subject.task, subject.network, classifier.network, seed=subject.seed
+        )
+        scores["measures"] += found["measures"]
+        scores["learned"] = found["learned"]
     result = {
         **scores,
         "main_score": _main_score(subject.task, scores),

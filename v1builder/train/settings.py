@@ -39,11 +39,16 @@ from v1builder.measures import MEASURES
 from v1builder.model.edges import EDGE_GROUPINGS
 from v1builder.model.neurons import NEURONS
 from v1builder.model.surrogate import Surrogate, SurrogateKind
+from v1builder.objectives import AnyObjective, ObjectiveSettings
+from v1builder.objectives.rates import RatesSettings
+from v1builder.objectives.voltage import VoltageSettings
+from v1builder.protocols import PROTOCOLS
 from v1builder.readout import AnyReadout
 from v1builder.readout.pools import PoolsSettings
 from v1builder.schema.config import Settings, load_settings
 from v1builder.schema.errors import ConfigError, unknown_name
 from v1builder.tasks import AnyTask
+from v1builder.train.metric import DISPERSION, LEARNED, TRAINED, UNTRAINED, Metric
 
 #: Below these an experiment says what it cannot decide, see `Experiment.notes`.
 ENOUGH_VALIDATION_TRIALS: Final = 512
@@ -116,11 +121,13 @@ class TrainSettings(Settings):
     Attributes:
         steps: optimiser steps, of all tasks together: several take turns.
         batch_size: trials per step.
-        learning_rate: of Adam; weights are trained as logarithms, so it is a relative change.
+        optimizer: "adam" on the logarithms of weights, or "exponentiated_gradient", see `train.optimizers`.
+        learning_rate: weights are trained as logarithms, so it is a relative change.
         readout_learning_rate: of the readout's scale and bias.
         gradient_clip: largest norm of the whole gradient.
-        rate_weight: of the distance of firing rates from the in vivo distribution.
-        voltage_weight: of voltages outside [-1, 1] in units of V_th - E_L.
+        rate_weight: of the distance of firing rates from the in vivo distribution: short for an [[objective]]
+            "rates" with units = "all". An [[objective]] of that kind takes its place.
+        voltage_weight: of voltages outside [-1, 1] in units of V_th - E_L; likewise short for "voltage".
         validate_every: steps between validations on held-out stimuli.
         validation_trials: held-out trials of every validation. In a small network each costs about three
             quarters of a training trial, so 512 of them every 10 steps of 16 trials cost twice the training
@@ -134,6 +141,7 @@ class TrainSettings(Settings):
 
     steps: int = Field(default=100, ge=0)
     batch_size: int = Field(default=16, gt=0)
+    optimizer: Literal["adam", "exponentiated_gradient"] = "adam"
     learning_rate: float = Field(default=0.01, gt=0)
     readout_learning_rate: float = Field(default=0.05, gt=0)
     gradient_clip: float = Field(default=1.0, gt=0)
@@ -145,14 +153,31 @@ class TrainSettings(Settings):
     checkpoint_every: int = Field(default=25, gt=0)
     criterion: float = Field(default=0.8, gt=0, le=1)
 
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Results of Adam depend on no key that they were made without."""
+        dumped = dump(self)
+        if dumped.get("optimizer") == "adam":
+            del dumped["optimizer"]
+        return dumped
+
 
 class MeasureSettings(Settings):
-    """What is measured of the activity in the test, see `v1builder.measures`.
+    """What is measured of the networks, see `v1builder.measures`.
 
     Attributes:
-        names: of measures; none measures nothing.
+        names: of measures, and of protocols (`v1builder.protocols`); none measures nothing.
         levels: groups of cells they are measured of: network, layer, class, population, cell; unless given,
             all that the cells can be grouped by but single cells.
+        phases: "trained" measures after training, "untrained" also before it (protocol "retrain").
+        trials: of the test's kind that are measured, before and after training, in a run of their own; unless
+            given as many as the test has. Measures of spikes then watch the test itself after training. A
+            measure that does not stream keeps all its trials in memory.
+        explain: metrics that are to explain the outcome of a comparison (`train.metric`,
+            `experiments.explain`), named before anything is run.
+        lesions: after training every group of this level is silenced, and as many other cells drawn at
+            random (`experiments.lesion`); nothing unless given.
+        lesion_trials: test trials of each lesion.
     """
 
     names: tuple[str, ...] = (
@@ -165,18 +190,59 @@ class MeasureSettings(Settings):
         "fano_factor",
     )
     levels: tuple[str, ...] | None = None
+    phases: tuple[Literal["untrained", "trained"], ...] = (TRAINED,)
+    trials: PositiveInt | None = None
+    explain: tuple[str, ...] = ()
+    lesions: Literal["layer", "class", "population"] | None = None
+    lesion_trials: PositiveInt = 256
 
     @field_validator("names")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            if name not in MEASURES:
-                problem = unknown_name("measure", name, MEASURES, "measure.names")
+            if name not in MEASURES and name not in PROTOCOLS:
+                problem = unknown_name("measure", name, [*MEASURES, *PROTOCOLS], "measure.names")
                 raise ValueError(f"{problem.what}; {problem.fix}")
-            if MEASURES[name].needs != ("spikes",):
-                needs = ", ".join(MEASURES[name].needs)
-                raise ValueError(f"'{name}' needs {needs}; a test records spikes only")
         return names
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Results depend on no key that they were made without."""
+        dumped = dump(self)
+        usual = {"phases": [TRAINED], "trials": None, "explain": [], "lesions": None}
+        if dumped.get("lesions") is None:
+            dumped.pop("lesion_trials", None)
+        return {
+            name: value
+            for name, value in dumped.items()
+            if name not in usual
+            or (list(value) if isinstance(value, tuple) else value) != usual[name]
+        }
+
+    @field_validator("explain")
+    @classmethod
+    def _measured(cls, explain: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        measured = info.data.get("names", ())
+        given = [one for name in measured if name in PROTOCOLS for one in PROTOCOLS[name].gives]
+        names = (*(name for name in measured if name in MEASURES), *given, *LEARNED)
+        for text in explain:
+            try:
+                metric = Metric.parse(text)
+            except ConfigError as error:
+                raise ValueError(f"{error.problems[0].what}; {error.problems[0].fix}") from None
+            learned = metric.measure.startswith(DISPERSION)
+            if metric.measure not in names and not learned:
+                problem = unknown_name("metric", metric.measure, names, "measure.explain")
+                raise ValueError(f"{problem.what}; {problem.fix} (or add it to measure.names)")
+            if (
+                metric.phase == UNTRAINED
+                and UNTRAINED not in info.data.get("phases", ())
+                and not learned
+            ):
+                raise ValueError(
+                    f"'{text}' is of before training: add \"untrained\" to measure.phases"
+                )
+        return explain
 
 
 class CompareSettings(Settings):
@@ -254,6 +320,9 @@ class Experiment(Settings):
         task: what is trained, scored and compared.
         also: further tasks that the same network learns, in batches that take turns with those of the main
             one. Each has a readout of its own, with the same settings.
+        objective: what training minimises besides the tasks, see `v1builder.objectives`.
+        core_radius_um: objectives, and scores of activity, look at cells within this distance of the column's
+            axis only: those near the edge lack neighbours. All cells unless given.
     """
 
     name: str
@@ -266,6 +335,31 @@ class Experiment(Settings):
     train: TrainSettings = TrainSettings()
     measure: MeasureSettings = MeasureSettings()
     compare: CompareSettings = CompareSettings()
+    objective: tuple[AnyObjective, ...] = ()
+    core_radius_um: float | None = Field(default=None, gt=0)
+
+    @property
+    def objectives(self) -> tuple[ObjectiveSettings, ...]:
+        """All that training minimises besides the tasks: the short forms of [train], then [[objective]]."""
+        given = {each.kind for each in self.objective}
+        short: list[ObjectiveSettings] = []
+        if self.train.rate_weight > 0 and "rates" not in given:
+            short.append(RatesSettings(weight=self.train.rate_weight, units="all"))
+        if self.train.voltage_weight > 0 and "voltage" not in given:
+            short.append(VoltageSettings(weight=self.train.voltage_weight))
+        return (*short, *self.objective)
+
+    @field_validator("objective")
+    @classmethod
+    def _no_two_targets(cls, given: tuple[AnyObjective, ...]) -> tuple[AnyObjective, ...]:
+        kinds = [each.kind for each in given]
+        twice = sorted({kind for kind in kinds if kinds.count(kind) > 1})
+        if twice:
+            raise ValueError(
+                f"objective '{twice[0]}' is there twice, so its targets would contradict each other; "
+                "name each kind once"
+            )
+        return given
 
     @field_validator("seeds")
     @classmethod
@@ -289,10 +383,11 @@ class Experiment(Settings):
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_there(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What stands in results of experiments of one task is no matter of the key `also`."""
+        """Keys that an experiment does not use are no matter of its results."""
         dumped = dump(self)
-        if not dumped.get("also"):
-            dumped.pop("also", None)
+        for name in ("also", "objective", "core_radius_um"):
+            if not dumped.get(name):
+                dumped.pop(name, None)
         return dumped
 
     def notes(self) -> tuple[str, ...]:

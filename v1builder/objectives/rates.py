@@ -1,4 +1,4 @@
-"""Firing rates like those recorded: the part of the loss that keeps a network near the living animal.
+"""Firing rates like those recorded: what keeps a network near the living animal.
 
 Recorded is, for every cell type, the distribution over units of their mean rates, on drifting gratings
 (`mean_rate_Hz`) and on a gray screen (`spontaneous_rate_Hz`), over long sessions. Which unit a cell of the
@@ -27,20 +27,29 @@ looks a minute back. Ranking the counts themselves gives every cell another targ
 Distances are Huber's (Hz; quadratic below 1 Hz), averaged over cells.
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import huber_loss
 
 from v1builder.load import Network, group_cells
-from v1builder.load.reference import IN_VIVO
+from v1builder.load.reference import IN_VIVO, IN_VIVO_UNITS
+from v1builder.objectives.memory import Memory, ranked
+from v1builder.objectives.objective import Objective, ObjectiveSettings, Seen, Setting
 from v1builder.schema.errors import DataError, NetworkError, Problem, raise_if_any
-from v1builder.schema.recordings import recorded, reference_type
+from v1builder.schema.recordings import (
+    Recorded,
+    recorded,
+    recorded_units,
+    reference_type,
+)
 
 #: The metric of the recordings that each condition is compared with.
 METRICS: Final[dict[str, str]] = {
@@ -62,35 +71,51 @@ class RateTargets:
         rates: by condition, [n] float64 Hz; populations one after another, inside each the recorded rate
             at quantile (i + 1/2)/n_population, ascending.
         pooled: recorded cell types that had too few units and were pooled over layers.
+        cells: [n] positions of the cells that are judged; None for all of them.
     """
 
     population: Tensor
     rates: Mapping[str, Tensor]
     pooled: tuple[str, ...] = ()
+    cells: Tensor | None = None
 
 
-def rate_targets(network: Network, reference: pd.DataFrame, where: object = IN_VIVO) -> RateTargets:
-    """Targets from the in vivo quantiles that travel with the network.
+def rate_targets(
+    network: Network,
+    reference: pd.DataFrame,
+    where: object = IN_VIVO,
+    *,
+    source: Callable[[pd.DataFrame, str, str], Recorded] = recorded,
+    judged: NDArray[np.bool_] | None = None,
+) -> RateTargets:
+    """Targets from the recordings that travel with the network.
 
     Between the published quantiles (5, 25, 50, 75, 95 %) rates are interpolated linearly, beyond them held.
     Types with fewer than 15 units are pooled over layers, see `schema.recordings.recorded`.
 
     Args:
         network: has `pop_name` for every cell.
-        reference: of `load.reference.read_in_vivo`.
+        reference: of `load.reference.read_in_vivo`, or units of `read_in_vivo_units`.
         where: the file it came from, for errors.
+        source: what finds the distribution of a population in the reference.
+        judged: [n_cells] which cells are drawn to the targets; all of them unless given.
 
     Raises:
         DataError: a population of the network has no recorded rates.
         NetworkError: the cells have no `pop_name`.
     """
     groups = group_cells(network.cells, "population")
+    cells = None if judged is None or judged.all() else np.flatnonzero(judged)
+    of_cell = groups.of_cell if cells is None else groups.of_cell[cells]
+    sizes = np.bincount(of_cell, minlength=len(groups))
     rates, pooled, problems = {}, set[str](), []
     for condition, metric in METRICS.items():
         parts = []
-        for name, size in zip(groups.labels, groups.sizes.tolist(), strict=True):
+        for name, size in zip(groups.labels, sizes.tolist(), strict=True):
+            if not size:
+                continue
             try:
-                found = recorded(reference, name, metric)
+                found = source(reference, name, metric)
             except (DataError, NetworkError) as error:
                 fix = "add it, or set train.rate_weight = 0"
                 what = f"no recorded rates belong to population '{name}'"
@@ -101,7 +126,8 @@ def rate_targets(network: Network, reference: pd.DataFrame, where: object = IN_V
                 pooled.add(own)
         rates[condition] = torch.cat(parts) if parts else torch.zeros(0)
     raise_if_any(problems, DataError)
-    return RateTargets(torch.from_numpy(groups.of_cell), rates, tuple(sorted(pooled)))
+    chosen = None if cells is None else torch.from_numpy(cells)
+    return RateTargets(torch.from_numpy(of_cell), rates, tuple(sorted(pooled)), chosen)
 
 
 class RateLoss:
@@ -121,10 +147,7 @@ class RateLoss:
         """
         self.windows = {name: part for name, part in windows.items() if part.stop > part.start}
         self._targets, self._dt = targets, dt
-        self._memory = {
-            name: _Memory(torch.zeros(len(targets.population), dtype=torch.float64))
-            for name in self.windows
-        }
+        self._memory = {name: Memory.empty(len(targets.population)) for name in self.windows}
 
     def __call__(
         self, counts: Mapping[str, Tensor], n_trials: int, generator: torch.Generator
@@ -147,7 +170,8 @@ class RateLoss:
     ) -> Tensor:
         population, recorded_rate = self._targets.population, self._targets.rates[name]
         before = self._memory[name]
-        memory = self._memory[name] = before.joined(rate.detach().cpu().double(), seconds)
+        memory = before.joined(rate.detach().cpu().double(), seconds, MEMORY_S)
+        self._memory[name] = memory
         order = ranked(memory.mean, population, generator)
         shown = _as_shown(recorded_rate, population, before, seconds, generator)
         # Of all draws but one each, so that cells and virtual cells are equally far from their targets.
@@ -162,57 +186,13 @@ class RateLoss:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Remember what `state_dict` gave."""
-        self._memory = {name: _Memory(**state[name]) for name in self.windows}
-
-
-@dataclass(frozen=True)
-class _Memory:
-    """An exponential mean over windows of model time.
-
-    Attributes:
-        total: [cell] Hz, weighted sum of rates.
-        weight: sum of the weights.
-        noise: sum of squared weights by the seconds of their window, 1/s: rates of Poisson cells have the
-            variance of a count over weight^2 / noise seconds.
-    """
-
-    total: Tensor
-    weight: float = 0.0
-    noise: float = 0.0
-
-    @property
-    def mean(self) -> Tensor:
-        """[cell] Hz."""
-        return self.total / self.weight
-
-    def joined(self, rate: Tensor, seconds: float) -> "_Memory":
-        """With one more window: [..., cell] Hz and its length."""
-        kept = math.exp(-seconds / MEMORY_S)
-        return _Memory(
-            self.total * kept + rate * (1 - kept),
-            self.weight * kept + (1 - kept),
-            self.noise * kept**2 + (1 - kept) ** 2 / seconds,
-        )
-
-
-def ranked(rate: Tensor, population: Tensor, generator: torch.Generator) -> Tensor:
-    """[..., cell] positions of cells, population by population, by rate; equal rates in random order.
-
-    Args:
-        rate: [..., cell] Hz, on the CPU.
-        population: [cell] index.
-        generator: of the order of equal rates.
-    """
-    shuffled = torch.randperm(len(population), generator=generator)
-    by_rate = shuffled[rate[..., shuffled].argsort(dim=-1, stable=True)]
-    by_population = population[by_rate].argsort(dim=-1, stable=True)
-    return by_rate.gather(-1, by_population)
+        self._memory = {name: Memory(**state[name]) for name in self.windows}
 
 
 def _as_shown(
     recorded_rate: Tensor,
     population: Tensor,
-    before: _Memory,
+    before: Memory,
     seconds: float,
     generator: torch.Generator,
 ) -> Tensor:
@@ -233,7 +213,71 @@ def _as_shown(
     rate = torch.poisson(mean * seconds, generator=generator) / seconds
     total = torch.zeros_like(rate)
     if before.weight:
-        seen = before.weight**2 / before.noise
+        seen = before.seconds
         total = torch.poisson(mean * seen, generator=generator) / seen * before.weight
-    memory = _Memory(total, before.weight, before.noise).joined(rate, seconds)
+    memory = Memory(total, before.weight, before.noise).joined(rate, seconds, MEMORY_S)
     return rate.gather(1, ranked(memory.mean, of_target, generator))
+
+
+class Rates(Objective):
+    """`RateLoss` of the batches of a task."""
+
+    name = "rate_loss"
+
+    def __init__(self, setting: Setting, units: str):
+        reference, home = setting.table(units), setting.home
+        source = recorded if units == "all" else recorded_units
+        where = home / (IN_VIVO if units == "all" else IN_VIVO_UNITS)
+        targets = rate_targets(
+            setting.network, reference, where, source=source, judged=setting.judged
+        )
+        task = setting.task
+        windows = {"evoked": task.evoked, "spontaneous": task.spontaneous}
+        self._cells = targets.cells
+        self._loss = RateLoss(targets, windows, setting.dt)
+        notes = []
+        if targets.pooled:
+            notes.append(
+                "rates are drawn to those of all units of a class where its layer has too few: "
+                + ", ".join(targets.pooled)
+            )
+        if "spontaneous" not in self._loss.windows:
+            notes.append(
+                "no trial has a gray screen after a warm-up, so spontaneous rates are not drawn to "
+                "recorded ones (task.gray_before_ms and task.warm_up_ms give one)"
+            )
+        self.notes = tuple(notes)
+
+    def __call__(self, seen: Seen) -> Tensor:
+        """Of the whole batch, by the number of processes."""
+        spikes = seen.spikes if self._cells is None else seen.spikes[:, :, self._cells]
+        counts = {
+            name: seen.summed(spikes[:, window].sum(dim=(0, 1)))
+            for name, window in self._loss.windows.items()
+        }
+        return self._loss(counts, seen.n_trials, seen.generator) / seen.processes
+
+    def state_dict(self) -> dict[str, Any]:
+        """The memory."""
+        return self._loss.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Remember."""
+        self._loss.load_state_dict(state)
+
+
+class RatesSettings(ObjectiveSettings):
+    """Mean rates distributed as those of recorded units, evoked and spontaneous.
+
+    Attributes:
+        units: whose rates: "targets" leaves those out that are kept to judge with, "all" takes the quantiles
+            over all units (the short form `train.rate_weight` does).
+    """
+
+    kind: Literal["rates"] = "rates"
+    weight: float = Field(default=0.1, ge=0, allow_inf_nan=False)
+    units: Literal["targets", "all"] = "targets"
+
+    def make(self, setting: Setting) -> Rates:
+        """Of a network in a task."""
+        return Rates(setting, self.units)

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from v1builder.load.network import GroupedValues, Network, NodePopulation
+from v1builder.objectives.memory import ranked
+from v1builder.objectives.rates import RateLoss, RateTargets, rate_targets
+from v1builder.objectives.voltage import voltage_loss
 from v1builder.schema.errors import DataError
 from v1builder.train import stream
-from v1builder.train.losses import voltage_loss
-from v1builder.train.rates import RateLoss, RateTargets, ranked, rate_targets
 
 #: Recorded in L2/3 Exc and L5 PV on gratings: quantiles .05 .25 .5 .75 .95, Hz.
 SLOW = (0.075, 0.25625, 0.6716666667, 1.524166667, 5.740333333)
