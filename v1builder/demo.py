@@ -9,11 +9,13 @@ from v1builder import pipeline
 from v1builder.experiments.comparison import compare
 from v1builder.fetch import fetch
 from v1builder.report import write_report
-from v1builder.schema.errors import StorageError
 from v1builder.schema.files import write_text
+from v1builder.schema.run_folders import run_folder
 from v1builder.train import load_experiment
 
 RADIUS_UM = 50.0
+#: What a demo makes; one of these is in every folder of one that was begun.
+_HOLDS = ("store", "networks", "experiment.toml", "run")
 
 
 def run_demo(
@@ -35,19 +37,22 @@ def run_demo(
         Path of the report page.
 
     Raises:
-        StorageError: `out` is not empty and `overwrite` is False.
+        StorageError: `out` is not empty and `overwrite` is False, or holds something else; another process is
+            at work there.
     """
-    if out.exists() and any(out.iterdir()):
-        if not overwrite:
-            raise StorageError.of(
-                "the output already exists",
-                out,
-                "a non-empty folder",
-                "choose another --out, or --overwrite",
-            )
-        # Same seed, same bytes: what an interrupted demo had already compared stays valid in `run`.
-        for name in ("store", "networks"):
-            shutil.rmtree(out / name, ignore_errors=True)
+    with run_folder(out, holds=_HOLDS, goes_on=overwrite, option="--overwrite"):
+        return _demo(out, heading, progress)
+
+
+def _demo(
+    out: Path,
+    heading: Callable[[str, str], None],
+    progress: Callable[[str, int, int], None],
+) -> Path:
+    """What `run_demo` does in its folder."""
+    # Same seed, same bytes: what an interrupted demo had already compared stays valid in `run`.
+    for name in ("store", "networks"):
+        shutil.rmtree(out / name, ignore_errors=True)
     heading("1 fetch the published tables", f"v1builder fetch --out {out}/store")
     fetch(out / "store", source="snapshot")
     template = resources.files("v1builder") / "demo.toml"

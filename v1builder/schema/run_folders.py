@@ -12,13 +12,16 @@ from v1builder.schema.locks import locked
 _LOCK: Final = ".lock"
 
 
-def check_run_folder(out: Path | str, *, holds: Sequence[str], goes_on: bool) -> None:
+def check_run_folder(
+    out: Path | str, *, holds: Sequence[str], goes_on: bool, option: str = "--resume"
+) -> None:
     """Raise StorageError unless a run may be written to `out`: asked before long work, too.
 
     Args:
         out: the folder.
         holds: names of files of which a run that was begun has at least one.
         goes_on: whether what such a run left is wanted; else the folder must hold nothing.
+        option: of the command line, by which it is.
     """
     out = Path(out)
     try:
@@ -34,7 +37,7 @@ def check_run_folder(out: Path | str, *, holds: Sequence[str], goes_on: bool) ->
         return
     shown = ", ".join(sorted(left)[:3]) + (" ..." if len(left) > 3 else "")
     if begun:
-        fix = "pass --resume to go on with this run, or choose another --out"
+        fix = f"pass {option} to go on with this run, or choose another --out"
         raise StorageError.of("the output already exists", out, f"a run: {shown}", fix)
     raise StorageError.of(
         "the output holds something else than such a run", out, shown, "choose another --out"
@@ -42,7 +45,9 @@ def check_run_folder(out: Path | str, *, holds: Sequence[str], goes_on: bool) ->
 
 
 @contextmanager
-def run_folder(out: Path | str, *, holds: Sequence[str], goes_on: bool = True) -> Iterator[Path]:
+def run_folder(
+    out: Path | str, *, holds: Sequence[str], goes_on: bool = True, option: str = "--resume"
+) -> Iterator[Path]:
     """Make the folder of a run; no other process can write a run there meanwhile.
 
     A new folder in which nothing was made is removed again.
@@ -51,19 +56,20 @@ def run_folder(out: Path | str, *, holds: Sequence[str], goes_on: bool = True) -
         out: the folder.
         holds: as `check_run_folder`.
         goes_on: likewise.
+        option: likewise.
 
     Raises:
         StorageError: as `check_run_folder`; another process is at work there; the file system refused.
     """
     out = Path(out)
-    check_run_folder(out, holds=holds, goes_on=goes_on)
+    check_run_folder(out, holds=holds, goes_on=goes_on, option=option)
     with ExitStack() as stack:
         try:
             if not out.exists():
                 out.mkdir(parents=True)
                 stack.callback(_remove_if_empty, out)
             stack.enter_context(locked(out / _LOCK, out))
-            check_run_folder(out, holds=holds, goes_on=goes_on)
+            check_run_folder(out, holds=holds, goes_on=goes_on, option=option)
             clear_temporaries(out)
         except OSError as error:
             raise storage_error(error, out) from error
