@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from v1builder.model import plasticity
-from v1builder.model.backends import reference
+from v1builder.model.backends import Backend, reference
 from v1builder.model.neurons import glif
 from v1builder.model.neurons.glif import GlifState, ThresholdDynamics
 from v1builder.model.rollout import Projection, Rollout
@@ -88,7 +88,8 @@ class Case:
             "weights": self.weights, "inputs": self.inputs, "current": self.current,
             "state": self.state, "n_steps": self.steps, "record_voltage": True,
         } | changes  # fmt: skip
-        return backend.rollout(
+        rollout = backend if isinstance(backend, Backend) else backend.rollout
+        return rollout(
             **arguments, surrogate=surrogate or Surrogate(width=0.7), detach_reset=detach_reset
         )
 

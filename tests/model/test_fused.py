@@ -11,7 +11,8 @@ import pytest
 import torch
 from cases import Case, PlasticCase, assert_close, compare, map_floats, outputs, with_levels
 
-from v1builder.model.backends import _fused_forward, fused, reference
+from v1builder.model.backends import _fused_forward, reference
+from v1builder.model.backends import _fused_rollout as fused
 from v1builder.model.neurons.glif import Propagators
 from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
 from v1builder.schema.errors import ConfigError
@@ -217,7 +218,7 @@ def test_the_number_of_threads_that_torch_was_given_stays():
     """In a process of its own, because numba starts its threads once."""
     script = (
         "import torch; torch.set_num_threads(1)\n"
-        "from cases import Case\nfrom v1builder.model.backends import fused\n"
+        "from cases import Case\nfrom v1builder.model.backends import _fused_rollout as fused\n"
         "Case(steps=2).run(fused); print(torch.get_num_threads())"
     )
     environment = {**os.environ, "NUMBA_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}

@@ -4,7 +4,8 @@ import pytest
 import torch
 from cases import Case, PlasticCase, assert_close, compare, with_levels
 
-from v1builder.model.backends import fused, reference
+from v1builder.model.backends import _fused_rollout as fused
+from v1builder.model.backends import reference
 from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from cases import TOLERANCE, PlasticCase, assert_close, compare, outputs
 
-from v1builder.model.backends import _fused_forward, fused, reference
+from v1builder.model.backends import _fused_forward, reference
+from v1builder.model.backends import _fused_rollout as fused
 from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
 from v1builder.schema.errors import ConfigError
 

@@ -263,8 +263,8 @@ def test_backends_are_named():
 
 def test_auto_takes_the_fused_backend_where_it_can(network, monkeypatch):
     used = []
-    for name in ("fused", "reference"):
-        module = import_module(f"v1builder.model.backends.{name}")
+    for name, file in (("fused", "_fused_rollout"), ("reference", "reference")):
+        module = import_module(f"v1builder.model.backends.{file}")
 
         def rollout(*args, name=name, run=module.rollout, **kwargs):
             used.append(name)

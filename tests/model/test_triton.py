@@ -22,7 +22,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from v1builder.model import backends
-from v1builder.model.backends import fused, get_backend, reference
+from v1builder.model.backends import _fused_rollout as fused
+from v1builder.model.backends import get_backend, reference
+from v1builder.model.backends import gpu as member
 from v1builder.model.network import V1Network
 from v1builder.model.neurons.glifr import SmoothPropagators, SmoothSpike
 from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
@@ -45,7 +47,8 @@ with pytest.MonkeyPatch.context() as patch:
         for module in list(sys.modules):
             if module.partition(".")[0] == "triton" and not module.startswith("triton._C"):
                 del sys.modules[module]
-    from v1builder.model.backends import _gpu_edges, _gpu_layout, gpu
+    from v1builder.model.backends import _gpu_edges, _gpu_layout
+    from v1builder.model.backends import _gpu_rollout as gpu
 
 DEVICE = "cpu" if gpu.INTERPRETED else "cuda"
 SMALL = {"batch": 2, "steps": 7, "cells": 180, "receptors": 2, "delays": 2, "edges": 2000}
@@ -276,7 +279,7 @@ def test_autocast_changes_no_number(backend):
 
 
 def test_the_interpreter_is_a_way_to_run_it_by_name():
-    assert get_backend("triton") is gpu.rollout
+    assert isinstance(get_backend("triton"), member.Triton)
 
 
 def test_without_a_device_or_triton_the_name_is_an_error(monkeypatch):
@@ -284,7 +287,7 @@ def test_without_a_device_or_triton_the_name_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="no CUDA device"):
         get_backend("triton")
-    monkeypatch.setattr(backends, "_triton_version", lambda: "3.1.0")
+    monkeypatch.setattr(member, "_triton_version", lambda: "3.1.0")
     with pytest.raises(ConfigError, match=r"triton 3.1.0 is installed.*3.7 or newer"):
         get_backend("triton")
     monkeypatch.setattr(backends, "find_spec", lambda name: None if name == "triton" else object())
@@ -393,7 +396,7 @@ def compile_only(self, *args, **options):
 
 JITFunction.run = compile_only
 from cases import Case, PlasticCase, with_levels
-from v1builder.model.backends import gpu
+from v1builder.model.backends import _gpu_rollout as gpu
 
 gpu._check_tensors = lambda tensors: None
 for case in (

@@ -88,7 +88,7 @@ class SourceBins(NamedTuple):
     half_width: float
 
 
-class CellArrays(NamedTuple):
+class ColumnCells(NamedTuple):
     """What the kernel needs to know of the cells: [n] arrays, angles in radians."""
 
     x: NDArray[np.float64]
@@ -210,7 +210,7 @@ class RecurrentSampler:
         first_source: int = 0,
     ):
         inside = np.hypot(cells.x, cells.z) <= _DISPLACED_CORES * recipe.core_radius_um
-        self._cells = CellArrays(
+        self._cells = ColumnCells(
             cells.x,
             cells.z,
             np.deg2rad(cells.tuning_angle),
@@ -241,7 +241,7 @@ def orientation_difference(a: float, b: float) -> float:
 
 
 @numba.njit(cache=True)
-def _gaussian_frame(t: int, kind: int, sigma: float, cells: CellArrays) -> Frame:
+def _gaussian_frame(t: int, kind: int, sigma: float, cells: ColumnCells) -> Frame:
     """The Gaussian of target `t` for excitatory (`kind` 1) or inhibitory (0) sources."""
     cos, sin = np.cos(cells.angle[t]), np.sin(cells.angle[t])
     if kind == 1:
@@ -267,7 +267,7 @@ def _bound_bins(frame: Frame, bins: SourceBins, out: NDArray[np.float64]) -> Non
 
 
 @numba.njit(cache=True)
-def _probability(s: int, t: int, frame: Frame, cells: CellArrays, rule: RuleArrays) -> float:
+def _probability(s: int, t: int, frame: Frame, cells: ColumnCells, rule: RuleArrays) -> float:
     """Connection probability of the pair (source s, target t), as in the module docstring."""
     if s == t:
         return 0.0
@@ -291,7 +291,7 @@ def _draw_sources(
     frame: Frame,
     bound: NDArray[np.float64],
     state: NDArray[np.uint64],
-    cells: CellArrays,
+    cells: ColumnCells,
     rule: RuleArrays,
     bins: SourceBins,
     found: NDArray[np.int32],
@@ -344,7 +344,7 @@ def _draw_quantiles(
 
 @numba.njit(nogil=True, cache=True)
 def _sample_block(
-    first: int, last: int, key: np.uint64, cells: CellArrays, rule: RuleArrays, bins: SourceBins
+    first: int, last: int, key: np.uint64, cells: ColumnCells, rule: RuleArrays, bins: SourceBins
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
     """Edges onto targets first..last-1: number per target, sources and quantiles in final order."""
     counts = np.zeros(last - first, dtype=np.int64)

@@ -32,7 +32,7 @@ Config = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Term:
+class ConfigColumn:
     """One column.
 
     Attributes:
@@ -75,29 +75,31 @@ def _reset(name: str) -> Callable[[Config], float]:
 _MILLI, _NANO, _PICO, _SAME = 1e3, 1e9, 1e12, 1.0  # V to mV, S to nS, A to pA, F to pF
 
 TERMS = (
-    Term("E_L_mV", _MILLI, lambda c: c["El_reference"] + c["El"]),
-    Term("C_m_pF", _PICO, lambda c: c["C"] * _factor(c, "C")),
-    Term("g_nS", _NANO, lambda c: _factor(c, "G") / c["R_input"]),
-    Term("V_th_mV", _MILLI, lambda c: c["El_reference"] + _factor(c, "th_inf") * c["th_inf"]),
-    Term("V_reset_mV", _MILLI, lambda c: c["El_reference"]),
-    Term("t_ref_ms", _MILLI, lambda c: c["spike_cut_length"] * c["dt"]),
-    Term("asc_amp_0_pA", _PICO, _asc_amp(0), _CURRENTS),
-    Term("asc_amp_1_pA", _PICO, _asc_amp(1), _CURRENTS),
-    Term("asc_tau_0_ms", _MILLI, _asc_tau(0), _CURRENTS),
-    Term("asc_tau_1_ms", _MILLI, _asc_tau(1), _CURRENTS),
-    Term("asc_r_0", _SAME, _asc_r(0), _CURRENTS),
-    Term("asc_r_1", _SAME, _asc_r(1), _CURRENTS),
-    Term("th_spike_add_mV", _MILLI, _threshold("a_spike"), _RESETS),
-    Term("th_spike_decay_per_s", _SAME, _threshold("b_spike"), _RESETS),
-    Term("v_reset_fraction", _SAME, _reset("a"), _RESETS),
-    Term("v_reset_add_mV", _MILLI, _reset("b"), _RESETS),
-    Term(
+    ConfigColumn("E_L_mV", _MILLI, lambda c: c["El_reference"] + c["El"]),
+    ConfigColumn("C_m_pF", _PICO, lambda c: c["C"] * _factor(c, "C")),
+    ConfigColumn("g_nS", _NANO, lambda c: _factor(c, "G") / c["R_input"]),
+    ConfigColumn(
+        "V_th_mV", _MILLI, lambda c: c["El_reference"] + _factor(c, "th_inf") * c["th_inf"]
+    ),
+    ConfigColumn("V_reset_mV", _MILLI, lambda c: c["El_reference"]),
+    ConfigColumn("t_ref_ms", _MILLI, lambda c: c["spike_cut_length"] * c["dt"]),
+    ConfigColumn("asc_amp_0_pA", _PICO, _asc_amp(0), _CURRENTS),
+    ConfigColumn("asc_amp_1_pA", _PICO, _asc_amp(1), _CURRENTS),
+    ConfigColumn("asc_tau_0_ms", _MILLI, _asc_tau(0), _CURRENTS),
+    ConfigColumn("asc_tau_1_ms", _MILLI, _asc_tau(1), _CURRENTS),
+    ConfigColumn("asc_r_0", _SAME, _asc_r(0), _CURRENTS),
+    ConfigColumn("asc_r_1", _SAME, _asc_r(1), _CURRENTS),
+    ConfigColumn("th_spike_add_mV", _MILLI, _threshold("a_spike"), _RESETS),
+    ConfigColumn("th_spike_decay_per_s", _SAME, _threshold("b_spike"), _RESETS),
+    ConfigColumn("v_reset_fraction", _SAME, _reset("a"), _RESETS),
+    ConfigColumn("v_reset_add_mV", _MILLI, _reset("b"), _RESETS),
+    ConfigColumn(
         "th_voltage_index_per_s",
         _SAME,
         lambda c: _threshold("a_voltage")(c) * _factor(c, "a"),
         _FOLLOWS,
     ),
-    Term(
+    ConfigColumn(
         "th_voltage_decay_per_s",
         _SAME,
         lambda c: _threshold("b_voltage")(c) * _factor(c, "b"),

@@ -38,7 +38,7 @@ _PROBABILITIES = ("cp", "cp_lo", "cp_hi", "cp_adj", "cp_adj_lo", "cp_adj_hi")
 
 
 @dataclass(frozen=True)
-class Metric:
+class MeasuredQuantity:
     """One measured quantity: its name in table synaptic_physiology, SI unit, and where it is."""
 
     name: str
@@ -48,29 +48,29 @@ class Metric:
 
 
 METRICS = (
-    Metric("psp_amplitude", "V", "synapse", "psp_amplitude"),
-    Metric("pulse_amp_90pct", "V", "dynamics", "pulse_amp_90th_percentile"),
-    Metric("stp_induction_50hz", "1", "dynamics", "stp_induction_50hz"),
-    Metric("stp_recovery_250ms", "1", "dynamics", "stp_recovery_250ms"),
-    Metric("variability_resting", "1", "dynamics", "variability_resting_state"),
-    Metric("ml_facilitation_amount", "1", "synapse_model", "ml_facilitation_amount"),
-    Metric("ml_facilitation_tau", "s", "synapse_model", "ml_facilitation_tau"),
-    Metric("ml_depression_amount", "1", "synapse_model", "ml_depression_amount"),
-    Metric("ml_depression_tau", "s", "synapse_model", "ml_depression_tau"),
-    Metric("ml_release_prob", "1", "synapse_model", "ml_base_release_probability"),
-    Metric("ml_n_release_sites", "1", "synapse_model", "ml_n_release_sites"),
-    Metric("ml_mini_amplitude", "V", "synapse_model", "ml_mini_amplitude"),
-    Metric("latency", "s", "synapse", "latency"),
-    Metric("psc_rise_time", "s", "synapse", "psc_rise_time"),
-    Metric("psc_decay_tau", "s", "synapse", "psc_decay_tau"),
+    MeasuredQuantity("psp_amplitude", "V", "synapse", "psp_amplitude"),
+    MeasuredQuantity("pulse_amp_90pct", "V", "dynamics", "pulse_amp_90th_percentile"),
+    MeasuredQuantity("stp_induction_50hz", "1", "dynamics", "stp_induction_50hz"),
+    MeasuredQuantity("stp_recovery_250ms", "1", "dynamics", "stp_recovery_250ms"),
+    MeasuredQuantity("variability_resting", "1", "dynamics", "variability_resting_state"),
+    MeasuredQuantity("ml_facilitation_amount", "1", "synapse_model", "ml_facilitation_amount"),
+    MeasuredQuantity("ml_facilitation_tau", "s", "synapse_model", "ml_facilitation_tau"),
+    MeasuredQuantity("ml_depression_amount", "1", "synapse_model", "ml_depression_amount"),
+    MeasuredQuantity("ml_depression_tau", "s", "synapse_model", "ml_depression_tau"),
+    MeasuredQuantity("ml_release_prob", "1", "synapse_model", "ml_base_release_probability"),
+    MeasuredQuantity("ml_n_release_sites", "1", "synapse_model", "ml_n_release_sites"),
+    MeasuredQuantity("ml_mini_amplitude", "V", "synapse_model", "ml_mini_amplitude"),
+    MeasuredQuantity("latency", "s", "synapse", "latency"),
+    MeasuredQuantity("psc_rise_time", "s", "synapse", "psc_rise_time"),
+    MeasuredQuantity("psc_decay_tau", "s", "synapse", "psc_decay_tau"),
 )
 #: Further quantities of the same tables, for groupings other than the published one.
 MORE_METRICS = (
-    Metric("psp_rise_time", "s", "synapse", "psp_rise_time"),
-    Metric("psp_decay_tau", "s", "synapse", "psp_decay_tau"),
-    Metric("psc_amplitude", "A", "synapse", "psc_amplitude"),
-    Metric("paired_pulse_ratio_50hz", "1", "dynamics", "paired_pulse_ratio_50hz"),
-    Metric("stp_initial_50hz", "1", "dynamics", "stp_initial_50hz"),
+    MeasuredQuantity("psp_rise_time", "s", "synapse", "psp_rise_time"),
+    MeasuredQuantity("psp_decay_tau", "s", "synapse", "psp_decay_tau"),
+    MeasuredQuantity("psc_amplitude", "A", "synapse", "psc_amplitude"),
+    MeasuredQuantity("paired_pulse_ratio_50hz", "1", "dynamics", "paired_pulse_ratio_50hz"),
+    MeasuredQuantity("stp_initial_50hz", "1", "dynamics", "stp_initial_50hz"),
 )
 #: Metrics whose distribution over synapses is lognormal.
 AMPLITUDES = ("psp_amplitude", "pulse_amp_90pct", "psc_amplitude")
@@ -281,7 +281,7 @@ class SynapticPhysiology:
     def medians(
         self,
         groups: Mapping[str, CellGroup] = SUBCLASSES,
-        metrics: tuple[Metric, ...] = METRICS,
+        metrics: tuple[MeasuredQuantity, ...] = METRICS,
     ) -> pd.DataFrame:
         """Median of every metric between groups.
 

@@ -36,7 +36,7 @@ from v1builder.experiments.statistics.family import (
 )
 from v1builder.experiments.statistics.mixed import LIMITS, mixed_model
 from v1builder.experiments.statistics.paired import (
-    Estimate,
+    MeanEstimate,
     PairedComparison,
     compare_paired,
     mean_interval,
@@ -348,7 +348,7 @@ def _power(outcomes: Outcomes, judged: list[dict[str, Any]], primary: str) -> di
     return {"power": 0.8, "alpha": alpha, "metric": primary, "rows": rows}
 
 
-def _record(estimate: Estimate) -> dict[str, Any]:
+def _record(estimate: MeanEstimate) -> dict[str, Any]:
     names = ("mean", "low", "high", "n", "method", "note")
     return {name: getattr(estimate, name) for name in names}
 

@@ -14,7 +14,7 @@ from v1builder.model.neurons.neuron import Neuron
 from v1builder.schema.errors import NetworkError
 
 
-class Learned(Protocol):
+class LearnedModel(Protocol):
     """What is asked of a model; `V1Network` has it."""
 
     n_cells: int
@@ -24,7 +24,7 @@ class Learned(Protocol):
     bias_current: Tensor
 
 
-def exported(model: Learned, network: Network) -> Network:
+def exported(model: LearnedModel, network: Network) -> Network:
     """`network` with the values of `model`, ready to be saved as SONATA.
 
     What the model neither trained nor regrouped is taken over from `network` to the bit. The tables
@@ -79,7 +79,7 @@ def _plasticity(module: Edges, table: GroupedValues | None) -> GroupedValues | N
     return replace(table, values=table.values | learned)
 
 
-def _table(model: Learned, network: Network, table: GroupedValues) -> GroupedValues:
+def _table(model: LearnedModel, network: Network, table: GroupedValues) -> GroupedValues:
     """One table with the model's values."""
     changed: dict[str, NDArray[np.float64]] = {}
     for name, held in model.cells.held.items():

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from v1builder.load import LEVELS, Network, load_network
-from v1builder.model.backends import BackendName, check_supported, get_backend
+from v1builder.model.backends import check_supported, get_backend
 from v1builder.model.cells import Cells
 from v1builder.model.edges import EDGE_GROUPINGS, PLASTICITY_BOUNDS, Edges, signed_units
 from v1builder.model.export import exported
@@ -68,7 +68,7 @@ class V1Network(nn.Module):
         group_by: str | Mapping[str, str] = "cell_model",
         trainable: Sequence[str] | None = None,
         surrogate: Surrogate | None = None,
-        backend: BackendName | str = "auto",
+        backend: str = "auto",
         detach_reset: bool = False,
         checkpoint_steps: int | Literal["auto"] | None = None,
         memory_budget: float | None = None,
@@ -170,7 +170,7 @@ class V1Network(nn.Module):
         start = None if start is None else torch.tensor(start, dtype=dtype)
         self.register_buffer("start_voltage", start, persistent=False)
         self.neuron.inspect(self.cells())
-        if backend not in ("auto", "reference"):
+        if backend != "auto":
             check_supported(self.propagators(), backend)
 
     def _edges(self) -> Iterator[Edges]:

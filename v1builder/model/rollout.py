@@ -17,9 +17,8 @@ site, that is a source with all its edges of one synapse model (see `v1builder.m
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Protocol, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -152,40 +151,3 @@ class Rollout:
     voltage: Tensor | None
     drive: Tensor | None
     state: State
-
-
-class Backend(Protocol):
-    """Computes a rollout. Every backend gives the reference's numbers, forward and gradient."""
-
-    def __call__(
-        self,
-        propagators: Coefficients,
-        projections: Sequence[Projection],
-        weights: Sequence[Tensor],
-        inputs: Mapping[str, Tensor],
-        current: Tensor | None,
-        state: State,
-        n_steps: int,
-        *,
-        plasticity: Plasticity | None = None,
-        surrogate: Surrogate,
-        detach_reset: bool,
-        record_voltage: bool,
-    ) -> Rollout:
-        """Run `n_steps` steps.
-
-        Args:
-            propagators: coefficients of the cells.
-            projections: edges, grouped by source.
-            weights: one [e] tensor in pA per projection, signed.
-            inputs: by projection source name, spikes [b, t, n_source]: bool or uint8, or floating
-                point when the gradient with respect to the input is wanted.
-            current: [b or 1, t or 1, n] pA injected, or None.
-            state: state before the first step.
-            n_steps: number of steps.
-            plasticity: coefficients of the sites; None when there are none.
-            surrogate: derivative of the spike with respect to (drive - threshold)/V_th.
-            detach_reset: when True, no gradient flows through reset and after-spike jumps.
-            record_voltage: keep `voltage` and `drive`.
-        """
-        ...

@@ -132,17 +132,64 @@ def watched_trials(
     Yields:
         Every batch once it was run, its inputs, and those that watched it.
     """
+    for rows, inputs, observers in watched_rows(
+        network, task, trials, at_once=at_once, noise=noise, before=before, watching=watching
+    ):
+        yield trials[rows], inputs, observers
+
+
+def watched_rows(
+    network: V1Network,
+    task: Task,
+    trials: Trials,
+    *,
+    at_once: int,
+    noise: torch.Generator,
+    before: torch.Generator,
+    watching: Callable[[Trials], Sequence[ObserverT]],
+    processes: Processes | None = None,
+) -> Iterator[tuple[slice, dict[str, Tensor], Sequence[ObserverT]]]:
+    """As `watched_trials`, by process: each runs its share of every batch.
+
+    All draw the inputs of all trials, so that streams are the same in every process.
+
+    Args:
+        network: that is watched.
+        task: of the trials.
+        trials: all of them.
+        at_once: trials of a batch, of all processes together.
+        noise: stream of the inputs.
+        before: stream of the warm-ups.
+        watching: observers of this process's trials of a batch.
+        processes: that share every batch; this one alone when None.
+
+    Yields:
+        Which of the trials were run here, their inputs, and those that watched them.
+    """
+
+    def own(spikes: dict[str, Tensor], share: slice) -> dict[str, Tensor]:
+        return spikes if processes is None else processes.own(spikes, share)
+
     state: State | None = None
+    carried = 0  # trials of the batch whose state goes on, in all processes
     for first in range(0, len(trials), at_once):
         batch = trials[first : first + at_once]
+        n = len(batch)
+        share = slice(0, n) if processes is None else processes.share(n)
         inputs = task.inputs(batch, noise)
-        if state is None or len(state.U) != len(batch):
-            warm_up = task.warm_up(len(batch), before)
-            state = None if warm_up is None else network.settled(warm_up)
-        observers = watching(batch)
-        state = observe(network, inputs, observers, state=state)
-        state = state if task.carry_state else None
-        yield batch, inputs, observers
+        goes_on = carried == n
+        warm_up = None if goes_on else task.warm_up(n, before)
+        carried = n if task.carry_state else 0
+        if share.start == share.stop:
+            continue
+        if not goes_on:
+            state = None if warm_up is None else network.settled(own(warm_up, share))
+        rows = slice(first + share.start, first + share.stop)
+        observers = watching(trials[rows])
+        inputs = own(inputs, share)
+        after = observe(network, inputs, observers, state=state)
+        state = after if task.carry_state else None
+        yield rows, inputs, observers
 
 
 @torch.no_grad()
@@ -176,28 +223,27 @@ def evaluate(
     noise, before = stream(seed, split, "noise"), stream(seed, split, "warm-up")
     like = classifier.network.bias_current
     output, spikes = like.new_zeros(0), like.new_zeros(classifier.network.n_cells)
-    state: State | None = None
-    for first in range(0, n_trials, batch_size):
-        batch = trials[first : first + batch_size]
-        inputs, share = task.inputs(batch, noise), processes.share(len(batch))
-        goes_on = state is not None and len(state.U) == len(batch)
-        warm_up = None if goes_on else task.warm_up(len(batch), before)
-        if share.start == share.stop:
-            continue
-        if not goes_on:
-            own = None if warm_up is None else processes.own(warm_up, share)
-            state = None if own is None else classifier.network.settled(own)
-        fired = EverySpike()
-        watching: list[Observer] = [fired]
-        if measurement is not None:
-            watching.append(measurement.observer(batch.condition[share]))
-        state = observe(classifier.network, processes.own(inputs, share), watching, state=state)
+
+    def watching(own: Trials) -> list[Observer]:
+        seen = [] if measurement is None else [measurement.observer(own.condition)]
+        return [EverySpike(), *seen]
+
+    for rows, _, (fired, *_) in watched_rows(
+        classifier.network,
+        task,
+        trials,
+        at_once=batch_size,
+        noise=noise,
+        before=before,
+        watching=watching,
+        processes=processes,
+    ):
+        assert isinstance(fired, EverySpike)
         answers = classifier.readout(fired.spikes)
         if not len(output):
             output = answers.new_zeros(n_trials, *answers.shape[1:])
-        output[first + share.start : first + share.stop] = answers
+        output[rows] = answers
         spikes = spikes + fired.spikes.sum(dim=(0, 1))
-        state = state if task.carry_state else None
     if not len(output):  # more processes than trials in a batch
         n_answers = trials.target.shape[1]
         output = like.new_zeros(n_trials, n_answers, task.answer.n_outputs)

@@ -26,7 +26,7 @@ _FEW: Final = 10  # below this a bootstrap interval tends to be too narrow
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MeanEstimate:
     """A mean and its confidence interval.
 
     Attributes:
@@ -51,7 +51,7 @@ class Estimate:
 
 def mean_interval(
     values: Sequence[float] | Array, *, seed: int, confidence: float = 0.95
-) -> Estimate:
+) -> MeanEstimate:
     """The mean of `values` ([n]) with a BCa bootstrap interval (Efron 1987).
 
     Where BCa is undefined the percentile interval is returned and named. The resampling is seeded.
@@ -64,10 +64,10 @@ def mean_interval(
         raise ConfigError.of("confidence is out of range", "mean_interval", confidence, "use 0.95")
     mean = float(x.mean())
     if len(x) < 2:
-        return Estimate(mean, np.nan, np.nan, "none", len(x), confidence, "a single value")
+        return MeanEstimate(mean, np.nan, np.nan, "none", len(x), confidence, "a single value")
     if np.ptp(x) == 0:
         note = "all values are equal, which says nothing about their spread"
-        return Estimate(mean, mean, mean, "all values equal", len(x), confidence, note)
+        return MeanEstimate(mean, mean, mean, "all values equal", len(x), confidence, note)
     note = ""
     if len(x) < _FEW:
         note = (
@@ -76,7 +76,7 @@ def mean_interval(
     for method, label in (("BCa", "BCa bootstrap"), ("percentile", "percentile bootstrap")):
         low, high = _bootstrap(x, method, confidence, seed)
         if np.isfinite([low, high]).all():
-            return Estimate(mean, low, high, label, len(x), confidence, note)
+            return MeanEstimate(mean, low, high, label, len(x), confidence, note)
     raise AssertionError("the percentile interval of finite values is finite")
 
 
@@ -128,7 +128,7 @@ class PairedComparison:
 
     name: str
     differences: tuple[float, ...]
-    difference: Estimate
+    difference: MeanEstimate
     t_low: float
     t_high: float
     d_z: float

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from v1builder.model.backends import _kernels_backward, _kernels_replay
 from v1builder.model.backends._differentiable import Snapshot, Wanted
-from v1builder.model.backends._fused_forward import Setting
+from v1builder.model.backends._fused_forward import RolloutSetting
 from v1builder.model.backends._kernels_forward import WIDTH
 from v1builder.model.backends._kernels_layout import (
     PLASTICITY,
@@ -99,7 +99,7 @@ class Backward:
 
     def __init__(
         self,
-        setting: Setting,
+        setting: RolloutSetting,
         cells: CellArrays,
         graph: Graph,
         sites: Sites,

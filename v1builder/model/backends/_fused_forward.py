@@ -26,7 +26,7 @@ THREADED_FROM: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting(Request):
+class RolloutSetting(Request):
     """A rollout's task for this backend."""
 
     edges: EdgePlan
@@ -67,7 +67,9 @@ class Forward:
         emitted: the input spikes and what the sites of their sources release.
     """
 
-    def __init__(self, setting: Setting, cells: CellArrays, dynamics: Dynamics, keep_drive: bool):
+    def __init__(
+        self, setting: RolloutSetting, cells: CellArrays, dynamics: Dynamics, keep_drive: bool
+    ):
         self.setting, self.cells, self.dynamics = setting, cells, dynamics
         self.segmented = keep_drive
         b, t, n = setting.n_batch, setting.n_steps, setting.n_cells

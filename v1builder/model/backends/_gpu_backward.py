@@ -13,7 +13,7 @@ from v1builder.model.backends import (
     _triton_sites,
 )
 from v1builder.model.backends._differentiable import Snapshot, Wanted
-from v1builder.model.backends._gpu_forward import Setting, deliver
+from v1builder.model.backends._gpu_forward import RolloutSetting, deliver
 from v1builder.model.backends._gpu_layout import (
     CELLS_OPTIONS,
     CellArrays,
@@ -79,7 +79,7 @@ class Backward:
 
     def __init__(
         self,
-        setting: Setting,
+        setting: RolloutSetting,
         cells: CellArrays,
         graph: Graph,
         sites: Sites,

@@ -25,7 +25,7 @@ from v1builder.model.backends._gpu_layout import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting(Request):
+class RolloutSetting(Request):
     """A rollout's task for this backend."""
 
     edges: EdgePlan
@@ -50,7 +50,7 @@ class Forward:
 
     def __init__(
         self,
-        setting: Setting,
+        setting: RolloutSetting,
         cells: CellArrays,
         inputs: InputSpikes,
         dynamics: Dynamics,
@@ -97,7 +97,7 @@ class Forward:
 
 
 def deliver(
-    setting: Setting,
+    setting: RolloutSetting,
     t: int,
     at: int,
     graph: Graph,

@@ -8,6 +8,7 @@ spikes is the transposed product. Graded neurons send in every step, over all ed
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from v1builder.model import plasticity as stp
 from v1builder.model.backends import graded
+from v1builder.model.backends.contract import Backend
 from v1builder.model.rollout import Coefficients, Plasticity, Projection, Rollout, State
 from v1builder.model.surrogate import Surrogate
 
@@ -107,7 +109,7 @@ class _Deliver(torch.autograd.Function):
         return grad_spikes, grad_weight, None, None
 
 
-def _release(
+def released(
     projections: Sequence[Projection],
     emissions: Sequence[Tensor],
     plasticity: Plasticity,
@@ -118,8 +120,8 @@ def _release(
         emitted[:, projection.site_source.long()]
         for projection, emitted in zip(projections, emissions, strict=True)
     ]
-    released, u, x = stp.step(state.u, state.x, torch.cat(of_sites, dim=1), plasticity)
-    return released, replace(state, u=u, x=x)
+    release, u, x = stp.step(state.u, state.x, torch.cat(of_sites, dim=1), plasticity)
+    return release, replace(state, u=u, x=x)
 
 
 def rollout(
@@ -136,7 +138,7 @@ def rollout(
     detach_reset: bool,
     record_voltage: bool,
 ) -> Rollout:
-    """Run `n_steps` steps. See `v1builder.model.rollout.Backend` for the arguments."""
+    """Run `n_steps` steps. See `contract.Backend` for the arguments."""
     n_delays, n_batch, n_cells, n_receptors = state.pending.shape
     dtype = state.U.dtype
     ring = [arriving.reshape(n_batch, -1) for arriving in state.pending.unbind(0)]
@@ -162,9 +164,9 @@ def rollout(
             z if p.source is None else inputs[p.source][:, t].to(dtype) for p in projections
         ]
         if plasticity is not None:
-            released, state = _release(projections, emissions, plasticity, state)
+            sent, state = released(projections, emissions, plasticity, state)
             emissions = [
-                torch.cat([emitted, released[:, projection.sites]], dim=1)
+                torch.cat([emitted, sent[:, projection.sites]], dim=1)
                 for projection, emitted in zip(projections, emissions, strict=True)
             ]
         for i, (projection, weight, emitted) in enumerate(
@@ -191,3 +193,15 @@ def rollout(
         drive=torch.stack(drive, dim=1) if record_voltage else None,
         state=replace(state, pending=pending),
     )
+
+
+class PlainTorch(Backend):
+    """Plain torch."""
+
+    name: ClassVar[str] = "reference"
+    about: ClassVar[str] = "everything, in plain torch"
+    priority: ClassVar[int] = 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Rollout:
+        """Run the steps."""
+        return rollout(*args, **kwargs)
