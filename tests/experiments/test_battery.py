@@ -8,9 +8,10 @@ from typer.testing import CliRunner
 
 from v1builder.cli import app
 from v1builder.experiments.baselines import COLUMN, LGN, baselines
+from v1builder.experiments import battery
 from v1builder.experiments.battery import run_battery
 from v1builder.schema.errors import ConfigError
-from v1builder.train import load_experiment, prepare
+from v1builder.train import load_experiment, prepare, run
 
 EXPERIMENT = """
 name = "one"
@@ -99,6 +100,19 @@ def test_a_battery_is_a_table_and_goes_on(files, tmp_path):
     files[1].write_text(files[1].read_text().replace("test_trials = 8", "test_trials = 4"))
     with pytest.raises(ConfigError, match="made by other settings"):
         run_battery(files, out, baseline_trials=16)
+
+
+def test_the_network_of_a_seed_is_read_once(files, tmp_path, monkeypatch):
+    read = []
+
+    def prepared(experiment, seed):
+        read.append((experiment.task.name, seed))
+        return prepare(experiment, seed)
+
+    for module in (battery, run):
+        monkeypatch.setattr(module, "prepare", prepared)
+    run_battery(files[:1], tmp_path / "out", baseline_trials=16)
+    assert read == [("grating_tuning", 1)]
 
 
 def test_files_need_names_of_their_own(files):

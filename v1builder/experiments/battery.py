@@ -18,7 +18,7 @@ from v1builder.schema.errors import ConfigError
 from v1builder.schema.files import write_text
 from v1builder.schema.provenance import provenance
 from v1builder.schema.records import read_record, write_record
-from v1builder.train import Experiment, check, load_experiment, prepare, train
+from v1builder.train import Experiment, Subject, load_experiment, prepare, train
 from v1builder.train.checkpoint import CHECKPOINT
 
 Progress = Callable[[str, int, int], None]
@@ -81,13 +81,16 @@ def run_battery(
             "name every file once, each with another name",
         )
     experiments = dict(zip(names, map(load_experiment, paths), strict=True))
-    for experiment in experiments.values():
-        check(experiment)
+    subjects = _Subjects()
+    # What is missing is missed now. The first experiment last, so that its first seed is still there.
+    for experiment in reversed(list(experiments.values())):
+        subjects.check(experiment)
     rows = []
     for name, experiment in experiments.items():
         records = tuple(
             _seed(
                 experiment.model_copy(update={"seeds": (seed,)}),
+                subjects.of(experiment, seed),
                 out / name / f"seed-{seed}",
                 baseline_trials,
                 progress,
@@ -100,8 +103,33 @@ def run_battery(
     return rows
 
 
+class _Subjects:
+    """Prepared seeds, of which the last one stays in memory."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Experiment, Subject] | None = None
+
+    def of(self, experiment: Experiment, seed: int) -> Subject:
+        """The subject of a seed, read unless it is the last one."""
+        if self._last is not None:
+            known, subject = self._last
+            if known == experiment and subject.seed == seed:
+                return subject
+        self._last = None  # frees its memory first
+        subject = prepare(experiment, seed)
+        self._last = (experiment, subject)
+        return subject
+
+    def check(self, experiment: Experiment) -> None:
+        """Prepare every network of an experiment once, that of the first seed last."""
+        seeds = {experiment.network.path.format(seed=seed): seed for seed in reversed(experiment.seeds)}
+        for seed in seeds.values():
+            self.of(experiment, seed)
+
+
 def _seed(
     experiment: Experiment,
+    subject: Subject,
     folder: Path,
     baseline_trials: int,
     progress: Progress | None,
@@ -109,7 +137,6 @@ def _seed(
 ) -> dict[str, Any]:
     """The record of one seed, as it was left or made now."""
     (seed,) = experiment.seeds
-    subject = prepare(experiment, seed)
     made_by = {
         "experiment": experiment.model_dump(mode="json", exclude={"network"}),
         "network": subject.hashes,
