@@ -15,7 +15,10 @@ class Fused(Compiled):
     priority: ClassVar[int] = 10
 
     def __call__(self, *args: Any, **kwargs: Any) -> Rollout:
-        """Run the steps; the first call imports numba."""
+        """Run the steps; the first call imports numba, and compiles."""
+        from v1builder.schema.numba_cache import use_writable_cache
+
+        use_writable_cache()
         from v1builder.model.backends import _fused_rollout
 
         return _fused_rollout.rollout(*args, **kwargs)
