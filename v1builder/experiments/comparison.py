@@ -20,7 +20,15 @@ import pandas as pd
 from v1builder.experiments.ablations import Ablation, parse_ablation
 from v1builder.experiments.condition import TRAINED, Condition
 from v1builder.experiments.engines import ENGINES, run_on_ray
-from v1builder.experiments.measured import measured_rows, summarise_measured, write_measured
+from v1builder.experiments.explain import declare, declared_first, explain
+from v1builder.experiments.measured import (
+    LEARNED_TABLE,
+    coarse,
+    measured_rows,
+    rows_after_training,
+    summarise_measured,
+    write_measured,
+)
 from v1builder.experiments.operating_point import judge
 from v1builder.experiments.seed_run import SeedRun, choose_factor, read_result, read_validation
 from v1builder.experiments.shapley import coalitions, shapley_values
@@ -82,8 +90,12 @@ def _compare(
     """What `compare` does in its folder."""
     plan = _Plan(experiment, out.absolute())
     notes = check(experiment)
+    declare(plan.out, experiment.measure.explain)
     runs = _Runs(plan, progress or _silent)
-    scores = runs.of(experiment.seeds[0]).subject.task.answer.scores
+    first = runs.of(experiment.seeds[0]).subject
+    for name in plan.ablations:
+        parse_ablation(name).affected(first.network)
+    scores = first.task.answer.scores
     primary = chosen_score(scores, experiment.compare.primary)
     if engine == "ray":
         run_on_ray(list(plan.stages()), progress or _silent)
@@ -98,8 +110,9 @@ def _compare(
         subjects.append(_about(run.subject))
     results.sort(key=lambda result: experiment.compare.protocols.index(result["protocol"]))
     _judge(plan, results, _smallest([about["population_sizes"] for about in subjects]))
-    rows = measured_rows(results)
+    rows, learned = measured_rows(results), measured_rows(results, "learned")
     write_measured(rows, plan.out)
+    write_measured(learned, plan.out, LEARNED_TABLE)
     summary = summarise(
         results,
         margin=experiment.compare.margin,
@@ -114,13 +127,17 @@ def _compare(
         "network": subjects[0]["network"],
         "cells": results,
         "rates": _rates_beside_recordings(results, runs.of(experiment.seeds[0]).subject.reference),
-        "measures": summarise_measured(rows),
+        "measures": summarise_measured(coarse(rows)),
+        "learned": summarise_measured(coarse(learned)),
         **summary,
         "notes": [*notes, *summary["notes"]],
         "shapley": _shapley(plan, results, primary.name),
         "sources": subjects[0]["sources"],
         "provenance": provenance("compare", networks={s["seed"]: s["hashes"] for s in subjects}),
     }
+    both = pd.concat([rows, learned])
+    declared = declared_first(plan.out, experiment.measure.explain)
+    comparison["explanation"] = explain(comparison, both, experiment.measure.explain, declared)
     write_record(plan.out / _COMPARISON, comparison)
     return comparison
 
@@ -251,7 +268,8 @@ def _results(plan: _Plan, run: SeedRun) -> list[dict[str, Any]]:
     results = []
     for protocol in plan.experiment.compare.protocols:
         if (protocol, "intact") not in plan.conditions:
-            results.append({**baseline, "protocol": protocol})
+            rows = {} if protocol == "retrain" else rows_after_training(baseline)
+            results.append({**baseline, **rows, "protocol": protocol})
         results += [_stored(plan, run, *c) for c in plan.conditions if c[0] == protocol]
     return results
 

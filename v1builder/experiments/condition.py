@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from v1builder.experiments.ablations import Ablation
+from v1builder.train.metric import TRAINED as PHASE_TRAINED
+from v1builder.train.metric import UNTRAINED
 
 #: retrain: ablate, then train from the initial weights. frozen: ablate the trained network, and test it as it
 #: is. readout: the same, with the readout trained anew. finetune: the same, with everything trained on.
@@ -33,6 +35,11 @@ class Condition:
     def is_baseline(self) -> bool:
         """Whether this is the intact network, trained: what all others are paired with."""
         return self.protocol == "retrain" and self.ablation.name == "intact"
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """When its network is measured. Where one starts from a trained network, that is not untrained."""
+        return (UNTRAINED, PHASE_TRAINED) if self.protocol == "retrain" else (PHASE_TRAINED,)
 
     @property
     def title(self) -> str:

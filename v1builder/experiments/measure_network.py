@@ -5,6 +5,7 @@ All networks see the same trials with the same input spikes, so differences betw
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,23 +18,23 @@ from v1builder.experiments.operating_table import bench_of
 from v1builder.experiments.outcomes import BASELINE
 from v1builder.inputs import input_sources
 from v1builder.load import Network, load_network
-from v1builder.measures import MEASURES, Measurement, MeasureRow, measure_named
+from v1builder.load.reference import read_in_vivo
+from v1builder.measures import MEASURES, CurveRow, Measurement, MeasureRow
 from v1builder.model import V1Network
+from v1builder.protocols import PROTOCOLS, run_protocols
 from v1builder.schema.config import Settings, parse_settings
-from v1builder.schema.errors import ConfigError, unknown_name
+from v1builder.schema.errors import ConfigError, raise_if_any, unknown_name
 from v1builder.schema.files import hash_folder, write_json, write_text
 from v1builder.schema.provenance import provenance
 from v1builder.tasks import TASKS, AnyTask, Task, TaskSettings, design_of, make_task
 from v1builder.train import load_experiment, stream
-from v1builder.train.evaluation import watched_trials
+from v1builder.train.measuring import SPLIT, run_trials
 
 Progress = Callable[[str, int, int], None]
 
 #: Trials that are run at once, fewer where their input spikes would take more bytes than this.
 _TRIALS_AT_ONCE: Final = 16
 _INPUT_BYTES: Final = 1 << 29
-#: Trials are those that nothing was trained on, whatever is trained elsewhere.
-_SPLIT: Final = "test"
 
 
 class _OneTask(Settings):
@@ -48,11 +49,13 @@ class MeasuredNetworks:
         rows: by ablation, "intact" for none.
         records: by ablation, what it did.
         made_by: what the rows depend on.
+        curves: points of the curves of those measures that have one, by ablation.
     """
 
     rows: Mapping[str, Sequence[MeasureRow]]
     records: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     made_by: Mapping[str, Any] = field(default_factory=dict)
+    curves: Mapping[str, Sequence[CurveRow]] = field(default_factory=dict)
 
     def table(self) -> pd.DataFrame:
         """One row per ablation, measure, window, level and group.
@@ -70,9 +73,18 @@ class MeasuredNetworks:
         return pd.DataFrame(rows, columns=[*columns[:at], "low", "high", *columns[at:]])
 
     def write(self, out: Path | str) -> None:
-        """Write OUT, the table as CSV; beside it, as .json, what made it and the same rows."""
+        """Write OUT, the table as CSV; beside it, as .json, what made it and the same rows.
+
+        Where there are curves, their points are in OUT with "-curves" in its name.
+        """
         out, table = Path(out), self.table()
         write_text(out, table.to_csv(index=False, lineterminator="\n"))
+        points = [
+            {"ablation": ablation} | vars(row) for ablation, own in self.curves.items() for row in own
+        ]
+        if points:
+            curves = pd.DataFrame(points).to_csv(index=False, lineterminator="\n")
+            write_text(out.with_stem(f"{out.stem}-curves"), curves)
         rows = table.astype(object).where(table.notna(), None).to_dict("records")
         document = {**self.made_by, "ablations": dict(self.records), "rows": rows}
         write_json(out.with_suffix(".json"), document)
@@ -95,7 +107,7 @@ def task_named(text: str) -> tuple[TaskSettings, float]:
 
 def measure_network(
     folder: Path | str,
-    task: TaskSettings,
+    task: TaskSettings | None,
     *,
     select: Sequence[str] = (),
     ablations: Sequence[str] = (),
@@ -106,7 +118,7 @@ def measure_network(
     progress: Progress | None = None,
     **options: Any,
 ) -> MeasuredNetworks:
-    """Run trials of a task on a network and on every ablation of it, and measure them.
+    """Run trials of a task, and protocols, on a network and on every ablation of it, and measure them.
 
     An ablated network is the one that `ablate` writes with the same seed and options. Memory is that of one
     network, of the input spikes of a batch (512 MiB at most, or one trial's), of a segment of the run
@@ -114,9 +126,10 @@ def measure_network(
 
     Args:
         folder: of the network, which must have inputs.
-        task: whose trials are run, after its warm-up, and with the state carried where it says so.
-        select: names of measures; unless given all that need no synaptic currents, with which a run goes step
-            by step.
+        task: whose trials are run, after its warm-up, and with the state carried where it says so; None where
+            only protocols are selected, which need none.
+        select: names of measures and of protocols; unless given all measures that need no synaptic currents,
+            with which a run goes step by step.
         ablations: names, without "intact", which is measured anyhow.
         n_trials: number of trials of each network. The task draws them, as many of every class as of others.
         levels: groups of cells, see `Measurement`; unless given all but single cells.
@@ -130,47 +143,86 @@ def measure_network(
         NetworkError: the network is not, or lacks what is measured or ablated.
     """
     show = progress or (lambda _stage, _done, _total: None)
-    names = list(select) or [
-        name for name, kind in MEASURES.items() if "currents" not in kind.needs
-    ]
-    for name in names:
-        measure_named(name)  # what is wrong is said before anything long
+    names, protocols = _selected(select)  # what is wrong is said before anything long
+    if names and task is None:
+        raise ConfigError.of(
+            "measures are of the trials of a task", "measure", ", ".join(names), "name a task"
+        )
     parsed = [parse_ablation(name) for name in dict.fromkeys(ablations) if name != BASELINE]
     network = load_network(folder)
-    made = make_task(task, input_sources(network, dt=dt), dt=dt)
-    at_once = trials_at_once(made, n_trials)
-    rows, records = {}, {}
+    for ablation in parsed:
+        ablation.affected(network)
+    made = None if task is None else make_task(task, input_sources(network, dt=dt), dt=dt)
+    at_once = 0 if made is None else trials_at_once(made, n_trials)
+    rows, records, curves = {}, {}, {}
+    intact: Measurement | None = None
     for name, one, record in _networks(network, parsed, seed, dt, show, options):
-        measurement = Measurement(names, design_of(made, one, _SPLIT), made.measured, levels=levels)
-        ports = "currents" in measurement.needs
-        model = V1Network(one, dt=dt, trainable=[], keep_ports=ports)
+        rows[name], records[name] = [], record
+        if names and made is not None:
+            design = design_of(made, one, SPLIT, read_in_vivo(folder))
+            measurement = Measurement(
+                names, design, made.measured, levels=levels, reference=intact
+            )
+            if any(MEASURES[each].compares for each in names):
+                intact = intact or measurement
+            ports = "currents" in measurement.needs
+            model = V1Network(one, dt=dt, trainable=[], keep_ports=ports)
 
-        def done(n: int, name: str = name) -> None:
-            show(name, n, n_trials)
+            def done(n: int, name: str = name) -> None:
+                show(name, n, n_trials)
 
-        run_trials(
-            model, made, measurement, n_trials=n_trials, at_once=at_once, seed=seed, progress=done
-        )
-        rows[name], records[name] = measurement.rows(), record
+            run_trials(
+                model, made, measurement, n_trials=n_trials, at_once=at_once, seed=seed,
+                progress=done,
+            )  # fmt: skip
+            rows[name] += measurement.rows()
+            curves[name] = measurement.curves()
+        if protocols:
+
+            def shown(what: str, done: int, total: int, name: str = name) -> None:
+                show(f"{name}, {what}", done, total)
+
+            rows[name] += run_protocols(
+                protocols,
+                one,
+                V1Network(one, dt=dt, trainable=[]),
+                draw=partial(stream, seed, "protocols"),
+                levels=levels,
+                progress=shown,
+            )
     home = Path(folder)
     made_by = provenance(
         "measure",
         network=hash_folder(home if home.is_dir() else home.parent),
-        task=task.model_dump(mode="json"),
-        notes=list(made.notes),
+        task=None if task is None else task.model_dump(mode="json"),
+        notes=[] if made is None else list(made.notes),
         windows={
             name: {"steps": [window.steps.start, window.steps.stop], "conditions": window.conditions,
                    "change": window.change}
-            for name, window in made.measured.items()
+            for name, window in (made.measured.items() if made else ())
         },
-        split=_SPLIT,
+        split=SPLIT,
         seed=seed,
         dt=dt,
         n_trials=n_trials,
         trials_at_once=at_once,
         options=options,
     )  # fmt: skip
-    return MeasuredNetworks(rows, records, made_by)
+    return MeasuredNetworks(rows, records, made_by, curves)
+
+
+def _selected(select: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names of measures and of protocols; where nothing is selected the measures that cost little."""
+    unknown = [
+        unknown_name("measure", name, [*MEASURES, *PROTOCOLS], "measure, select")
+        for name in select
+        if name not in MEASURES and name not in PROTOCOLS
+    ]
+    raise_if_any(unknown, ConfigError)
+    names = [name for name in select if name in MEASURES]
+    if not select:
+        names = [name for name, kind in MEASURES.items() if "currents" not in kind.needs]
+    return names, [name for name in select if name in PROTOCOLS]
 
 
 def trials_at_once(task: Task, n_trials: int) -> int:
@@ -178,44 +230,6 @@ def trials_at_once(task: Task, n_trials: int) -> int:
     per_trial = task.n_steps * sum(source.n_units for source in task.sources.values())
     most = min(_TRIALS_AT_ONCE, max(1, _INPUT_BYTES // per_trial))
     return -(-n_trials // -(-n_trials // most))
-
-
-def run_trials(
-    model: V1Network,
-    task: Task,
-    measurement: Measurement,
-    *,
-    n_trials: int,
-    at_once: int,
-    seed: int,
-    progress: Callable[[int], None],
-) -> None:
-    """Let measures watch trials of a task: those of a test with this seed and batch size.
-
-    Args:
-        model: of the network.
-        task: draws trials and turns them into input spikes.
-        measurement: what watches.
-        n_trials: number of trials.
-        at_once: trials of a batch; where the task carries the state, rows of trials that go on side by side.
-        seed: of trials and input spikes.
-        progress: called with the number of trials that were run.
-    """
-    trials = task.draw(n_trials, _SPLIT, stream(seed, _SPLIT, "trials"))
-    noise, before = stream(seed, _SPLIT, "noise"), stream(seed, _SPLIT, "warm-up")
-    done = 0
-    progress(done)
-    for batch, _, _ in watched_trials(
-        model,
-        task,
-        trials,
-        at_once=at_once,
-        noise=noise,
-        before=before,
-        watching=lambda batch: [measurement.observer(batch.condition)],
-    ):
-        done += len(batch)
-        progress(done)
 
 
 def _networks(
@@ -241,7 +255,8 @@ def _networks(
 
 def _interval(row: MeasureRow) -> dict[str, float]:
     """The interval of a share of cells; NaN where there is none."""
-    if row.reason or not MEASURES[row.measure].counts_cells:
+    kind = MEASURES.get(row.measure)  # protocols have none
+    if row.reason or kind is None or not kind.counts_cells:
         return {"low": np.nan, "high": np.nan}
     low, high = proportion_confint(round(row.value * row.n), row.n, method="wilson")
     return {"low": float(low), "high": float(high)}

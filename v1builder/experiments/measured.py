@@ -1,6 +1,6 @@
-"""What was measured of the tested networks, compared: a table of all rows, and paired differences."""
+"""What was measured of the networks, compared: tables of all rows, and paired differences."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,59 +10,105 @@ import pandas as pd
 from v1builder.experiments.outcomes import BASELINE
 from v1builder.experiments.statistics.paired import t_interval
 from v1builder.schema.files import write_text
+from v1builder.train.metric import TRAINED
 
+#: Of activity, and of what training changed.
 TABLE: Final = "measures.csv"
-#: What a value is of, besides the condition and the seed.
-_OF: Final = ["measure", "unit", "window", "level", "group"]
+LEARNED_TABLE: Final = "learned.csv"
+#: What a value is of, besides the condition and the seed. `at` is the point of a curve.
+_OF: Final = ["measure", "unit", "phase", "window", "level", "group", "axis", "axis_unit", "at"]
+_CONDITION: Final = ["protocol", "ablation", "seed"]
+#: Levels of which curves, and changes of weights, are summarised; the rest is in the tables.
+_COARSE: Final = ("network", "layer", "class", "class pair")
 
 
-def measured_rows(results: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """One row per protocol, ablation, seed, measure, window, level and group: value, n and reason.
+def measured_rows(results: Iterable[dict[str, Any]], key: str = "measures") -> pd.DataFrame:
+    """One row per protocol, ablation, seed and what a value is of: value, n and reason.
 
-    `results` lose their rows, which are too many to stand in them twice.
+    A value that belongs to no curve has no `at`.
+
+    Args:
+        results: lose their rows, which are too many to stand in them twice.
+        key: of the rows, "measures" or "learned".
     """
     rows = [
-        {name: result[name] for name in ("protocol", "ablation", "seed")} | row
+        {name: result[name] for name in _CONDITION} | row
         for result in results
-        for row in result.pop("measures", [])
+        for row in result.pop(key, [])
     ]
-    columns = ["protocol", "ablation", "seed", *_OF, "value", "n", "reason"]
-    return pd.DataFrame(rows, columns=columns).astype({"value": float})
+    columns = [*_CONDITION, *_OF, "value", "n", "reason"]
+    found = pd.DataFrame(rows, columns=columns)
+    found["phase"] = found["phase"].fillna(TRAINED)
+    for name in ("axis", "axis_unit"):
+        found[name] = found[name].fillna("")
+    return found.astype({"value": float, "at": float})
 
 
-def write_measured(rows: pd.DataFrame, out: Path) -> None:
+def rows_after_training(result: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of a baseline where it stands for the trained network that other protocols start from."""
+    return {
+        key: [row for row in result.get(key, []) if row.get("phase", TRAINED) == TRAINED]
+        for key in ("measures", "learned")
+    }
+
+
+def read_rows(run: Path, table: str) -> pd.DataFrame:
+    """A table of a finished comparison; empty where it is not there."""
+    path = run / table
+    if not path.is_file():
+        return measured_rows([])
+    text = dict.fromkeys((*_CONDITION[:2], *_OF[:-1], "reason"), str)
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"value": "", "at": ""})
+
+
+def write_measured(rows: pd.DataFrame, out: Path, table: str = TABLE) -> None:
     """Write all rows as a table."""
-    write_text(out / TABLE, rows.to_csv(index=False, lineterminator="\n"))
+    write_text(out / table, rows.to_csv(index=False, lineterminator="\n"))
+
+
+def coarse(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of coarse groups, of curves and of what training changed; all others as they are."""
+    fine = ~rows["level"].isin(_COARSE)
+    return rows[~(fine & (rows["at"].notna() | rows["level"].str.endswith(" pair")))]
 
 
 def summarise_measured(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """By condition and group: the mean over seeds, and the paired difference from intact, with t intervals.
 
     Descriptive: no tests. Only seeds count in which there is a value, for a difference in both networks.
+    `cells` is the smallest number of cells (edges) that a value rests on.
     """
     found = []
-    for _, of_key in rows.groupby(["protocol", *_OF], sort=False):
+    for _, of_key in rows.groupby(["protocol", *_OF], sort=False, dropna=False):
         named = of_key[["protocol", *_OF]].iloc[0].to_dict()
+        if not named["axis"]:
+            named = {name: named[name] for name in named if name not in ("axis", "axis_unit", "at")}
         by_ablation = {
             str(ablation): own.set_index("seed")["value"]
             for ablation, own in of_key.groupby("ablation", sort=False)
         }
         for ablation, values in by_ablation.items():
+            own = of_key[of_key["ablation"] == ablation]
             row = named | {"ablation": ablation} | _estimate("", values)
+            row["cells"] = _smallest(own.loc[own["value"].notna(), "n"])
             if ablation != BASELINE and BASELINE in by_ablation:
                 row |= _estimate("difference_", values - by_ablation[BASELINE])
             if not row["n"]:
-                reasons = of_key.loc[of_key["ablation"] == ablation, "reason"]
-                row["reason"] = "; ".join(dict.fromkeys(reasons))
+                row["reason"] = "; ".join(dict.fromkeys(own["reason"]))
             found.append(row)
     return found
 
 
+def _smallest(n: Any) -> int | None:
+    sizes = n.to_list()
+    return int(min(sizes)) if sizes else None
+
+
 def _estimate(prefix: str, by_seed: Any) -> dict[str, Any]:
     """Mean, interval and number of the values of a series; None where there is none."""
-    values = by_seed.dropna().to_list()
+    values: Sequence[float] = by_seed.dropna().to_list()
     low, high = t_interval(values) if len(values) > 1 else (np.nan, np.nan)
-    mean = float(np.mean(values)) if values else np.nan
+    mean = float(np.mean(values)) if len(values) else np.nan
     numbers = {"mean": mean, "low": low, "high": high}
     known = {f"{prefix}{name}": float(x) if np.isfinite(x) else None for name, x in numbers.items()}
     return known | {f"{prefix}n": len(values)}

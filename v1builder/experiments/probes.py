@@ -14,7 +14,7 @@ from v1builder.load.groups import Groups
 from v1builder.model import V1Network
 from v1builder.model.observation import SpikeCounts
 from v1builder.tasks import Task
-from v1builder.train.loop import stream
+from v1builder.train.streams import stream
 
 Array = NDArray[np.float64]
 

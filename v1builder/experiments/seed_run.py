@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from v1builder.experiments.ablations import Ablation, parse_ablation
 from v1builder.experiments.bench import Bench, Start
 from v1builder.experiments.condition import AFTER_TRAINING, Condition
+from v1builder.experiments.condition import TRAINED as TRAINED_PROTOCOLS
+from v1builder.experiments.lesion import lesion_rows
 from v1builder.experiments.matching import MatchResult, match_rates, with_bias
 from v1builder.experiments.operating_point import compared, group_mean, operating_point
 from v1builder.load import Network
@@ -26,6 +28,8 @@ from v1builder.schema.provenance import software_versions
 from v1builder.schema.records import read_record, write_record
 from v1builder.train.checkpoint import CHECKPOINT, load_checkpoint, restore
 from v1builder.train.evaluation import Classifier
+from v1builder.train.measuring import compares, measured_around, n_measured
+from v1builder.train.metric import TRAINED, UNTRAINED
 from v1builder.train.run import Subject, make_classifier, score_tested, train_network
 from v1builder.train.settings import Experiment
 from v1builder.train.streams import stream
@@ -43,6 +47,7 @@ _IRRELEVANT = {
     "name": True,
     "seeds": True,
     "network": True,
+    "measure": {"explain"},
     "compare": {
         "ablations",
         "protocols",
@@ -109,8 +114,8 @@ class SeedRun:
             write_record(path, {"score": last})
         return read_validation(folder, factor)
 
-    def exported(self, condition: Condition) -> Network:
-        """The network of a condition that has a result, with what it learned.
+    def learned(self, condition: Condition) -> tuple[Network, Classifier]:
+        """The network of a condition before it is trained, and what it is after that, with its readout.
 
         Raises:
             StorageError: its result or checkpoint is gone.
@@ -118,13 +123,13 @@ class SeedRun:
         folder = condition.folder(self.out)
         network, classifier, _ = self._prepared(condition)
         if condition.protocol == "frozen":
-            return network
+            return network, classifier
         trained = _training_folder(folder, read_result(folder)["learning_rate_factor"])
         checkpoint = load_checkpoint(trained, {}, finished=self.experiment.train.steps)
         if checkpoint is None:
             raise _gone(folder, trained)
         restore(classifier, checkpoint["classifier"], trained)
-        return classifier.network.export(network)
+        return network, classifier
 
     def _folder(self, condition: Condition) -> Path:
         """The folder of a condition, emptied if it was made by something else."""
@@ -156,9 +161,11 @@ class SeedRun:
         if condition.protocol == "frozen":
             self.show(condition.title, 0, 1)
             scores = score_tested(self.experiment, self.subject, classifier)
+            self._add_measures(scores, condition, network, classifier)
             self.show(condition.title, 1, 1)
             return {**scores, **record}
         scores = self._train(condition, classifier, factor)
+        self._add_measures(scores, condition, network, classifier)
         trained = classifier.network.export(network)
         rates = self.bench.probes.rates(classifier.network)
         base = (self._untrained if condition.protocol == "retrain" else self._trained).point
@@ -174,6 +181,46 @@ class SeedRun:
                 "trained": group_mean(self.groups, rates)[:, 1].tolist(),
             }
         return {**scores, **record}
+
+    def _add_measures(
+        self,
+        scores: dict[str, Any],
+        condition: Condition,
+        before: Network,
+        classifier: Classifier,
+    ) -> None:
+        """Write into the scores what is measured beside the test, and what training changed."""
+        experiment, task, seed = self.experiment, self.subject.task, self.subject.seed
+        intact = {}
+        if condition.ablation.name != "intact" and compares(experiment):
+            intact = {UNTRAINED: self.subject.network, TRAINED: self._trained_network}
+        learns = condition.protocol in TRAINED_PROTOCOLS
+        found = measured_around(
+            experiment,
+            task,
+            before,
+            classifier.network,
+            seed=seed,
+            observed=self.subject.network,
+            trained=None if learns else (),
+            phases=condition.phases,
+            intact=intact,
+            progress=lambda done: self.show(
+                f"{condition.title}, measures", done, n_measured(experiment)
+            ),
+        )
+        scores["measures"] += found["measures"]
+        scores["learned"] = found["learned"]
+        if experiment.measure.lesions:
+            scores["measures"] += lesion_rows(
+                experiment,
+                task,
+                classifier,
+                experiment.measure.lesions,
+                self.subject.network,
+                seed=seed,
+                progress=lambda done, total: self.show(f"{condition.title}, lesions", done, total),
+            )
 
     def _prepared(self, condition: Condition) -> tuple[Network, Classifier, dict[str, Any]]:
         """The network of a condition before it is trained, as a classifier, and what was done to it."""
@@ -212,7 +259,11 @@ class SeedRun:
     @cached_property
     def _trained(self) -> Start:
         """The trained intact network."""
-        return self.bench.start(self._trained_classifier.network.export(self.subject.network))
+        return self.bench.start(self._trained_network)
+
+    @cached_property
+    def _trained_network(self) -> Network:
+        return self._trained_classifier.network.export(self.subject.network)
 
     @cached_property
     def _trained_classifier(self) -> Classifier:

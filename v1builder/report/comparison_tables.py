@@ -195,11 +195,41 @@ def _range(points: list[Row], name: str, form: str) -> str:
     return span((min(means), max(means)), form)
 
 
+def explanations(comparison: Row) -> list[Row]:
+    """One row per metric that was to explain the outcome, and protocol."""
+    rows = []
+    for number, one in enumerate(comparison.get("explanation", [])):
+        slope, r2 = one["slope"], one["out_of_sample"]
+        tests = [each for each in one["interventions"] if each["informative"]]
+        rows.append(
+            {
+                "metric": one["metric"],
+                "unit": one["unit"],
+                "protocol": named(one["protocol"]),
+                "declared": one["declared"],
+                "slope": number(slope["mean"], "+.3g"),
+                "interval": span((slope["low"], slope["high"]), "+.3g"),
+                "p": number(slope["p_holm"], ".2g"),
+                "r2": number(r2["r2"], ".2f"),
+                "r2_interval": span((r2["low"], r2["high"]), ".2f"),
+                "mediated": number(one["mediated"], ".0%"),
+                "agreement": number(one["agreement"], ".0%"),
+                "tests": "; ".join(f"{e['ablation']} {e['n_agree']}/{e['n']}" for e in tests),
+                "n": f"{one['n_conditions']} conditions, {one['n_seeds']} seeds",
+                "verdict": one["verdict"],
+                "text": one["text"],
+                "name": f"explained-{number}",
+                "drawn": len(one["points"]) > 1,
+            }
+        )
+    return rows
+
+
 def measured(comparison: Row) -> list[Row]:
     """One row per measure, window and condition: the whole network, and its difference from intact."""
     rows = []
     for row in comparison.get("measures", []):
-        if row["level"] == "network":
+        if row["level"] == "network" and "at" not in row:
             value = f"{number(row['mean'], '.3g')} ({span((row['low'], row['high']), '.3g')})"
             difference = DASH
             if "difference_mean" in row:
@@ -209,6 +239,7 @@ def measured(comparison: Row) -> list[Row]:
                 {name: row[name] for name in ("measure", "unit", "window", "ablation", "n")}
                 | {
                     "protocol": named(row["protocol"]),
+                    "phase": row.get("phase", "trained"),
                     "mean": row.get("reason") or value,
                     "difference": difference,
                 }

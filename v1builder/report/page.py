@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from v1builder.report import comparison_tables as tables
 from v1builder.report import figures
 from v1builder.report.canvas import save_figures, write_html
+from v1builder.report.further_tasks import further_tasks
+from v1builder.report.measured_figures import explanation_figure, measured_figures
 from v1builder.schema.citations import write_citations
 from v1builder.schema.errors import NetworkError
 from v1builder.schema.files import write_text
 from v1builder.schema.records import read_record
-
 
 #: What the page is made of.
 _KEYS = ("cells", "summary", "differences", "experiment", "sources", "provenance")
@@ -140,7 +141,18 @@ def write_report(run: Path | str) -> Path:
     run = Path(run)
     comparison = _read(run)
     folder = run / "report"
-    images = save_figures(folder, _draw(comparison, run))
+    shown = measured_figures(comparison)
+    explained = tables.explanations(comparison)
+    images = save_figures(
+        folder,
+        _draw(comparison, run)
+        | {name: drawn.figure for name, drawn in shown.items()}
+        | {
+            row["name"]: explanation_figure(one)
+            for row, one in zip(explained, comparison.get("explanation", []), strict=True)
+            if row["drawn"]
+        },
+    )
     table = pd.DataFrame(
         [
             {name: value for name, value in cell.items() if not isinstance(value, dict | list)}
@@ -156,9 +168,12 @@ def write_report(run: Path | str) -> Path:
         comparison=comparison,
         headline=headline(comparison),
         results=tables.results(comparison),
+        further=further_tasks(comparison),
         learning=tables.learning(comparison),
         points=tables.operating_points(comparison),
         measured=tables.measured(comparison),
+        drawn=shown,
+        explained=explained,
         named=tables.named,
         number=tables.number,
         span=tables.span,
