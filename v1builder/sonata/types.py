@@ -62,7 +62,8 @@ def read_types(path: Path | str, id_column: str) -> pd.DataFrame:
     """
     path = Path(path)
     header, rows = read_rows(path)
-    text = pd.DataFrame(rows, columns=header, dtype=object).replace({NULL: None, "": None})
+    present = [[np.nan if value in (NULL, "") else value for value in row] for row in rows]
+    text = pd.DataFrame(present, columns=header, dtype=object)
     if id_column not in text:
         raise NetworkError.of(
             f"the types table has no column '{id_column}'",

@@ -295,7 +295,11 @@ class EdgeCheck:
             elif any(table.dtype.kind not in "iu" for table in tables):
                 fault = "ranges are not whole numbers"
             else:
-                ids = read_integers(open_dataset(group, dataset))
+                ids = open_dataset(group, dataset)
+                whole = (
+                    ids.dtype.kind in "iu"
+                )  # as narrow as they are stored: there may be billions
+                ids = read_array(ids) if whole else read_integers(ids)
                 faults = [index_fault(read_array(each), to_edges, ids) for each in to_ranges]
                 fault = next(filter(None, faults), "")
             if fault:
