@@ -28,10 +28,10 @@ def siegert(mean):
 def test_slow_currents_follow_the_slope_of_the_f_I_curve(monkeypatch):
     """The random current is all the noise there is, and white: held for a step."""
     monkeypatch.setattr("v1builder.protocols.cell_transfer._HOLD_MS", DT)
-    network = alone(150, bias=MEAN * G)
+    network = alone(600, bias=MEAN * G)
     # A current that is drawn anew every step moves the membrane by g SPREAD sqrt(2 tau / dt).
     amplitude = SPREAD * np.sqrt(2 * TAU / DT) / THRESHOLD
-    protocol = CellTransfer((2.0, 3.0, 4.0), n_rows=2, n_seconds=5, amplitude=amplitude)
+    protocol = CellTransfer((2.0, 3.0, 4.0), n_rows=2, n_seconds=2, amplitude=amplitude)
     rows = list(protocol.run(prepared(network, dt=DT, levels=())))
     gains = [row.value for row in by_window(rows, "transfer_gain").values()]
     slope = (siegert(MEAN + 0.01) - siegert(MEAN - 0.01)) / 0.02 / G

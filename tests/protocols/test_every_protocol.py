@@ -13,8 +13,9 @@ from v1builder.schema.errors import ConfigError
 
 #: Settings with which a protocol takes no time.
 QUICK = {
-    "n_pairs": 2, "warm_up_ms": 20.0, "transient_ms": 10.0, "n_sequences": 2, "n_values": 220,
-    "max_delay": 5, "n_inputs": 4, "n_rows": 2, "n_seconds": 2,
+    "n_pairs": 2, "warm_up_ms": 20.0, "transient_ms": 10.0, "duration_ms": 100.0, "part_ms": 50.0,
+    "n_sequences": 2, "n_values": 220, "hold_ms": 2.0, "max_delay": 5, "n_inputs": 4, "n_rows": 2,
+    "n_seconds": 1,
 }  # fmt: skip
 #: A network of each kind of cells; the smooth ones differentiate every step.
 KINDS = {
@@ -31,10 +32,7 @@ def kind(request):
 
 @pytest.fixture
 def protocol(kind):
-    quick = {f.name: QUICK[f.name] for f in fields(kind) if f.name in QUICK}
-    if kind.name == "perturbation_growth":
-        quick["duration_ms"] = 60.0
-    return kind(**quick)
+    return kind(**{f.name: QUICK[f.name] for f in fields(kind) if f.name in QUICK})
 
 
 def test_it_says_what_it_is(kind):

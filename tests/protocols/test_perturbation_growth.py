@@ -36,17 +36,19 @@ def test_one_more_spike_is_what_a_spike_of_that_cell_sends(network):
     assert (found.pending != without.state.pending).any()
 
 
-def test_cells_that_hardly_know_one_another_forget_a_spike():
-    """With a thousandth of the weights the difference decays as membranes do, some ten ms each."""
-    rows = list(PerturbationGrowth(n_pairs=6, duration_ms=200.0).run(prepared(foreign(1e-3))))
-    assert -500 < value(rows, "perturbation_growth") < -5
+@pytest.mark.parametrize("strength", [0.03, 0.1])
+def test_cells_that_hardly_know_one_another_forget_a_spike(strength):
+    """With a tenth of the weights or less the difference decays, within 1/27 s or so."""
+    protocol = PerturbationGrowth(n_pairs=6, duration_ms=200.0)
+    rows = list(protocol.run(prepared(foreign(strength), dtype=torch.float64)))
+    assert -60 < value(rows, "perturbation_growth") < -10
     assert value(rows, "perturbation_distance") < 1e-3
 
 
 def test_a_spike_grows_in_strong_random_wiring():
-    """Thirty times the weights: where a spike more is a spike elsewhere, twins end far apart."""
+    """Ten times the weights: where a spike more is a spike elsewhere, twins end far apart."""
     protocol = PerturbationGrowth(n_pairs=6, duration_ms=200.0)
-    weak, strong = (list(protocol.run(prepared(foreign(k)))) for k in (1e-3, 30.0))
+    weak, strong = (list(protocol.run(prepared(foreign(k)))) for k in (0.1, 10.0))
     assert value(strong, "perturbation_distance") > 100 * value(weak, "perturbation_distance")
     assert value(strong, "perturbation_survival") > 0.9
 
@@ -62,7 +64,7 @@ def test_smooth_cells_at_rest_forget_as_slowly_as_their_slowest_current():
     """GLIFR without a spike is linear: the exponent is that of the after-spike current, ln(1 - dt k)."""
     network = alone(2, asc_amps=-20.0, asc_decay=0.004)
     model = {"neuron": "glifr", "dtype": torch.float64}
-    protocol = PerturbationGrowth(duration_ms=250.0, transient_ms=600.0, warm_up_ms=10.0)
+    protocol = PerturbationGrowth(duration_ms=250.0, transient_ms=100.0, warm_up_ms=10.0)
     rows = list(protocol.run(prepared(network, **model)))
     expected = 1000 * np.log(1 - 0.004)
     assert value(rows, "perturbation_growth") == pytest.approx(expected, rel=0.02)

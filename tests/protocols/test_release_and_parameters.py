@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from handmade import make_network
 from preparations import alone, by_window, foreign, prepared
 
 from v1builder.analysis.release import Release, poisson_efficacy
@@ -101,7 +100,7 @@ def test_the_corner_of_after_spike_currents():
 
 
 def test_parameters_are_those_of_the_operating_point():
-    network = make_network()
+    network = foreign()
     name = str(network.cells.attributes["pop_name"][0])
     network.provenance["bias_currents_pA"] = [{name: 3.0}, {name: 2.0}]
     rows = list(CellParameters().run(prepared(network, levels=("population",))))

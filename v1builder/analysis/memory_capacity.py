@@ -44,8 +44,9 @@ def memory_capacity(
 ) -> Capacity:
     """Memory capacity of recorded states.
 
-    The readout is ridge regression on standardised states; its penalty is chosen for every delay by
-    generalised cross-validation. It learns from the first 60 % of every sequence and is tested on the rest.
+    The readout is ridge regression on states whose means are taken off; its penalty is chosen for every
+    delay by generalised cross-validation. It learns from the first 60 % of every sequence and is tested on
+    the rest.
 
     Args:
         states: [sequence, time, unit] after the signal of that time came in.
@@ -68,7 +69,8 @@ def memory_capacity(
     target = np.concatenate([_delayed(each, max_delay) for each in signals], axis=-1)
     tested = states[:, max_delay + first_tested :][..., varies]
     trained = trained[..., varies]
-    center, scale = trained.mean(axis=(0, 1)), trained.std(axis=(0, 1))
+    # One scale for all units: each on its own would make the loudest noise of those that rarely do anything.
+    center, scale = trained.mean(axis=(0, 1)), trained.std(axis=(0, 1)).max()
     x, x_test = (
         ((part - center) / scale).reshape(-1, trained.shape[2]) for part in (trained, tested)
     )

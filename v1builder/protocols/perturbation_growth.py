@@ -29,8 +29,8 @@ from v1builder.protocols.protocol import Preparation, Protocol
 WINDOW: Final = "gray screen"
 #: Steps of a smooth network between two QR decompositions.
 _BLOCK_STEPS: Final = 5
-#: Distances below are rounding of single precision.
-_RESOLUTION: Final = 1e-6
+#: Distances below so many units of rounding are rounding.
+_ROUNDINGS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class PerturbationGrowth(Protocol):
         """Growth, distance at the end, and share of pairs that still differ then; of the network."""
         if preparation.model.neuron.spikes:
             distance = self._twins(preparation)
-            values = self._of_twins(distance, preparation.model.dt)
+            values = self._of_twins(distance, preparation)
         else:
             no_twins = (np.nan, "of smooth cells the derivative is followed, there are no twins")
             values = [self._smooth(preparation), no_twins, no_twins]
@@ -70,16 +70,19 @@ class PerturbationGrowth(Protocol):
             n = 0 if reason else preparation.model.n_cells
             yield MeasureRow(measure, unit, WINDOW, "network", "network", value, n, reason)
 
-    def _of_twins(self, distance: NDArray[np.float64] | None, dt: float) -> list[tuple[float, str]]:
+    def _of_twins(
+        self, distance: NDArray[np.float64] | None, preparation: Preparation
+    ) -> list[tuple[float, str]]:
         if distance is None:
             return [(np.nan, "no cell has targets among the cells")] * len(self.gives)
-        start = round(self.start_ms / dt)
-        growth: Growth = growth_rate(distance, dt, start=start, resolution=_RESOLUTION)
+        dt, start = preparation.model.dt, preparation.steps(self.start_ms)
+        resolution = _ROUNDINGS * torch.finfo(preparation.dtype).eps
+        growth: Growth = growth_rate(distance, dt, start=start, resolution=resolution)
         last = distance[:, -max(1, distance.shape[1] // 5) :].mean(axis=1)
         return [
             (growth.rate, growth.reason),
             (float(last.mean()), ""),
-            (float((last > _RESOLUTION).mean()), ""),
+            (float((last > resolution).mean()), ""),
         ]
 
     def _twins(self, preparation: Preparation) -> NDArray[np.float64] | None:
@@ -109,10 +112,16 @@ class PerturbationGrowth(Protocol):
         """Largest exponent of a smooth network, 1/s."""
         model = preparation.model
         state = preparation.settled(1, self.warm_up_ms, preparation.draw(self.name, "warm-up"))
+        probe = preparation.gray(1, _BLOCK_STEPS, preparation.draw(self.name, "probe"))
+        with torch.no_grad():
+            later = model(probe, n_steps=_BLOCK_STEPS, state=state).state
+        # What is passed on as it is would be a direction that neither grows nor shrinks.
         names = [
             f.name
             for f in fields(state)
-            if (value := getattr(state, f.name)).is_floating_point() and value.numel()
+            if (value := getattr(state, f.name)).is_floating_point()
+            and value.numel()
+            and getattr(later, f.name) is not value
         ]
         shapes = [getattr(state, name).shape for name in names]
         sizes = [shape.numel() for shape in shapes]
