@@ -10,14 +10,12 @@ from v1builder.measures.groups import all_groups
 from v1builder.model import V1Network
 from v1builder.protocols.protocol import Draws, Preparation, Protocol
 from v1builder.schema.errors import ConfigError, unknown_name
-from v1builder.schema.members import import_members, kinds_of
+from v1builder.schema.members import import_members, named
 
 import_members("v1builder.protocols", but=__name__)
 
 #: Every protocol by name, in alphabetical order.
-PROTOCOLS: Final[dict[str, type[Protocol]]] = dict(
-    sorted((kind.name, kind) for kind in kinds_of(Protocol) if kind.name)
-)
+PROTOCOLS: Final[dict[str, type[Protocol]]] = named(Protocol, lambda kind: kind.name, "protocol")
 
 
 def protocol_named(name: str) -> type[Protocol]:
