@@ -566,6 +566,46 @@ def explain(
 
 
 @app.command()
+def judge(
+    run_or_net: Annotated[
+        Path, typer.Argument(help="Folder of a finished train or compare, or of a network.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="Markdown file; its numbers as JSON beside it.")
+    ],
+    core: Annotated[
+        float | None, typer.Option(help="Cells within so many um are judged; else as trained.")
+    ] = None,
+    ablation: Annotated[str, typer.Option(help="Of the condition.")] = "intact",
+    protocol: Annotated[str, typer.Option(help="Of the condition.")] = "retrain",
+    repeats: Annotated[
+        int, typer.Option(help="Gratings of 2 s in each direction; 15 were recorded.", min=2)
+    ] = 15,
+    contrasts: Annotated[
+        int, typer.Option(help="Gratings of each contrast and direction.", min=1)
+    ] = 2,
+    images: Annotated[int, typer.Option(help="Sequences of photographs.", min=1)] = 24,
+    seed: Annotated[int, typer.Option(help="Of trials and spikes.")] = 1,
+    overwrite: Overwrite = False,
+) -> None:
+    """Compare a network, before and after training, with recordings that it was not trained to."""
+    from v1builder.experiments import judge as judging
+    from v1builder.experiments.judge_table import markdown, write
+    from v1builder.schema.files import check_free
+
+    check_free(out, overwrite=overwrite)
+    subject = judging.subject_of(
+        run_or_net, core_radius_um=core, ablation=ablation, protocol=protocol
+    )
+    with Bars() as progress:
+        shown = judging.Trials(repeats, contrasts, images)
+        result = judging.judge(subject, shown, seed=seed, progress=progress)
+    write(result, out)
+    console.print(markdown(result), markup=False, highlight=False, soft_wrap=True)
+    written("table", out)
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a finished train or compare.")],
     out: Out,

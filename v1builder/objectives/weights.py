@@ -6,6 +6,7 @@ their order statistics. It is taken relative to the mean |weight| that the pair 
 over pairs, each weighted by the square root of its edges, so that it is "x % of a weight".
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -46,9 +47,8 @@ class Weights(Objective):
 
     name = "weights_loss"
 
-    def __init__(self, setting: Setting, edges: tuple[str, ...]):
+    def __init__(self, network: Network, edges: tuple[str, ...]):
         self._parts = []
-        network = setting.network
         for name in edges:
             if name not in network.edges:
                 raise ConfigError([unknown_name("edges", name, network.edges, "objective weights")])
@@ -60,12 +60,16 @@ class Weights(Objective):
 
     def __call__(self, seen: Seen) -> Tensor:
         """By the number of processes."""
+        return self.distance(seen.weights) / seen.processes
+
+    def distance(self, weights: Callable[[str], Tensor]) -> Tensor:
+        """The mean over edge populations; `weights` gives [e] pA by name."""
         found = []
         for name, pair, n_pairs, built, share in self._parts:
-            weight = seen.weights(name)
+            weight = weights(name)
             by_pair = distance_by_pair(weight, built.to(weight), pair.to(weight.device), n_pairs)
             found.append((by_pair * share.to(weight)).sum())
-        return torch.stack(found).mean() / seen.processes
+        return torch.stack(found).mean()
 
 
 def _pairs(network: Network, name: str) -> tuple[Tensor, int]:
@@ -93,4 +97,9 @@ class WeightsSettings(ObjectiveSettings):
 
     def make(self, setting: Setting) -> Weights:
         """Of a network."""
-        return Weights(setting, self.edges)
+        return Weights(setting.network, self.edges)
+
+    def moved(self, before: Network, after: Network) -> float:
+        """The distance of one network's weights from another's."""
+        weights = {name: torch.as_tensor(after.edges[name].weight) for name in self.edges}
+        return Weights(before, self.edges).distance(weights.__getitem__).item()

@@ -125,6 +125,17 @@ def headline(comparison: dict[str, Any]) -> list[str]:
     ]
 
 
+def _judged(run: Path) -> dict[str, Any] | None:
+    """What `v1builder judge RUN --out RUN/judge.md` found; None where it was not asked."""
+    path = run / "judge.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except json.JSONDecodeError as error:
+        raise NetworkError.of(
+            "the verdict of a run cannot be read", path, error, "run `v1builder judge` again"
+        ) from None
+
+
 def write_report(run: Path | str) -> Path:
     """Write RUN/report/: index.html, comparison.csv, the figures as PNG, and what to cite.
 
@@ -171,6 +182,7 @@ def write_report(run: Path | str) -> Path:
         further=further_tasks(comparison),
         learning=tables.learning(comparison),
         points=tables.operating_points(comparison),
+        judged=_judged(run),
         measured=tables.measured(comparison),
         drawn=shown,
         explained=explained,
