@@ -1,7 +1,9 @@
 """Planted metrics: one that causes the outcome, one that goes along with it, one that is unrelated."""
 
 import json
+import tomllib
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,10 +11,18 @@ import pytest
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.mediation import Mediation
 
-from v1builder.experiments.explain import declare, declared_first, explain, explain_run
+from v1builder.experiments.ablations import parse_ablation
+from v1builder.experiments.explain import (
+    declare,
+    declared_first,
+    explain,
+    explain_run,
+    is_intervention,
+)
 from v1builder.experiments.measured import write_measured
 from v1builder.experiments.statistics.explaining import mediation, predicted_halves, slopes
 from v1builder.schema.errors import ConfigError
+from v1builder.train.settings import CompareSettings, MeasureSettings
 
 ABLATIONS = (
     "no_asc", "mean(population)", "mean(ei)", "shuffle_within", "er_pair", "flat_distance",
@@ -191,6 +201,29 @@ def test_conditions_outside_the_bars_are_left_out():
     assert found["left_out"] == ["no_asc"]
     assert found["n_conditions"] == len(ABLATIONS) + len(INTERVENTIONS) - 1
     assert "no_asc" not in [point["ablation"] for point in found["points"]]
+
+
+def test_the_settings_of_the_page_are_valid():
+    page = (Path(__file__).parents[2] / "docs" / "explaining.md").read_text()
+    settings = tomllib.loads(page.split("```toml")[1].split("```")[0])
+    assert len(MeasureSettings.model_validate(settings["measure"]).explain) == 4
+    names = CompareSettings.model_validate(settings["compare"]).ablations
+    assert sum(is_intervention(parse_ablation(name).name) for name in names) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fano_facto", "did you mean 'fano_factor'"),
+        ("cv_isi", "add it to measure.names"),
+        ("fano_factor@untrained", 'add "untrained" to measure.phases'),
+        ("fano_factor@trianed", "did you mean 'trained'"),
+        ("fano_factor[", "cannot be read"),
+    ],
+)
+def test_a_metric_that_is_not_measured_is_refused_before_anything_is_run(text, message):
+    with pytest.raises(ValueError, match=message):
+        MeasureSettings(names=("fano_factor", "mean_rate"), explain=(text,))
 
 
 def test_what_was_named_later_is_explored(tmp_path):

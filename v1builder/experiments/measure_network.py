@@ -80,7 +80,9 @@ class MeasuredNetworks:
         out, table = Path(out), self.table()
         write_text(out, table.to_csv(index=False, lineterminator="\n"))
         points = [
-            {"ablation": ablation} | vars(row) for ablation, own in self.curves.items() for row in own
+            {"ablation": ablation} | vars(row)
+            for ablation, own in self.curves.items()
+            for row in own
         ]
         if points:
             curves = pd.DataFrame(points).to_csv(index=False, lineterminator="\n")
@@ -160,9 +162,7 @@ def measure_network(
         rows[name], records[name] = [], record
         if names and made is not None:
             design = design_of(made, one, SPLIT, read_in_vivo(folder))
-            measurement = Measurement(
-                names, design, made.measured, levels=levels, reference=intact
-            )
+            measurement = Measurement(names, design, made.measured, levels=levels, reference=intact)
             if any(MEASURES[each].compares for each in names):
                 intact = intact or measurement
             ports = "currents" in measurement.needs

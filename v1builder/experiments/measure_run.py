@@ -81,6 +81,7 @@ def measure_run(
             trained=() if condition.protocol in ("frozen", "readout") else None,
             phases=condition.phases,
             intact=finished.intact(condition) if compares(experiment) else None,
+            in_vivo=found.subject.reference,
             progress=lambda done: show(done, n_trials),
         )
         return [*rows["measures"], *rows["learned"]]

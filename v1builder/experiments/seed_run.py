@@ -205,6 +205,7 @@ class SeedRun:
             trained=None if learns else (),
             phases=condition.phases,
             intact=intact,
+            in_vivo=self.subject.reference,
             progress=lambda done: self.show(
                 f"{condition.title}, measures", done, n_measured(experiment)
             ),

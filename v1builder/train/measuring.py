@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import pandas as pd
+
 from v1builder.load import Network
 from v1builder.measures import MEASURES, Measurement
 from v1builder.model import V1Network
@@ -72,6 +74,7 @@ def measurement_of(
     network: Network,
     names: Sequence[str],
     reference: Measurement | None = None,
+    in_vivo: pd.DataFrame | None = None,
 ) -> Measurement | None:
     """Measures of the task's windows in trials of the test; None for no measures.
 
@@ -81,6 +84,7 @@ def measurement_of(
         network: with the cells.
         names: of measures.
         reference: what some of them compare with.
+        in_vivo: recordings that some compare with (`load.reference.read_in_vivo`).
 
     Raises:
         ConfigError: a level is unknown.
@@ -88,7 +92,7 @@ def measurement_of(
     """
     if not names:
         return None
-    design = design_of(task, network, SPLIT)
+    design = design_of(task, network, SPLIT, in_vivo)
     return Measurement(
         names, design, task.measured, levels=experiment.measure.levels, reference=reference
     )
@@ -105,6 +109,7 @@ def measured_around(
     trained: Sequence[str] | None = None,
     phases: Sequence[str] = (UNTRAINED, TRAINED),
     intact: Mapping[str, Network] | None = None,
+    in_vivo: pd.DataFrame | None = None,
     progress: Progress | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """What is measured of a network before and after its training, beside its test.
@@ -119,6 +124,7 @@ def measured_around(
         trained: names of what was learned, if not what the experiment says.
         phases: those that may be measured; of them those that the experiment wants are.
         intact: the intact network by phase, for measures that compare; none where `before` is intact.
+        in_vivo: recordings that some measures compare with.
         progress: called with the number of trials that were run of each network.
 
     Returns:
@@ -135,6 +141,7 @@ def measured_around(
                 phase,
                 seed=seed,
                 reference=(intact or {}).get(phase),
+                in_vivo=in_vivo,
                 progress=progress,
             )
     names = experiment.model.trainable if trained is None else trained
@@ -153,6 +160,7 @@ def measured_apart_rows(
     *,
     seed: int,
     reference: Network | None = None,
+    in_vivo: pd.DataFrame | None = None,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
     """Rows of a network as it is, of all that is not measured in its test.
@@ -165,14 +173,16 @@ def measured_apart_rows(
         seed: of trials and input spikes: equal ones for all networks of a seed.
         reference: what measures that compare compare with: the intact network in the same phase. It is run
             where there are such measures.
+        in_vivo: recordings that some measures compare with.
         progress: called with the number of trials that were run.
     """
     names = measured_apart(experiment, trained=phase == TRAINED)
     compared = [name for name in names if MEASURES[name].compares]
     beside = None
     if reference is not None and compared:
-        beside = _measured(experiment, task, reference, compared, seed, None, progress)
-    rows = records(_measured(experiment, task, network, names, seed, beside, progress), phase)
+        beside = _measured(experiment, task, reference, compared, seed, None, in_vivo, progress)
+    seen = _measured(experiment, task, network, names, seed, beside, in_vivo, progress)
+    rows = records(seen, phase)
     protocols = protocols_of(experiment)
     if protocols:
         found = run_protocols(
@@ -193,10 +203,11 @@ def _measured(
     names: Sequence[str],
     seed: int,
     reference: Measurement | None,
+    in_vivo: pd.DataFrame | None,
     progress: Progress | None,
 ) -> Measurement | None:
     """Measures that have seen a run of the network."""
-    measurement = measurement_of(experiment, task, network, names, reference)
+    measurement = measurement_of(experiment, task, network, names, reference, in_vivo)
     if measurement is None:
         return None
     model = _model(experiment, network, keep_ports="currents" in measurement.needs)

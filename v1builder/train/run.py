@@ -277,7 +277,9 @@ def score_tested(
     """
     alone = processes is None or processes.count == 1
     names = measured_in_test(experiment) if alone else ()
-    measurement = measurement_of(experiment, subject.task, subject.network, names)
+    measurement = measurement_of(
+        experiment, subject.task, subject.network, names, in_vivo=subject.reference
+    )
     scores = score(test(experiment, subject, classifier, processes, measurement))
     scores["measures"] = records(measurement, TRAINED)
     if subject.also:
@@ -419,7 +421,12 @@ def _train(
     )
     if processes.count == 1:
         found = measured_around(
-            experiment, subject.task, subject.network, classifier.network, seed=subject.seed
+            experiment,
+            subject.task,
+            subject.network,
+            classifier.network,
+            seed=subject.seed,
+            in_vivo=subject.reference,
         )
         scores["measures"] += found["measures"]
         scores["learned"] = found["learned"]
