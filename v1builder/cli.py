@@ -509,6 +509,7 @@ def measure(
             dt=dt,
             carry=carry,
             background=background,
+            out=out,
             progress=progress,
         )
     measured.write(out)
@@ -598,7 +599,7 @@ def judge(
         run_or_net, core_radius_um=core, ablation=ablation, protocol=protocol
     )
     with Bars() as progress:
-        shown = judging.Trials(repeats, contrasts, images)
+        shown = judging.Repeats(repeats, contrasts, images)
         result = judging.judge(subject, shown, seed=seed, progress=progress)
     write(result, out)
     console.print(markdown(result), markup=False, highlight=False, soft_wrap=True)

@@ -65,7 +65,7 @@ _AT_ONCE: Final = 16
 
 
 @dataclass(frozen=True)
-class Trials:
+class Repeats:
     """How much is shown.
 
     Attributes:
@@ -92,7 +92,7 @@ class _Together(Observer):
 
 
 @dataclass(frozen=True)
-class Subject:
+class JudgedNetworks:
     """What is judged.
 
     Attributes:
@@ -116,7 +116,7 @@ def subject_of(
     core_radius_um: float | None = None,
     ablation: str = "intact",
     protocol: str = "retrain",
-) -> Subject:
+) -> JudgedNetworks:
     """A network, or what a training made of one.
 
     Args:
@@ -133,14 +133,14 @@ def subject_of(
     if not FinishedRun.is_one(folder):
         network = load_network(folder)
         home = folder.parent if folder.is_file() else folder
-        return Subject({NETWORK: network}, home, core(network, core_radius_um), 1.0)
+        return JudgedNetworks({NETWORK: network}, home, core(network, core_radius_um), 1.0)
     finished = FinishedRun(folder, "judge")
     condition = finished.condition(protocol, ablation)
     found = finished.learned(condition)
     experiment = finished.experiment
     origin = Path(experiment.network.path.format(seed=condition.seed))
     radius = experiment.core_radius_um if core_radius_um is None else core_radius_um
-    return Subject(
+    return JudgedNetworks(
         {BEFORE: found.before, AFTER: found.classifier.network.export(found.before)},
         origin.parent if origin.is_file() else origin,
         core(found.before, radius),
@@ -160,8 +160,8 @@ def _drawn_to_all(experiment: Experiment) -> tuple[str, ...]:
 
 
 def judge(
-    subject: Subject,
-    trials: Trials | None = None,
+    subject: JudgedNetworks,
+    trials: Repeats | None = None,
     *,
     seed: int = 1,
     progress: Progress | None = None,
@@ -172,7 +172,7 @@ def judge(
         DataError: there are no recorded units.
         NetworkError: a population that the recordings do not know, or no input that sees.
     """
-    trials, show = trials or Trials(), progress or (lambda _stage, _done, _total: None)
+    trials, show = trials or Repeats(), progress or (lambda _stage, _done, _total: None)
     units = read_in_vivo_units(subject.home)
     if units is None:
         raise DataError.of(
@@ -207,9 +207,9 @@ def judge(
 def _judged(
     name: str,
     network: Network,
-    subject: Subject,
+    subject: JudgedNetworks,
     units: pd.DataFrame,
-    trials: Trials,
+    trials: Repeats,
     seed: int,
     show: Progress,
 ) -> dict[str, Any]:
@@ -346,7 +346,7 @@ def _on_images(
     return found
 
 
-def _weights_moved(subject: Subject) -> float:
+def _weights_moved(subject: JudgedNetworks) -> float:
     """Earth mover's distance of the recurrent weights from those before, see `objectives.weights`."""
     before, after = (subject.networks[name] for name in (BEFORE, AFTER))
     name = next(n for n, e in before.edges.items() if e.source == before.simulated)

@@ -36,7 +36,7 @@ class EdgeValues:
     Attributes:
         types: edge types, with the synaptic models and with `receptor_type`.
         where: for messages.
-        n_ports: [n_cells] see `membrane.CellParameters`.
+        n_ports: [n_cells] see `membrane.CellFiles`.
         defaults: what was taken from a default, as sentences.
     """
 

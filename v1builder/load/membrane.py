@@ -37,7 +37,7 @@ _OVERRIDE = "dynamics_params/"
 
 
 @dataclass(frozen=True)
-class CellParameters:
+class CellFiles:
     """What the component files say of the simulated cells.
 
     Attributes:
@@ -56,7 +56,7 @@ class CellParameters:
     n_ports: NDArray[np.int64]
 
 
-def read_cells(cells: NodePopulation, circuit: Circuit) -> CellParameters:
+def read_cells(cells: NodePopulation, circuit: Circuit) -> CellFiles:
     """Membrane and receptor parameters and the bias current of the simulated cells.
 
     A cell's model is its component file, with its own overrides (the SONATA subgroup
@@ -101,7 +101,7 @@ def read_cells(cells: NodePopulation, circuit: Circuit) -> CellParameters:
         0 if chooses_by_sign(model.template) else len(model.receptors["psc_shape"])
         for model in models
     ]
-    return CellParameters(
+    return CellFiles(
         _spread(membrane, kind_of),
         _spread(receptors, kind_of),
         bias[kind_of],

@@ -152,7 +152,7 @@ class _EdgeEnds:
         nodes: populations of the files.
         simulated: name of the simulated one, which stands for all in `starts`.
         starts: first position along it, by name of the population in the files.
-        n_ports: [n_cells] see `membrane.CellParameters`.
+        n_ports: [n_cells] see `membrane.CellFiles`.
     """
 
     nodes: dict[str, NodePopulation]

@@ -51,7 +51,7 @@ class Judged:
     units: pd.DataFrame
 
 
-class Agreement(Answer):
+class InVivoAgreement(Answer):
     """What the cells do, compared with recorded units.
 
     The score "agreement" is the mean of 1 - Kolmogorov-Smirnov distance over mean rate, OSI and DSI, each
@@ -165,7 +165,7 @@ class InVivoTask(VisualTask):
         """In a test, the agreement with units that training was not drawn to."""
         if trials.split != "test":
             return {}
-        assert isinstance(self.answer, Agreement)
+        assert isinstance(self.answer, InVivoAgreement)
         return self.answer.compared(output, trials.target, JUDGE)
 
 
@@ -191,14 +191,14 @@ class InVivo(GratingTuning):
     response_ms: tuple[float, float] = (300.0, 800.0)
 
     @property
-    def answer(self) -> Agreement:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def answer(self) -> InVivoAgreement:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Of no network yet."""
         return self.answer_of(None)
 
-    def answer_of(self, judged: Judged | None) -> Agreement:
+    def answer_of(self, judged: Judged | None) -> InVivoAgreement:
         """What some cells do, compared with recorded units."""
         start, stop = self.response_ms
-        return Agreement(
+        return InVivoAgreement(
             self.n_directions, (self.gray_before_ms / 1000, (stop - start) / 1000), judged
         )
 
