@@ -147,6 +147,32 @@ def test_batches_are_as_large_as_memory_allows(task, monkeypatch):
         assert trials_at_once(task, n_trials) == expected
 
 
+def test_networks_that_are_done_are_not_run_again(net, tmp_path, monkeypatch):
+    names, runs = [], module.run_trials
+
+    def stops(*arguments, **how):
+        names.append(len(names))
+        if len(names) == 2:
+            raise KeyboardInterrupt
+        runs(*arguments, **how)
+
+    monkeypatch.setattr(module, "run_trials", stops)
+    how = {"select": NAMES, "ablations": ["no_asc"], "n_trials": 2, "background": "ratio"}
+    with pytest.raises(KeyboardInterrupt):
+        measure_network(net, SHORT, out=tmp_path / "a.csv", **how)
+    again = measure_network(net, SHORT, out=tmp_path / "a.csv", **how)
+    assert len(names) == 3
+    again.write(tmp_path / "a.csv")
+    measure_network(net, SHORT, **how).write(tmp_path / "b.csv")
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "a.csv",
+        "a.json",
+        "b.csv",
+        "b.json",
+    ]
+
+
 def test_the_table_and_its_copy_as_json(measured, tmp_path):
     out = tmp_path / "measures.csv"
     measured.write(out)

@@ -16,6 +16,7 @@ from statsmodels.stats.proportion import proportion_confint
 from v1builder.experiments.ablations import Ablation, parse_ablation
 from v1builder.experiments.operating_table import bench_of
 from v1builder.experiments.outcomes import BASELINE
+from v1builder.experiments.partial import Partial, remove_partial
 from v1builder.inputs import input_sources
 from v1builder.load import Network, load_network
 from v1builder.load.reference import read_in_vivo
@@ -90,6 +91,7 @@ class MeasuredNetworks:
         rows = table.astype(object).where(table.notna(), None).to_dict("records")
         document = {**self.made_by, "ablations": dict(self.records), "rows": rows}
         write_json(out.with_suffix(".json"), document)
+        remove_partial(out)
 
 
 def task_named(text: str) -> tuple[TaskSettings, float]:
@@ -117,6 +119,7 @@ def measure_network(
     levels: Sequence[str] | None = None,
     seed: int = 1,
     dt: float = 1.0,
+    out: Path | str | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> MeasuredNetworks:
@@ -137,6 +140,8 @@ def measure_network(
         levels: groups of cells, see `Measurement`; unless given all but single cells.
         seed: of trials, input spikes and random ablations.
         dt: ms.
+        out: where the table will be written. Networks that are done are kept beside it until it is, so that
+            an interrupted call goes on.
         progress: called with (what, done, total).
         options: of `operating_table.bench_of`, for ablations.
 
@@ -156,14 +161,40 @@ def measure_network(
         ablation.affected(network)
     made = None if task is None else make_task(task, input_sources(network, dt=dt), dt=dt)
     at_once = 0 if made is None else trials_at_once(made, n_trials)
-    rows, records, curves = {}, {}, {}
+    home = Path(folder)
+    made_by = provenance(
+        "measure",
+        network=hash_folder(home if home.is_dir() else home.parent),
+        task=None if task is None else task.model_dump(mode="json"),
+        notes=[] if made is None else list(made.notes),
+        windows={
+            name: {"steps": [window.steps.start, window.steps.stop], "conditions": window.conditions,
+                   "change": window.change}
+            for name, window in (made.measured.items() if made else ())
+        },
+        split=SPLIT,
+        seed=seed,
+        dt=dt,
+        n_trials=n_trials,
+        trials_at_once=at_once,
+        options=options,
+    )  # fmt: skip
+    compares = any(MEASURES[each].compares for each in names)
+    kept = None if out is None else Partial(Path(out), made_by | {"of": [names, protocols, levels]})
+    rows: dict[str, list[MeasureRow]] = {}
+    curves: dict[str, list[CurveRow]] = {}
+    records: dict[str, dict[str, Any]] = {}
     intact: Measurement | None = None
     for name, one, record in _networks(network, parsed, seed, dt, show, options):
-        rows[name], records[name] = [], record
+        rows[name], curves[name], records[name] = [], [], record
+        if kept is not None and name in kept and not (compares and name == BASELINE):
+            rows[name] = [MeasureRow(**row) for row in kept[name]["rows"]]
+            curves[name] = [CurveRow(**row) for row in kept[name]["curves"]]
+            continue
         if names and made is not None:
             design = design_of(made, one, SPLIT, read_in_vivo(folder))
             measurement = Measurement(names, design, made.measured, levels=levels, reference=intact)
-            if any(MEASURES[each].compares for each in names):
+            if compares:
                 intact = intact or measurement
             ports = "currents" in measurement.needs
             model = V1Network(one, dt=dt, trainable=[], keep_ports=ports)
@@ -190,24 +221,11 @@ def measure_network(
                 levels=levels,
                 progress=shown,
             )
-    home = Path(folder)
-    made_by = provenance(
-        "measure",
-        network=hash_folder(home if home.is_dir() else home.parent),
-        task=None if task is None else task.model_dump(mode="json"),
-        notes=[] if made is None else list(made.notes),
-        windows={
-            name: {"steps": [window.steps.start, window.steps.stop], "conditions": window.conditions,
-                   "change": window.change}
-            for name, window in (made.measured.items() if made else ())
-        },
-        split=SPLIT,
-        seed=seed,
-        dt=dt,
-        n_trials=n_trials,
-        trials_at_once=at_once,
-        options=options,
-    )  # fmt: skip
+        if kept is not None:
+            kept[name] = {
+                "rows": [vars(row) for row in rows[name]],
+                "curves": [vars(row) for row in curves[name]],
+            }
     return MeasuredNetworks(rows, records, made_by, curves)
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from v1builder.experiments.finished import FinishedRun
 from v1builder.experiments.lesion import lesion_rows
 from v1builder.experiments.measured import measured_rows
-from v1builder.experiments.partial import Partial
+from v1builder.experiments.partial import Partial, remove_partial
 from v1builder.measures import MEASURES, measure_named
 from v1builder.schema.files import sha256_of, write_json, write_text
 from v1builder.schema.provenance import provenance
@@ -171,5 +171,5 @@ def _over_conditions(
     table = measured_rows(results)
     write_text(out, table.to_csv(index=False, lineterminator="\n"))
     write_json(out.with_suffix(".json"), made_by | {"conditions": [c.title for c in conditions]})
-    partial.remove()
+    remove_partial(out)
     return table

@@ -31,17 +31,14 @@ def measured_rows(results: Iterable[dict[str, Any]], key: str = "measures") -> p
         results: lose their rows, which are too many to stand in them twice.
         key: of the rows, "measures" or "learned".
     """
+    usual = {"phase": TRAINED, "axis": "", "axis_unit": "", "at": np.nan}
     rows = [
-        {name: result[name] for name in _CONDITION} | row
+        {name: result[name] for name in _CONDITION} | usual | row
         for result in results
         for row in result.pop(key, [])
     ]
     columns = [*_CONDITION, *_OF, "value", "n", "reason"]
-    found = pd.DataFrame(rows, columns=columns)
-    found["phase"] = found["phase"].fillna(TRAINED)
-    for name in ("axis", "axis_unit"):
-        found[name] = found[name].fillna("")
-    return found.astype({"value": float, "at": float})
+    return pd.DataFrame(rows, columns=columns).astype({"value": float, "at": float})
 
 
 def rows_after_training(result: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

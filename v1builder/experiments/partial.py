@@ -14,7 +14,7 @@ class Partial:
 
     def __init__(self, out: Path, made_by: Mapping[str, Any]):
         """Take over what an interrupted run with the same `made_by` left; anything else is dropped."""
-        self._path = out.with_name(f"{out.name}.partial")
+        self._path = _beside(out)
         text = json.dumps(made_by, sort_keys=True, default=str)
         self._made_by = hashlib.sha256(text.encode()).hexdigest()
         self._found: dict[str, Any] = {}
@@ -35,6 +35,11 @@ class Partial:
         lines = [self._made_by, *(json.dumps(item) for item in self._found.items())]
         write_text(self._path, "\n".join(lines) + "\n")
 
-    def remove(self) -> None:
-        """All is done."""
-        self._path.unlink(missing_ok=True)
+
+def remove_partial(out: Path) -> None:
+    """All is done and written."""
+    _beside(out).unlink(missing_ok=True)
+
+
+def _beside(out: Path) -> Path:
+    return out.with_name(f"{out.name}.partial")
