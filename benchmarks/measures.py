@@ -58,21 +58,20 @@ def activities(design, rates, n_trials, rng, needs):
             yield Activity(trials, condition, start, stop, trial, cell, step + start, **dense)
 
 
-def timed(kind, design, rates, n_trials):
+def timed(kind, design, seen):
     """Seconds to see and to compute, and how many of the groups have a value."""
 
-    def shown(seed):
-        rng = np.random.default_rng(seed)
+    def shown(parts):
         measure, seconds = kind(design), 0.0
-        for activity in activities(design, rates, n_trials, rng, kind.needs):
+        for activity in parts:
             start = time.process_time()
             measure.see(activity)
             seconds += time.process_time() - start
         return measure, seconds
 
-    measure, seeing = shown(1)
+    measure, seeing = shown(seen(kind.needs, 1))
     if kind.compares:
-        measure.reference = shown(2)[0]
+        measure.reference = shown(seen(kind.needs, 2))[0]
     start = time.process_time()
     found = []
     for level in GROUP_LEVELS[:-1]:
@@ -95,10 +94,21 @@ def main():
         change=300,
     )  # fmt: skip
     names = options.select or [n for n, kind in MEASURES.items() if kind.needs == ("spikes",)]
+    kept = {}
+
+    def seen(needs, seed):
+        """Spikes alone are drawn once."""
+        if needs == ("spikes",) and seed in kept:
+            return kept[seed]
+        drawn = activities(design, rates, options.trials, np.random.default_rng(seed), needs)
+        if needs == ("spikes",):
+            drawn = kept[seed] = list(drawn)
+        return drawn
+
     total = np.zeros(2)
     print(f"{'measure':28s} {'see s':>7s} {'compute s':>9s}  groups with a value")
     for name in names:
-        seeing, computing, known, n = timed(measure_named(name), design, rates, options.trials)
+        seeing, computing, known, n = timed(measure_named(name), design, seen)
         total += seeing, computing
         print(f"{name:28s} {seeing:7.2f} {computing:9.2f}  {known} of {n}", flush=True)
     print(f"{'all':28s} {total[0]:7.2f} {total[1]:9.2f}")

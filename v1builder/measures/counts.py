@@ -17,11 +17,13 @@ class Counts:
     Attributes:
         condition: [b] what was shown, -1 for nothing; trials are in the order of their numbers.
         n_bins: of a trial.
+        n_cells: number of cells.
         table: [(b, t), n], a row for each bin of each trial.
     """
 
     condition: Indices
     n_bins: int
+    n_cells: int
     table: sparse.csr_array
 
     @property
@@ -42,9 +44,9 @@ class Counts:
         trial, bin_ = row // self.n_bins, row % self.n_bins // n
         kept = bin_ < n_bins
         at = (trial * n_bins + bin_)[kept], cell[kept]
-        shape = self.n_trials * n_bins, self.table.shape[1]
+        shape = self.n_trials * n_bins, self.n_cells
         table = sparse.coo_array((found.data[kept], at), shape).tocsr()
-        return Counts(self.condition, n_bins, table)
+        return Counts(self.condition, n_bins, self.n_cells, table)
 
 
 class OfCounts(Measure):
@@ -100,7 +102,7 @@ class OfCounts(Measure):
         where = (at * self.n_bins + bin_)[kept], cell[kept]
         shape = len(numbers) * self.n_bins, n_cells
         table = sparse.coo_array((np.ones(len(where[0]), np.int64), where), shape)
-        return Counts(condition, self.n_bins, table.tocsr())
+        return Counts(condition, self.n_bins, n_cells, table.tocsr())
 
     def _trials(self) -> tuple[Indices, Indices, Indices]:
         """Numbers in increasing order, conditions, and steps that were seen of each."""

@@ -109,7 +109,7 @@ class Decoding(OfDecoding):
 
     def points(self) -> Array:
         """Begins of bins."""
-        return self.dt * np.arange(self.n_bins)
+        return self.dt * np.arange(self.n_bins, dtype=np.float64)
 
     def accuracy(self, counts: Array, condition: Indices) -> Array:
         """In every bin, of decoders of that bin."""

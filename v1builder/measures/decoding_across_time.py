@@ -26,7 +26,7 @@ class DecodingAcrossTime(OfDecoding):
 
     def points(self) -> Array:
         """Lags."""
-        return self.dt * np.arange(self.n_bins if self.n_bins > 1 else 0)
+        return self.dt * np.arange(self.n_bins if self.n_bins > 1 else 0, dtype=np.float64)
 
     def accuracy(self, counts: Array, condition: Indices) -> Array:
         """At every lag."""

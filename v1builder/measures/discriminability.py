@@ -98,7 +98,7 @@ class Discriminability(OfCounts):
         known = np.isfinite(by_pair)
         value = np.where(known, by_pair, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
         reason = f"fewer than {CELLS} cells with {SPIKES_MIN} spikes in a pair of conditions"
-        return ByGroup.where(known.any(axis=0), value, n, reason)
+        return ByGroup.where(n > 0, value, n, reason)
 
 
 def sets_of_cells(n: int) -> Indices:

@@ -49,7 +49,8 @@ class OfIntervalPairs(OfCells):
         two = np.where(number > 1, np.roll(step, 2), np.where(number == 1, last, before_last))
         known = two >= 0
         first, second = (one - two)[known], (step - one)[known]
-        term = self.term(first * self.design.dt, second * self.design.dt)
+        dt = np.float64(self.design.dt)
+        term = self.term(first.astype(np.float64) * dt, second.astype(np.float64) * dt)
         self._n += np.bincount(cell[known], minlength=self.design.n_cells)
         self._sum += np.bincount(cell[known], np.round(term * _FIXED), self.design.n_cells)
         ends = np.diff(train, append=-1) != 0

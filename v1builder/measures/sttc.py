@@ -49,7 +49,9 @@ class STTC(OfCounts):
         table = counts.table.tocsc()
         fires = np.flatnonzero(np.diff(table.indptr) >= SPIKES_MIN)
         trains = {
-            int(cell): np.sort(table.indices[table.indptr[cell] : table.indptr[cell + 1]])
+            int(cell): np.sort(table.indices[slice(*table.indptr[[cell, cell + 1]])]).astype(
+                np.int64
+            )
             for cell in fires
         }
         value, n = np.full(len(groups), np.nan), np.zeros(len(groups), np.int64)
