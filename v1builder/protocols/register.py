@@ -53,7 +53,6 @@ def run_protocols(
         ConfigError: a protocol or level is unknown.
         NetworkError: the nodes of an input do not say how they fire, or cells cannot be grouped.
     """
-    from v1builder.protocols.names import protocol_named  # which imports this module with the room
 
     kinds = [protocol_named(name) for name in dict.fromkeys(names)]
     sources = input_sources(network, dt=model.dt)
