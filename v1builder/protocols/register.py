@@ -53,7 +53,6 @@ def run_protocols(
         ConfigError: a protocol or level is unknown.
         NetworkError: the nodes of an input do not say how they fire, or cells cannot be grouped.
     """
-
     kinds = [protocol_named(name) for name in dict.fromkeys(names)]
     sources = input_sources(network, dt=model.dt)
     groups = all_groups(network.cells, levels)
