@@ -12,6 +12,7 @@ import pytest
 from small_network import N_V1
 
 from v1builder.load import load_network, save_network
+from v1builder.model import V1Network
 from v1builder.schema.errors import NetworkError
 from v1builder.sonata import (
     read_circuit,
@@ -552,3 +553,21 @@ def test_a_path_to_the_file_of_two_lines(folder, tmp_path):
 def test_networks_and_run_in_one_file(folder):
     edit_config(folder, lambda c: c.update(run={"tstop": 10.0}, output={"output_dir": "out"}))
     accepted_by_both(folder)
+
+
+def test_synapses_that_start_away_from_rest(folder):
+    """U without u, which NEST takes as .5: `load` makes no model of it, and `validate` says so."""
+    types = read_types(folder / EDGE_TYPES, "edge_type_id")
+    write_types(folder / EDGE_TYPES, types.assign(model_template="tsodyks2_synapse"))
+    for name in ("e_to_e", "i_to_v1"):
+        path = folder / f"components/synaptic_models/{name}.json"
+        edit_json(path, U=0.3)
+    found = validate(folder)
+    assert [p.what for p in found] == [
+        "a synapse with short-term plasticity does not start at rest"
+    ] * 2
+    with pytest.raises(NetworkError, match="does not start at rest"):
+        V1Network(load_network(folder), backend="reference")
+    for name in ("e_to_e", "i_to_v1"):
+        edit_json(folder / f"components/synaptic_models/{name}.json", u=0.3)
+    V1Network(accepted_by_both(folder), backend="reference")

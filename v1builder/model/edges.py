@@ -27,6 +27,7 @@ from v1builder.model import plasticity
 from v1builder.model.parameters import POSITIVE, Bounds, GroupedParameter
 from v1builder.model.rollout import Plasticity, Projection
 from v1builder.schema.errors import ConfigError, NetworkError, Problem, raise_if_any, unknown_name
+from v1builder.sonata.synapse_models import not_at_rest
 
 EdgeGrouping = Literal["edge", "edge_type"]
 EDGE_GROUPINGS: Final[tuple[EdgeGrouping, ...]] = get_args(EdgeGrouping)
@@ -94,24 +95,8 @@ def signed_units(
 
 
 def _check_at_rest(table: GroupedValues, name: str) -> None:
-    """Refuse synapses that start otherwise than at rest (u = U, x = 1).
-
-    NEST's tsodyks2_synapse keeps such a state until the first spike, however late; here it would relax.
-
-    Raises:
-        NetworkError: naming every such synapse model.
-    """
-    U, u, x = (table.values[key] for key in ("U", "u", "x"))
-    away = ~(np.isclose(u, U, rtol=1e-6, atol=0) & np.isclose(x, 1, rtol=1e-6, atol=0))
-    problems = [
-        Problem(
-            "a synapse with short-term plasticity does not start at rest",
-            f"edges {name}, synapse model {table.labels[row]}",
-            f"u {u[row]:g}, x {x[row]:g} with U {U[row]:g}",
-            f"set u to {U[row]:g} and x to 1 in its file (NEST's own default of u is 0.5)",
-        )
-        for row in np.flatnonzero(away)
-    ]
+    """Raise NetworkError where synapses start otherwise than at rest, see `sonata.synapse_models`."""
+    problems = not_at_rest(table.values, table.labels, f"edges {name}")
     raise_if_any(problems, NetworkError)
 
 

@@ -149,15 +149,19 @@ def _sweep(settings: Input, path: Path) -> tuple[NDArray[np.float64], NDArray[np
             present = ", ".join(file.get("epochs", {}))
             raise NetworkError.of("the file has no such sweep", f"{path}, {name}", present)
         group = file[name]
-        amplitudes = _PA_PER_A * read_array(open_dataset(group, "data")).astype(np.float64)
-        rate = float(open_dataset(group, "starting_time").attrs.get("rate", 0.0))
+        data = read_array(open_dataset(group, "data"))
+        rate = open_dataset(group, "starting_time").attrs.get("rate", 0.0)
+    if data.ndim != 1 or data.dtype.kind not in "iuf":
+        raise NetworkError.of("a current is not a list of numbers", f"{path}, {name}/data")
+    amplitudes = _PA_PER_A * np.asarray(data, dtype=np.float64)
+    rate = float(rate) if isinstance(rate, int | float | np.number) else 0.0
     if not (np.isfinite(rate) and rate > 0):
         raise NetworkError.of("the sampling rate is not one", f"{path}, {name}", f"{rate} Hz")
     interval = 1000.0 / rate
     if settings.downsample is not None and settings.downsample > interval:
         stride = round(settings.downsample / interval)
         amplitudes, interval = amplitudes[::stride], interval * stride
-    times = interval * np.arange(len(amplitudes))
+    times = interval * np.arange(len(amplitudes), dtype=np.float64)
     if settings.sweep_window is not None:
         first, last = settings.sweep_window
         inside = (times >= first) & (times <= last)

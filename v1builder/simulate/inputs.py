@@ -104,11 +104,12 @@ def _chosen(
                 f"{len(heard)} of {network.n_cells} cells",
                 "name a node set of all simulated cells",
             )
-        if settings.duration is not None and settings.duration < run.tstop:
+        end = settings.duration
+        if isinstance(end, float | int) and end < run.tstop:
             raise ConfigError.of(
                 "spikes that end before the run are not supported",
                 f"{where}.duration",
-                f"{settings.duration} ms of {run.tstop} ms",
+                f"{end} ms of {run.tstop} ms",
                 "leave the later spikes out of the file",
             )
         return everyone

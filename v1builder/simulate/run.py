@@ -68,8 +68,9 @@ def simulate(
     network = load_circuit(simulation.circuit, progress)
     _check_node_set(simulation, network)
     network = with_overrides(network, simulation)
-    for sentence in _short_delays(network, settings.dt) if say is not None else ():
-        say(sentence)
+    if say is not None:
+        for sentence in _short_delays(network, settings.dt):
+            say(sentence)
     trains = input_spikes(simulation, network, n_steps)
     acting = clamps(simulation, network)
     reports = recordings(simulation, network, n_steps)

@@ -1,13 +1,14 @@
 """The types of an edge population, as every reader needs them: with what their synaptic models say."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from v1builder.schema.errors import NetworkError
 from v1builder.sonata.circuit import PopulationFile
 from v1builder.sonata.edges import edge_type_ids
-from v1builder.sonata.join import with_synapse_models
+from v1builder.sonata.join import is_absent, with_synapse_models
 from v1builder.sonata.types import read_types
 
 
@@ -26,19 +27,21 @@ def edge_types(part: PopulationFile, population: str, synaptic_models: Path | No
         ids = edge_type_ids(part.file, population)
         return pd.DataFrame(index=pd.Index(ids, name="edge_type_id"))
     types = read_types(part.types_file, "edge_type_id")
-    if "dynamics_params" in types and types["dynamics_params"].notna().any():
+    named = types["dynamics_params"].to_list() if "dynamics_params" in types else []
+    named = [name for name in named if not is_absent(name)]
+    if named:
         if synaptic_models is None:
             raise NetworkError.of(
                 "the configuration names no folder of synaptic models",
                 f"{part.types_file}, column dynamics_params",
                 fix="add components.synaptic_models_dir",
             )
-        _check_names(types["dynamics_params"], part.types_file)
+        _check_names(named, part.types_file)
     return with_synapse_models(types, synaptic_models)
 
 
-def _check_names(names: pd.Series, file: Path) -> None:
-    wrong = [name for name in names.dropna() if not isinstance(name, str)]
+def _check_names(names: list[Any], file: Path) -> None:
+    wrong = [name for name in names if not isinstance(name, str)]
     if wrong:
         raise NetworkError.of(
             "the name of a synaptic model file is not a text",

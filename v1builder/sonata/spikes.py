@@ -21,6 +21,7 @@ from v1builder.schema.errors import NetworkError, unknown_name
 from v1builder.sonata.foreign import parsed, read_rows, read_text
 from v1builder.sonata.groups import populations_in
 from v1builder.sonata.hdf5 import (
+    H5Group,
     integers,
     open_dataset,
     open_to_read,
@@ -120,7 +121,7 @@ def read_spikes(path: Path | str, separator: str | None = None) -> dict[str, Spi
             )
         older = isinstance(root.get("timestamps"), h5py.Dataset)
         for population in [""] if older else populations_in(file, "spikes", path):
-            group = root[population] if population else root
+            group: H5Group = root[population] if population else root
             where = f"{path}, population {population}"
             id_name = next((name for name in _ID_NAMES if name in group), None)
             if id_name is None or "timestamps" not in group:
@@ -173,12 +174,12 @@ def _read_csv(path: Path, separator: str | None) -> dict[str, Spikes]:
     groups = table.groupby("population") if "population" in table else [("", table)]
     for population, part in groups:
         where = f"{path}, population {population}"
-        times, ids = (_numbers(part[name], where) for name in ("timestamps", names[0]))
+        times, ids = (_numbers(part[name].to_list(), where) for name in ("timestamps", names[0]))
         found[str(population)] = _sorted(path, str(population), times, integers(ids, where))
     return found
 
 
-def _numbers(column: pd.Series, where: str) -> NDArray[np.float64]:
+def _numbers(column: list[str], where: str) -> NDArray[np.float64]:
     try:
         return np.array([parsed(value, float) for value in column], dtype=np.float64)
     except ValueError as error:

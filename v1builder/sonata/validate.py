@@ -238,10 +238,11 @@ def _check_cells(
             if not np.isnan(values[cell]).any()
         }
         path, model = folder / file[cell], {**model, **own}
-        problems = cell_model_problems(model, template[cell], path, run.of_neuron)
+        named = str(template[cell])
+        problems = cell_model_problems(model, named, path, run.of_neuron)
         run.note(*problems)
-        if not problems or chooses_by_sign(template[cell]):
-            ports[kind] = n_ports(model, template[cell])
+        if not problems or chooses_by_sign(named):
+            ports[kind] = n_ports(model, named)
     return ports[kind_of] if (ports >= 0).all() else None
 
 

@@ -34,7 +34,12 @@ from v1builder.sonata.join import (
     receptor_of_type,
     type_rows,
 )
-from v1builder.sonata.synapse_models import synapse_problems
+from v1builder.sonata.synapse_models import (
+    model_names,
+    not_at_rest,
+    synapse_problems,
+    tsodyks_parameters,
+)
 
 _CHUNK = 1 << 22
 _COLUMNS = ("syn_weight", "nsyns", "delay")
@@ -175,7 +180,14 @@ class EdgeCheck:
         except NetworkError as error:
             self.problems += error.problems
             return None
-        self.problems += synapse_problems(types, self.part.types_file or self.part.file)
+        where = self.part.types_file or self.part.file
+        found = synapse_problems(types, where)
+        if not found:
+            plastic = tsodyks_parameters(types)
+            values = {str(key): plastic[key].to_numpy(np.float64) for key in plastic}
+            names = model_names(types.loc[plastic.index])
+            found = list(dict.fromkeys(not_at_rest(values, names.tolist(), where)))
+        self.problems += found
         return types.assign(receptor_type=receptor_of_type(types))
 
     def _ends_known(self, chunk: EdgeTable) -> bool:
