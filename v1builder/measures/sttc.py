@@ -54,23 +54,27 @@ class STTC(OfCounts):
             )
             for cell in fires
         }
+        within = int(WITHIN_MS / self.design.dt + 1e-9)
+        tiled = {
+            cell: self._tiled(spikes, within, counts.n_trials) for cell, spikes in trains.items()
+        }
         value, n = np.full(len(groups), np.nan), np.zeros(len(groups), np.int64)
         for group, cells in enumerate(members(groups.of_cell, len(groups), fires)):
             n[group] = len(cells)
             if len(cells) > 1:
                 pairs = [
-                    self.of_pair(trains[a], trains[b], counts.n_trials)
+                    self._of_pair(trains[a], trains[b], tiled[a], tiled[b], within)
                     for a, b in cells[sampled_pairs(len(cells))].tolist()
                 ]
                 value[group] = np.mean(pairs)
         reason = f"fewer than 2 cells with {SPIKES_MIN} spikes"
         return ByGroup.where(n > 1, value, n, reason)
 
-    def of_pair(self, a: Indices, b: Indices, n_trials: int) -> float:
-        """The coefficient of two cells from the increasing numbers (trial x steps + step) of their spikes."""
-        within = int(WITHIN_MS / self.design.dt + 1e-9)
-        near_a, near_b = (self._near(one, other, within) for one, other in ((a, b), (b, a)))
-        tiled_a, tiled_b = (self._tiled(one, within, n_trials) for one in (a, b))
+    def _of_pair(
+        self, a: Indices, b: Indices, tiled_a: float, tiled_b: float, within: int
+    ) -> float:
+        """The coefficient of two cells from the increasing numbers (trial x steps + step) of spikes."""
+        near_a, near_b = self._near(a, b, within), self._near(b, a, within)
         terms = [
             1.0 if near * tiled == 1 else (near - tiled) / (1 - near * tiled)
             for near, tiled in ((near_a, tiled_b), (near_b, tiled_a))
