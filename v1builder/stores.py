@@ -157,7 +157,7 @@ def _before(out: Path) -> dict[str, Any]:
             return {name: of_manifest[MANIFEST_OF[name]][LIVE] for name in record.get("select", ())}
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise StorageError.of(
                 "the provenance of the store is damaged",
                 path,

@@ -1,6 +1,7 @@
 """A store is made of verified tables, and an edited store is refused."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -137,6 +138,20 @@ def _truncate_provenance(folder: Path) -> None:
     path.write_text(path.read_text()[:100])
 
 
+def _deep_provenance(folder: Path) -> None:
+    (folder / "provenance.json").write_text("[" * 100_000)
+
+
+def _pipe_for_provenance(folder: Path) -> None:
+    (folder / "provenance.json").unlink()
+    os.mkfifo(folder / "provenance.json")
+
+
+def _pipe_for_table(folder: Path) -> None:
+    (folder / "tables" / "psp_lookup.csv").unlink()
+    os.mkfifo(folder / "tables" / "psp_lookup.csv")
+
+
 def _provenance_of_something_else(folder: Path) -> None:
     (folder / "provenance.json").write_text('{"stage": "train"}')
 
@@ -160,6 +175,9 @@ def _drop_provenance(folder: Path) -> None:
         (_drop_row, ["wrong number of rows", "3, recorded 4"]),
         (_forget_table, ["table 'lgn_to_v1' is not recorded", "'lgn_to_v2'"]),
         (_truncate_provenance, ["provenance of the store is damaged"]),
+        (_deep_provenance, ["provenance of the store is damaged"]),
+        (_pipe_for_provenance, ["this is not a store", "pipe"]),
+        (_pipe_for_table, ["cannot read a table", "psp_lookup.csv"]),
         (_provenance_of_something_else, ["provenance of the store is damaged", "source"]),
         (_provenance_without_hash, ["provenance of the store is damaged", "sha256"]),
         (_drop_provenance, ["this is not a store", "provenance.json"]),

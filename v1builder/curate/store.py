@@ -83,6 +83,8 @@ def _read_provenance(folder: Path) -> dict[str, Any]:
     path = folder / "provenance.json"
     fix = "give a folder made by 'v1builder fetch', or none for the snapshot"
     try:
+        if path.exists() and not path.is_file():  # a pipe would be read forever
+            raise DataError.of("this is not a store", path, "a folder, pipe or device", fix)
         record = json.loads(path.read_text(encoding="utf-8"))
         return {"source": record["source"], "sources": list(record["sources"])}
     except OSError as error:
@@ -94,7 +96,7 @@ def _read_provenance(folder: Path) -> dict[str, Any]:
                 "run the same 'v1builder fetch' again: it fetches only what is missing",
             ) from None
         raise DataError.of("this is not a store", path, error.strerror or error, fix) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError.of(
             "the provenance of the store is damaged", path, repr(error), fix
         ) from None

@@ -55,11 +55,14 @@ def _recorded(folder: Path) -> tuple[StoredImages, str]:
     """What the folder should hold, and what to cite."""
     file = folder / "provenance.json"
     try:
+        if file.exists() and not file.is_file():  # a pipe would be read forever
+            got = "a folder, pipe or device"
+            raise DataError.of("this is not a folder of images", file, got, _FIX)
         record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         got = error.strerror or error
         raise DataError.of("this is not a folder of images", file, got, _FIX) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError.of("the provenance of the images is damaged", file, error, _FIX) from None
     try:
         if "images" not in record:

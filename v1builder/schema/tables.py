@@ -5,6 +5,7 @@ is reported with its line instead of turning a whole column into text. An empty 
 """
 
 import csv
+import errno
 import hashlib
 import io
 import math
@@ -162,6 +163,8 @@ class TableSchema(Settings):
         """
         path = Path(path)
         try:
+            if path.exists() and not path.is_file():  # a pipe would be read forever
+                raise OSError(errno.EINVAL, "a folder, pipe or device")
             data = path.read_bytes()
             text = data.decode("utf-8")
         except OSError as error:
