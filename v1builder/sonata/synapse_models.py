@@ -128,7 +128,7 @@ def not_at_rest(
             f"u {u[row]:g}, x {x[row]:g} with U {U[row]:g}",
             f"set u to {U[row]:g} and x to 1 in its file (NEST's own default of u is 0.5)",
         )
-        for row in np.flatnonzero(away)
+        for row in np.flatnonzero(away).tolist()
     ]
 
 
