@@ -19,6 +19,7 @@ SUITES = {
     "v1builder.readout": "tests/readout/test_every_readout.py",
     "v1builder.model.neurons": "tests/model/test_every_neuron.py",
     "v1builder.model.backends": "tests/model/test_every_backend.py",
+    "v1builder.objectives": "tests/objectives/test_every_objective.py",
     "v1builder.measures": "tests/measures/test_every_measure.py",
 }
 
@@ -56,7 +57,7 @@ def run(lab, *arguments):
 
 def test_the_examples_pass_the_suites_of_their_rooms(lab):
     done = run(lab, "-m", "pytest", "-q", "-p", "no:cacheprovider", *SUITES.values(),
-               "-k", "Disc or which_side or early or median_rate or pif or dense")  # fmt: skip
+               "-k", "Disc or which_side or early or median_rate or pif or dense or quiet")  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     n_passed = int(re.search(r"(\d+) passed", done.stdout)[1])
     assert n_passed > 20

@@ -6,7 +6,7 @@ class has as many units, the class is judged as a whole ("SST"), every layer by 
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -65,7 +65,8 @@ def _row(name: str, metric: str, cells: Array, units: Array) -> dict[str, object
         reason = f"fewer than {MIN_UNITS} units"
     elif len(cells) < CELLS_MIN:
         reason = f"fewer than {CELLS_MIN} cells have a value"
-    score = np.nan if reason else 1 - float(stats.ks_2samp(cells, units).statistic)
+    test: Any = None if reason else stats.ks_2samp(cells, units)
+    score = np.nan if test is None else 1 - float(test.statistic)
     medians = (float(np.median(each)) if len(each) else np.nan for each in (cells, units))
     return dict(
         zip(COLUMNS, (name, metric, len(cells), len(units), *medians, score, reason), strict=True)

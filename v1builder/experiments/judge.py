@@ -38,7 +38,9 @@ from v1builder.schema.errors import DataError, NetworkError
 from v1builder.schema.files import hash_folder
 from v1builder.schema.provenance import provenance
 from v1builder.schema.recordings import JUDGE, recorded_units
-from v1builder.tasks import TASKS, Task, TaskSettings, design_of, make_task
+from v1builder.tasks import GratingTuning, Task, TaskSettings, design_of, make_task
+from v1builder.tasks.contrast_response import ContrastResponse
+from v1builder.tasks.image_change_detection import ImageChangeDetection
 from v1builder.train.evaluation import watched_trials
 from v1builder.train.settings import Experiment
 from v1builder.train.streams import stream
@@ -226,7 +228,7 @@ def _judged(
     ) -> tuple[Measurement, Task]:
         return _run(name, model, network, task, measures, n, subject.dt, seed, show, watching)
 
-    tuning = TASKS["grating_tuning"]()
+    tuning = GratingTuning()
     n = 8 * trials.per_direction
     shown, task = run(tuning, ["mean_rate", "osi_vector", "dsi_vector"], n, together)
     measured = {
@@ -241,8 +243,8 @@ def _judged(
         for window, steps in (("spontaneous", task.spontaneous), ("evoked", task.evoked))
     }
     n = 48 * trials.per_contrast
-    contrasts, _ = run(TASKS["contrast_response"](), ["contrast_slope"], n)
-    images, _ = run(TASKS["image_change_detection"](), ["mean_rate"], trials.images)
+    contrasts, _ = run(ContrastResponse(), ["contrast_slope"], n)
+    images, _ = run(ImageChangeDetection(), ["mean_rate"], trials.images)
     return {
         "by_type": table.astype(object).where(table.notna(), None).to_dict("records"),
         "scores": {metric: mean_score(table, metric) for metric in _OF_CELLS},

@@ -99,7 +99,9 @@ class InVivoAgreement(Answer):
             return dict.fromkeys(names)
         units = self.judged.units
         table = agreement_by_type(
-            self.measured(output, target), self.judged.types, units[units["split"] == split]
+            self.measured(output, target),
+            self.judged.types,
+            pd.DataFrame(units[units["split"] == split]),
         )
         parts = {name: mean_score(table, metric) for name, metric in _METRICS.items()}
         main = [parts[name] for name in ("agreement_rate", "agreement_osi", "agreement_dsi")]
@@ -150,12 +152,15 @@ class InVivoTask(VisualTask):
         types = np.where(judged, types_of(network.cells), "")
         for split in (TARGET, JUDGE):
             any_rates = {"mean_rate_Hz": np.zeros(len(types))}
-            table = agreement_by_type(any_rates, types, units[units["split"] == split])
+            own = pd.DataFrame(units[units["split"] == split])
+            table = agreement_by_type(any_rates, types, own)
             if mean_score(table, "mean_rate_Hz") is None:
                 raise ConfigError.of(
                     "no cell type can be compared with recordings",
                     f"task {self.name}, units of split '{split}'",
-                    "; ".join(f"{row.cell_type}: {row.reason}" for row in table.itertuples()),
+                    "; ".join(
+                        f"{row['cell_type']}: {row['reason']}" for row in table.to_dict("records")
+                    ),
                     "train a wider column, or a larger core_radius_um",
                 )
         bound.answer = self.settings.answer_of(Judged(types, units))
@@ -191,7 +196,7 @@ class InVivo(GratingTuning):
     response_ms: tuple[float, float] = (300.0, 800.0)
 
     @property
-    def answer(self) -> InVivoAgreement:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def answer(self) -> InVivoAgreement:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Of no network yet."""
         return self.answer_of(None)
 
