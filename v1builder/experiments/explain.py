@@ -40,6 +40,8 @@ from v1builder.schema.errors import ConfigError, StorageError, unknown_name
 from v1builder.schema.files import write_json
 from v1builder.train.metric import Metric
 
+# Frames are Any inside: pandas' stubs give every selection the type of all that it could be.
+
 #: Words of ablations that change a dose or one aspect and leave the rest.
 INTERVENTIONS: Final = ("dose", "only", "all_but")
 #: Share of seeds in which an intervention must move the outcome to the predicted side, and the R^2 aimed at.
@@ -150,7 +152,7 @@ def explain(
     return [_plain(one) for one in found]
 
 
-def _chosen(rows: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+def _chosen(rows: Any, metric: Metric) -> Any:
     """The rows of a metric, of one level and window."""
     own = rows[
         (rows["measure"] == metric.measure)
@@ -165,14 +167,12 @@ def _chosen(rows: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     return own[own["window"] == (metric.window or usual)]
 
 
-def _unit(rows: pd.DataFrame, metric: Metric) -> str:
+def _unit(rows: Any, metric: Metric) -> str:
     own = _chosen(rows, metric)
     return str(own["unit"].iloc[0]) if len(own) else "1"
 
 
-def _runs(
-    cells: list[dict[str, Any]], rows: pd.DataFrame, metric: Metric, outcome: str
-) -> tuple[pd.DataFrame, str]:
+def _runs(cells: list[dict[str, Any]], rows: Any, metric: Metric, outcome: str) -> tuple[Any, str]:
     """Condition, seed, metric and outcome of valid runs that have both, and why there are none."""
     own = _chosen(rows, metric)
     own = own[own["protocol"] == cells[0]["protocol"]]
@@ -195,12 +195,12 @@ def _runs(
         why = f"'{metric}' was not measured"
     elif own["value"].isna().all():
         why = "; ".join(dict.fromkeys(own["reason"])) or "no value"
-    known = table.dropna()
+    known: Any = table.dropna()
     paired = set(known.loc[known["condition"] == BASELINE, "seed"])
     return known[known["seed"].isin(paired)], why
 
 
-def _changes(runs: pd.DataFrame) -> pd.DataFrame:
+def _changes(runs: Any) -> Any:
     """Every run minus the intact network of its seed."""
     base = runs[runs["condition"] == BASELINE].set_index("seed")
     others = runs[runs["condition"] != BASELINE].copy()
@@ -209,7 +209,7 @@ def _changes(runs: pd.DataFrame) -> pd.DataFrame:
     return others.reset_index(drop=True)
 
 
-def _explained(runs: pd.DataFrame, why: str, margin: float) -> dict[str, Any]:
+def _explained(runs: Any, why: str, margin: float) -> dict[str, Any]:
     changes = _changes(runs)
     n_conditions, n_seeds = changes["condition"].nunique(), changes["seed"].nunique()
     over, within = (Slope(note=why), Slope(note=why)) if why else slopes(changes)
@@ -235,7 +235,7 @@ def _explained(runs: pd.DataFrame, why: str, margin: float) -> dict[str, Any]:
     }
 
 
-def _interventions(changes: pd.DataFrame) -> list[str]:
+def _interventions(changes: Any) -> list[str]:
     return [name for name in dict.fromkeys(changes["condition"]) if is_intervention(name)]
 
 
@@ -245,7 +245,7 @@ def is_intervention(ablation: str) -> bool:
     return all(part in INTERVENTIONS for part in parts)
 
 
-def _signs(changes: pd.DataFrame, name: str, margin: float) -> dict[str, Any]:
+def _signs(changes: Any, name: str, margin: float) -> dict[str, Any]:
     """Whether an intervention moves the outcome to the side that the metric says.
 
     The slope is that of the means of the conditions that are no interventions, or where these are too few of
@@ -301,13 +301,13 @@ def _signs(changes: pd.DataFrame, name: str, margin: float) -> dict[str, Any]:
     }
 
 
-def _seed_spread(changes: pd.DataFrame) -> float:
+def _seed_spread(changes: Any) -> float:
     """Standard deviation of the outcome's change over seeds, pooled over conditions."""
     variance = changes.groupby("condition")["outcome"].var(ddof=1)
     return float(np.sqrt(variance.mean()))
 
 
-def _points(changes: pd.DataFrame) -> list[dict[str, Any]]:
+def _points(changes: Any) -> list[dict[str, Any]]:
     """Mean change of metric and outcome of every condition, with t intervals over seeds."""
     points = []
     for name, own in changes.groupby("condition", sort=False):
@@ -320,10 +320,10 @@ def _points(changes: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _name_inseparable(
-    found: list[dict[str, Any]], protocol: str, tables: dict[str, tuple[pd.DataFrame, str]]
+    found: list[dict[str, Any]], protocol: str, tables: dict[str, tuple[Any, str]]
 ) -> None:
     """Write into every metric which others changed with it over all conditions."""
-    means = pd.DataFrame(
+    means: Any = pd.DataFrame(
         {
             name: _changes(runs).groupby("condition")["metric"].mean()
             for name, (runs, _) in tables.items()

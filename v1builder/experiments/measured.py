@@ -54,8 +54,9 @@ def read_rows(run: Path, table: str) -> pd.DataFrame:
     path = run / table
     if not path.is_file():
         return measured_rows([])
-    text = dict.fromkeys((*_CONDITION[:2], *_OF[:-1], "reason"), str)
-    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"value": "", "at": ""})
+    text: Any = dict.fromkeys((*_CONDITION[:2], *_OF[:-1], "reason"), str)
+    nothing: Any = {"value": "", "at": ""}
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=nothing)
 
 
 def write_measured(rows: pd.DataFrame, out: Path, table: str = TABLE) -> None:
@@ -66,7 +67,7 @@ def write_measured(rows: pd.DataFrame, out: Path, table: str = TABLE) -> None:
 def coarse(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of coarse groups, of curves and of what training changed; all others as they are."""
     fine = ~rows["level"].isin(_COARSE)
-    return rows[~(fine & (rows["at"].notna() | rows["level"].str.endswith(" pair")))]
+    return rows.loc[~(fine & (rows["at"].notna() | rows["level"].str.endswith(" pair")))]
 
 
 def summarise_measured(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -85,7 +86,7 @@ def summarise_measured(rows: pd.DataFrame) -> list[dict[str, Any]]:
             for ablation, own in of_key.groupby("ablation", sort=False)
         }
         for ablation, values in by_ablation.items():
-            own = of_key[of_key["ablation"] == ablation]
+            own: Any = of_key[of_key["ablation"] == ablation]
             row = named | {"ablation": ablation} | _estimate("", values)
             row["cells"] = _smallest(own.loc[own["value"].notna(), "n"])
             if ablation != BASELINE and BASELINE in by_ablation:

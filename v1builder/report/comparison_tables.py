@@ -198,7 +198,7 @@ def _range(points: list[Row], name: str, form: str) -> str:
 def explanations(comparison: Row) -> list[Row]:
     """One row per metric that was to explain the outcome, and protocol."""
     rows = []
-    for number, one in enumerate(comparison.get("explanation", [])):
+    for place, one in enumerate(comparison.get("explanation", [])):
         slope, r2 = one["slope"], one["out_of_sample"]
         tests = [each for each in one["interventions"] if each["informative"]]
         rows.append(
@@ -218,7 +218,7 @@ def explanations(comparison: Row) -> list[Row]:
                 "n": f"{one['n_conditions']} conditions, {one['n_seeds']} seeds",
                 "verdict": one["verdict"],
                 "text": one["text"],
-                "name": f"explained-{number}",
+                "name": f"explained-{place}",
                 "drawn": len(one["points"]) > 1,
             }
         )

@@ -85,11 +85,11 @@ def slopes(changes: pd.DataFrame) -> tuple[Slope, Slope]:
         Over conditions (of their means), within conditions (of the deviations from these).
     """
     of_condition = changes.groupby("condition")
-    n_conditions, n_seeds = of_condition.ngroups, changes["seed"].nunique()
+    n_conditions, n_seeds = of_condition.ngroups, len(set(changes["seed"]))
     note = too_few(n_conditions, n_seeds, CONDITIONS_MIN)
     over = of_condition["metric"].transform("mean").to_numpy(float)
     own = changes["metric"].to_numpy(float) - over
-    scale, size = changes["metric"].std(), changes["outcome"].std()
+    scale, size = (float(np.std(changes[name], ddof=1)) for name in ("metric", "outcome"))
     if not note and not (np.ptp(over) > 0 and size > 0):
         note = "neither metric nor outcome may be the same in all conditions"
     if note:
