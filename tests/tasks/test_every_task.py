@@ -12,9 +12,7 @@ from v1builder.tasks import SPLITS, TASKS, AnyTask, make_task
 
 EVERY = pytest.mark.parametrize("name", TASKS)
 #: Where an answer is asked for; what the cells do is the answer to others, see tests/tasks/test_in_vivo.py.
-ASKING = pytest.mark.parametrize(
-    "name", [name for name, kind in TASKS.items() if not kind().answer.of_cells]
-)
+ASKING = pytest.mark.parametrize("name", [name for name, kind in TASKS.items() if kind.asks])
 
 
 class Table(Settings):
@@ -44,6 +42,11 @@ def test_its_table_is_read_and_written(name):
     assert TASKS[name].__doc__
     with pytest.raises(ConfigError, match="did you mean 'warm_up_ms'"):
         parse_settings({"task": {"name": name, "warmup_ms": 1}}, Table, "experiment.toml")
+
+
+@EVERY
+def test_it_asks_unless_cells_are_the_answer(name):
+    assert TASKS[name].asks is not TASKS[name]().answer.of_cells
 
 
 @EVERY

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from v1builder.experiments.export import trained_network
-from v1builder.experiments.judge import Trials, judge, subject_of
+from v1builder.experiments.judge import Repeats, judge, subject_of
 from v1builder.experiments.judge_table import markdown, write
 from v1builder.load import load_network, save_network
 from v1builder.objectives.voltage import voltage_loss
@@ -131,7 +131,7 @@ def test_the_trained_column_is_a_network_like_any_other(run, small_column, tmp_p
 
 def test_it_is_judged_before_and_after_by_what_it_was_not_drawn_to(run, small_column, tmp_path):
     _, folder, _ = run
-    few = Trials(per_direction=1, per_contrast=1, images=2)
+    few = Repeats(per_direction=1, per_contrast=1, images=2)
     found = judge(subject_of(folder), few)
     assert list(found["networks"]) == ["before", "after"]
     assert found["notes"] == []

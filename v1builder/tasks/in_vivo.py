@@ -6,7 +6,7 @@ The gratings are those of the recordings (Siegle et al. 2021): 8 directions, 2 H
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -186,6 +186,7 @@ class InVivo(GratingTuning):
         response_ms: start and end of the window in which tuning is measured: whole cycles, after the onset.
     """
 
+    asks: ClassVar[bool] = False
     name: Literal["in_vivo"] = "in_vivo"  # pyright: ignore[reportIncompatibleVariableOverride]
     n_directions: int = Field(default=8, ge=8)
     temporal_frequency: float = Field(default=2.0, gt=0)

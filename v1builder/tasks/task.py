@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 import pandas as pd
@@ -156,8 +156,12 @@ class TaskSettings(Settings):
     """What the file of a task says: the [task] table of an experiment, and how it becomes a task.
 
     A subclass with a default for `name` is a member of this room.
+
+    Attributes:
+        asks: whether an answer is asked for; else what the cells do is what is scored (`Answer.of_cells`).
     """
 
+    asks: ClassVar[bool] = True
     name: Any  # a Literal in every member, by which [task] selects it
 
     def make(self, sources: Mapping[str, Source], dt: float) -> Task:

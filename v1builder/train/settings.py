@@ -397,13 +397,13 @@ class Experiment(Settings):
         """
         notes = []
         test, validation = self.train.test_trials, self.train.validation_trials
-        if test < ENOUGH_TEST_TRIALS:
+        if self.task.asks and test < ENOUGH_TEST_TRIALS:
             error = 100 * math.sqrt(2 * 0.8 * 0.2 / test)
             notes.append(
                 f"{test} test trials (fewer than {ENOUGH_TEST_TRIALS}): by trials alone a difference "
                 f"between two networks has a standard error of {error:.1f} points"
             )
-        if validation < ENOUGH_VALIDATION_TRIALS:
+        if self.task.asks and validation < ENOUGH_VALIDATION_TRIALS:
             error = 100 * math.sqrt(0.8 * 0.2 / validation)
             notes.append(
                 f"{validation} validation trials (fewer than {ENOUGH_VALIDATION_TRIALS}): every point of a "
