@@ -286,8 +286,8 @@ def test_steps_of_one_clamp_replace_each_other(small_network_folder, tmp_path):
             "unknown variable 'I_syn_ex'",  # of integrate-and-fire cells
         ),
         (
-            {"reports": {"both": {"cells": "all", "variable_name": ["V_m", "I_syn"]}}},
-            "a report has one variable",
+            {"reports": {"none": {"cells": "all", "variable_name": []}}},
+            "a report has no variable",
         ),
         ({"reports": {"voltage": {"cells": "all", "dt": 0.3}}}, "not a whole number of steps"),
         ({"reports": {"voltage": {"cells": "all", "start_time": 2000}}}, "records nothing"),
