@@ -77,7 +77,7 @@ def explained(comparison, rows, names=NAMES):
     return {one["metric"]: one for one in explain(comparison, rows, names, names)}
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5))
 def test_a_cause_is_told_from_what_goes_along_with_it_and_from_what_does_not(seed):
     found = explained(*planted(seed))
     cause, companion, unrelated = (found[name] for name in NAMES)
@@ -97,7 +97,7 @@ def test_a_cause_is_told_from_what_goes_along_with_it_and_from_what_does_not(see
 
 def test_a_metric_that_has_nothing_to_do_with_it_has_a_slope_as_often_as_it_may():
     """Conditions are the units, so eight seeds of each do not make a slope of chance sure."""
-    rng, n, found = np.random.default_rng(1), 60, 0
+    rng, n, found = np.random.default_rng(1), 40, 0
     for _ in range(n):
         metric, outcome = rng.normal(0, 1, (2, 6))  # by condition
         noise = rng.normal(0, 0.05, (2, 6, 8))
@@ -110,7 +110,7 @@ def test_a_metric_that_has_nothing_to_do_with_it_has_a_slope_as_often_as_it_may(
             ]
         )  # fmt: skip
         found += slopes(table)[0].p < 0.05
-    assert found <= 8  # 3 are expected; runs as units find half of all
+    assert found <= 5  # 2 are expected; runs as units find nearly all
 
 
 def test_interventions_that_move_both_tell_nothing_apart():

@@ -49,7 +49,7 @@ test_trials = 4
 names = ["mean_rate", "voltage_change"]
 levels = ["network", "population"]
 phases = ["untrained", "trained"]
-trials = 6
+trials = 4
 explain = ["mean_rate", "mean_rate@untrained", "weight_change_rms"]
 lesions = "population"
 lesion_trials = 4
@@ -74,7 +74,7 @@ def test_rows_before_training_are_those_of_the_network_as_it_is(done):
     folder, experiment, _ = done
     rows = pd.read_csv(folder / "run" / "measures.csv")
     measured = measure_network(
-        folder / "network", experiment.task, select=["mean_rate", "voltage_change"], n_trials=6,
+        folder / "network", experiment.task, select=["mean_rate", "voltage_change"], n_trials=4,
         levels=["network", "population"], seed=1,
     )  # fmt: skip
     own = rows[
@@ -173,7 +173,7 @@ def test_a_finished_run_is_measured_as_its_comparison_did(done, tmp_path):
     out = tmp_path / "again.csv"
     table = measure_run(
         folder / "run", out, select=["mean_rate", "voltage_change"], ablations=["intact"],
-        protocols=["retrain"], n_trials=6, levels=["network", "population"],
+        protocols=["retrain"], n_trials=4, levels=["network", "population"],
     )  # fmt: skip
     rows = pd.read_csv(folder / "run" / "measures.csv")
     key = ["ablation", "seed", "phase", "measure", "window", "group"]
@@ -182,7 +182,7 @@ def test_a_finished_run_is_measured_as_its_comparison_did(done, tmp_path):
     again = table[table["measure"].isin(["mean_rate", "voltage_change"])].set_index(key)["value"]
     np.testing.assert_allclose(again.loc[own.index], own)
     assert not out.with_name("again.csv.partial").exists()
-    assert json.loads(out.with_suffix(".json").read_text())["measure"]["trials"] == 6
+    assert json.loads(out.with_suffix(".json").read_text())["measure"]["trials"] == 4
 
 
 def test_a_run_that_was_stopped_goes_on(done, tmp_path, monkeypatch):

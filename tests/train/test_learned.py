@@ -27,7 +27,7 @@ def test_weights_change_by_pair_of_types():
     network = make_network()
     edges = network.edges["v1_to_v1"]
     pop = network.cells.attributes["pop_name"]
-    pair = (pop[edges.source_index] == "e4Rorb") & (pop[edges.target_index] == "i23Pvalb")
+    pair = (pop[edges.source_index] == "e23Cux2") & (pop[edges.target_index] == "i4Sst")
     assert pair.sum() > 3
     change = np.random.default_rng(1).normal(0, 0.2, len(edges))
     change[~pair] = 0.1
@@ -37,7 +37,7 @@ def test_weights_change_by_pair_of_types():
     rows = weight_changes(network, with_weight(network, edges.weight * factor), ["v1_to_v1.weight"])
     found = by_key(rows)
     own = change[pair][1:]
-    where = ("v1_to_v1", "population pair", "e4Rorb>i23Pvalb")
+    where = ("v1_to_v1", "population pair", "e23Cux2>i4Sst")
     assert found["weight_change_rms", *where].value == pytest.approx(np.sqrt((own**2).mean()))
     assert found["weight_change_mean", *where].value == pytest.approx(own.mean())
     assert found["weight_strengthened_share", *where].value == pytest.approx((own > 0).mean())

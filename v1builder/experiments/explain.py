@@ -288,7 +288,7 @@ def _signs(changes: Any, name: str, margin: float) -> dict[str, Any]:
             "note": f"predicts {predicted:.2g}, too little beside a spread over seeds of {spread:.2g}"
         }
     agree = int((np.sign(own["outcome"]) == np.sign(predicted)).sum())
-    ends = proportion_confint(agree, n, method="wilson")
+    ends: Any = proportion_confint(agree, n, method="wilson")
     moved = np.array(t_interval(own["outcome"].to_numpy())) * np.sign(predicted)
     follows = FOLLOWS if moved.min() > 0 else UNCLEAR
     return found | {

@@ -276,5 +276,5 @@ def _interval(row: MeasureRow) -> dict[str, float]:
     kind = MEASURES.get(row.measure)  # protocols have none
     if row.reason or kind is None or not kind.counts_cells:
         return {"low": np.nan, "high": np.nan}
-    low, high = proportion_confint(round(row.value * row.n), row.n, method="wilson")
-    return {"low": float(low), "high": float(high)}
+    ends: Any = proportion_confint(round(row.value * row.n), row.n, method="wilson")
+    return {"low": float(ends[0]), "high": float(ends[1])}

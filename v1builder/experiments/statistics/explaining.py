@@ -76,7 +76,12 @@ class Mediated:
 
 
 def slopes(changes: pd.DataFrame) -> tuple[Slope, Slope]:
-    """Slopes over conditions and within them, from one mixed model with random conditions and seeds.
+    """Slopes over conditions and within them, of a mixed model with random conditions and seeds.
+
+    Where conditions have the same seeds, the slope over conditions of that model is the line through their
+    means, with Student's t. It is computed so, since statsmodels' `MixedLM` stops short of a variance between
+    conditions that is large beside the residual one, which halves its standard error. The slope within
+    conditions is that of `MixedLM`.
 
     Args:
         changes: columns condition, seed, metric, outcome: paired changes, finite.
@@ -87,28 +92,36 @@ def slopes(changes: pd.DataFrame) -> tuple[Slope, Slope]:
     of_condition = changes.groupby("condition")
     n_conditions, n_seeds = of_condition.ngroups, len(set(changes["seed"]))
     note = too_few(n_conditions, n_seeds, CONDITIONS_MIN)
-    over = of_condition["metric"].transform("mean").to_numpy(float)
-    own = changes["metric"].to_numpy(float) - over
-    scale, size = (float(np.std(changes[name], ddof=1)) for name in ("metric", "outcome"))
-    if not note and not (np.ptp(over) > 0 and size > 0):
+    means = of_condition[["metric", "outcome"]].mean().to_numpy(float)
+    if not note and not (np.ptp(means, axis=0) > 0).all():
         note = "neither metric nor outcome may be the same in all conditions"
     if note:
         return Slope(note=note), Slope(note=note)
-    within = np.ptp(own) > 1e-9 * scale
+    fit = OLS(means[:, 1], np.column_stack([np.ones(n_conditions), means[:, 0]])).fit()
+    over = _slope(float(fit.params[1]), float(fit.bse[1]), n_conditions - 2)
+    return over, _within(changes, of_condition["metric"].transform("mean").to_numpy(float))
+
+
+def _within(changes: pd.DataFrame, over: Array) -> Slope:
+    """The slope of the deviations from the means of conditions, `over`."""
+    own = changes["metric"].to_numpy(float) - over
+    scale, size = (float(np.std(changes[name], ddof=1)) for name in ("metric", "outcome"))
+    if not np.ptp(own) > 1e-9 * scale:
+        return Slope(note="the metric does not vary within conditions")
+    code, _ = pd.factorize(changes["condition"])  # names hold brackets, which a formula would read
     table = pd.DataFrame(
         {
             "y": changes["outcome"].to_numpy(float) / size,
             "over": over / scale,
             "own": own / scale,
-            "condition": changes["condition"].to_numpy(),
+            "condition": code,
             "seed": changes["seed"].to_numpy(),
             "every": 1,
         }
     )
-    code, _ = pd.factorize(table["condition"])  # names hold brackets, which a formula would read
     model = MixedLM.from_formula(
-        "y ~ over + own" if within else "y ~ over",
-        table.assign(condition=code),
+        "y ~ over + own",
+        table,
         groups="every",
         re_formula="0",
         vc_formula={"condition": "0 + C(condition)", "seed": "0 + C(seed)"},
@@ -116,19 +129,18 @@ def slopes(changes: pd.DataFrame) -> tuple[Slope, Slope]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the boundary, where a variance is 0: as it may be
         fit = model.fit(reml=True)
-    found = []
-    for name, df in (("over", n_conditions - 2), ("own", len(table) - n_conditions - n_seeds - 1)):
-        if name == "own" and not within:
-            found.append(Slope(note="the metric does not vary within conditions"))
-            continue
-        mean, se = float(fit.fe_params[name]), float(fit.bse_fe[name])
-        if not (math.isfinite(se) and se > 0 and df > 0):
-            found.append(Slope(note="the mixed model cannot be fitted to these runs"))
-            continue
-        half, unit = float(stats.t.ppf(0.975, df)) * se, float(size / scale)
-        p = float(2 * stats.t.sf(abs(mean / se), df))
-        found.append(Slope(mean * unit, (mean - half) * unit, (mean + half) * unit, p))
-    return found[0], found[1]
+    df = len(table) - len(set(code)) - len(set(changes["seed"])) - 1
+    unit = size / scale
+    return _slope(float(fit.fe_params["own"]) * unit, float(fit.bse_fe["own"]) * unit, df)
+
+
+def _slope(mean: float, se: float, df: int) -> Slope:
+    """With Student's interval."""
+    if not (math.isfinite(se) and se >= 0 and df > 0):
+        return Slope(note="the model cannot be fitted to these runs")
+    half = float(stats.t.ppf(0.975, df)) * se
+    p = float(2 * stats.t.sf(abs(mean / se), df)) if se > 0 else 0.0
+    return Slope(mean, mean - half, mean + half, p)
 
 
 def too_few(n_conditions: int, n_seeds: int, conditions_min: int) -> str:
