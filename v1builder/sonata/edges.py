@@ -80,6 +80,8 @@ class EdgeWriter:
         self._last = (-1, -1)
         self._context: AbstractContextManager[H5File] | None = None
         self._group: H5Group
+        # Kept open: errors in the writing of what a closed one still held would be lost.
+        self._datasets: dict[str, H5Dataset] = {}
 
     def __enter__(self) -> Self:
         self._context = open_to_write(self.path)
@@ -148,7 +150,7 @@ class EdgeWriter:
         context.__exit__(kind, error, trace)
 
     def _create(self, name: str, dtype: np.dtype[Any]) -> H5Dataset:
-        return self._group.create_dataset(
+        self._datasets[name] = self._group.create_dataset(
             name,
             shape=(0,),
             maxshape=(None,),
@@ -157,9 +159,10 @@ class EdgeWriter:
             compression=self._compression,
             track_times=False,
         )
+        return self._datasets[name]
 
     def _append(self, name: str, start: int, values: NDArray[Any]) -> None:
-        dataset = self._group[name]
+        dataset = self._datasets[name]
         dataset.resize((start + len(values),))
         dataset[start:] = values.astype(dataset.dtype, copy=False)
 

@@ -89,13 +89,31 @@ def open_to_write(path: Path | str) -> Iterator[H5File]:
             with h5py.File(temporary, "w", libver=("v110", "v110")) as file:
                 file.attrs["magic"] = np.uint32(SONATA_MAGIC)
                 file.attrs["version"] = np.array(SONATA_VERSION, dtype=np.uint32)
-                yield file
+                try:
+                    yield file
+                    file.flush()
+                except BaseException:
+                    _write_no_more(file, temporary)
+                    raise
         except (OSError, RuntimeError) as error:
             # A full disk comes to light when HDF5 flushes: an error whose number is in its text.
             number = _ERRNO.search(str(error))
             if number is None:
                 raise
             raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+
+def _write_no_more(file: H5File, path: Path) -> None:
+    """Let HDF5 put what it still holds of a file that is thrown away where there is room: into memory.
+
+    Where the disk is full it would try again to write it, at the latest when the process ends, and crash.
+    """
+    if hasattr(os, "memfd_create"):
+        memory = os.memfd_create(path.name)
+        os.dup2(memory, file.id.get_vfd_handle())
+        os.close(memory)
+    else:  # not Linux: the room that the file itself had
+        os.truncate(path, 0)
 
 
 def as_storable(values: NDArray[Any]) -> tuple[NDArray[Any], Any]:
