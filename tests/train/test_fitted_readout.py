@@ -2,15 +2,27 @@
 
 import pytest
 import torch
-from test_kinds_of_answers import LINEAR
+from test_kinds_of_answers import LINEAR, doing
 from test_training import EXPERIMENT
 
 from v1builder.readout.pools import PoolsSettings
 from v1builder.schema.errors import ConfigError
 from v1builder.tasks import Values
+from v1builder.tasks.visual import VisualTask
 from v1builder.train import evaluate, load_experiment, prepare, train
 from v1builder.train.fitted_readout import fit_readout
 from v1builder.train.run import make_classifier
+
+
+class Brighter(VisualTask):
+    """Trials of class 1 make the LGN fire three times as much: the untrained column can tell."""
+
+    def __init__(self, plain):
+        super().__init__(plain.settings, plain.sources, plain.dt)
+
+    def inputs(self, trials, generator):
+        spikes = super().inputs(trials, generator)
+        return {**spikes, "lgn": spikes["lgn"] * (1 + 2 * trials.target[:, :1, None])}
 
 
 @pytest.fixture
@@ -33,6 +45,7 @@ def answers(classifier, subject):
 
 
 def test_it_tells_held_out_trials_better_than_a_random_one(experiment, subject):
+    subject = doing(subject, Brighter)
     classifier = make_classifier(experiment, subject, subject.network)
     before = answers(classifier, subject)
     weights = [one.clone() for one in classifier.network.parameters()]
