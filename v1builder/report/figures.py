@@ -190,7 +190,7 @@ def network_figure(
             spikes["time"], row_of[spikes["cell"]], c=color[spikes["cell"]], s=2, linewidths=0
         )
         layer = cells["pop_name"].str.extract(r"^[ei](\d)")[0]
-        for name in sorted(layer.unique()):
+        for name in sorted(layer.dropna().unique()):  # others name populations otherwise
             rows = row_of[(layer == name).to_numpy()]
             raster.axhline(rows.min(), color="#cccccc", linewidth=0.6)
             raster.text(
