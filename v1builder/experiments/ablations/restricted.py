@@ -265,7 +265,7 @@ def _with_own_types(
     piece: EdgePopulation, known: pd.DataFrame, types: pd.DataFrame
 ) -> tuple[EdgePopulation, pd.DataFrame]:
     """The piece and all types; those that the ablation made get ids that no other has."""
-    made = piece.types[~piece.types.index.isin(known.index)]
+    made = piece.types.loc[~piece.types.index.isin(known.index)]
     if made.empty:
         return piece, types
     types = _with_types(types, made)
@@ -278,7 +278,7 @@ def _with_own_types(
 
 def _with_types(types: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """The types and behind them `new` ones, with ids above all others."""
-    ids = int(types.index.max()) + 1 + np.arange(len(new))
+    ids = types.index.to_numpy(np.int64).max() + 1 + np.arange(len(new))
     return pd.concat([types, new.set_axis(pd.Index(ids, name=types.index.name))])
 
 

@@ -105,7 +105,8 @@ import_members(__name__, but=__name__)
 
 #: Every backend by name.
 BACKENDS: Final[dict[str, Backend]] = {
-    name: kind() for name, kind in named(Backend, lambda kind: kind.name, "backend").items()
+    name: kind()  # pyright: ignore[reportAbstractUsage]  (named ones are whole)
+    for name, kind in named(Backend, lambda kind: kind.name, "backend").items()
 }
 _BY_PRIORITY: Final = sorted(
     (backend for backend in BACKENDS.values() if backend.priority is not None),

@@ -11,8 +11,8 @@ class Fused(Compiled):
 
     name: ClassVar[str] = "fused"
     needs: ClassVar[tuple[str, str]] = ("numba", "")
-    devices: ClassVar[tuple[str, ...]] = ("cpu",)
-    priority: ClassVar[int] = 10
+    devices: ClassVar[tuple[str, ...] | None] = ("cpu",)
+    priority: ClassVar[int | None] = 10
 
     def __call__(self, *args: Any, **kwargs: Any) -> Rollout:
         """Run the steps; the first call imports numba, and compiles."""

@@ -18,8 +18,8 @@ class Triton(Compiled):
 
     name: ClassVar[str] = "triton"
     needs: ClassVar[tuple[str, str]] = ("triton", "gpu")
-    devices: ClassVar[tuple[str, ...]] = ("cuda",)
-    priority: ClassVar[int] = 10
+    devices: ClassVar[tuple[str, ...] | None] = ("cuda",)
+    priority: ClassVar[int | None] = 10
 
     def why_not(self) -> str | None:
         """An old version, or no device; Triton's interpreter runs the kernels without one, for tests."""

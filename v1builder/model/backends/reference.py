@@ -200,7 +200,7 @@ class PlainTorch(Backend):
 
     name: ClassVar[str] = "reference"
     about: ClassVar[str] = "everything, in plain torch"
-    priority: ClassVar[int] = 0
+    priority: ClassVar[int | None] = 0
 
     def __call__(self, *args: Any, **kwargs: Any) -> Rollout:
         """Run the steps."""
