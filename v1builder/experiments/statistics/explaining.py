@@ -92,7 +92,7 @@ def slopes(changes: pd.DataFrame) -> tuple[Slope, Slope]:
     of_condition = changes.groupby("condition")
     n_conditions, n_seeds = of_condition.ngroups, len(set(changes["seed"]))
     note = too_few(n_conditions, n_seeds, CONDITIONS_MIN)
-    means = of_condition[["metric", "outcome"]].mean().to_numpy(float)
+    means: Array = np.asarray(of_condition[["metric", "outcome"]].mean(), float)
     if not note and not (np.ptp(means, axis=0) > 0).all():
         note = "neither metric nor outcome may be the same in all conditions"
     if note:
