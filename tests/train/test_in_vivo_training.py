@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from v1builder.experiments.comparison import compare
 from v1builder.experiments.export import trained_network
 from v1builder.experiments.judge import Repeats, judge, subject_of
 from v1builder.experiments.judge_table import markdown, write
 from v1builder.load import load_network, save_network
 from v1builder.objectives.voltage import voltage_loss
+from v1builder.report import write_report
 from v1builder.schema.errors import ConfigError
 from v1builder.train import load_experiment, prepare, train
 from v1builder.train.checkpoint import read_metrics
@@ -119,7 +121,7 @@ def test_the_trained_column_is_a_network_like_any_other(run, small_column, tmp_p
     assert validate(tmp_path / "net") == []
     again, built = load_network(tmp_path / "net"), load_network(small_column)
     for name, edges in network.edges.items():
-        np.testing.assert_array_equal(again.edges[name].weight, edges.weight.astype(np.float32))
+        np.testing.assert_allclose(again.edges[name].weight, edges.weight, rtol=1e-12)
     new, old = again.edges["v1_to_v1"].weight, built.edges["v1_to_v1"].weight
     assert (np.sign(new) == np.sign(old)).all()
     assert 0.01 < np.abs(np.log(new / old)).max() < 0.5
@@ -252,3 +254,30 @@ def test_it_learns_with_exponentiated_gradients_and_resumes(small_column, tmp_pa
     before = load_network(small_column).edges["v1_to_v1"].weight
     change = np.log(network.edges["v1_to_v1"].weight / before)
     assert 0.005 < np.sqrt((change**2).mean()) < 0.3
+
+
+@pytest.mark.slow
+def test_starts_are_compared_by_the_agreement_with_held_out_units(small_column, tmp_path):
+    path = written(tmp_path, small_column, **{"steps = 3": "steps = 1"})
+    path.write_text(
+        path.read_text()
+        + """
+[compare]
+ablations = ["intact", "no_asc"]
+protocols = ["retrain"]
+matching = "raw"
+background = "ratio"
+matching_trials = 2
+primary = "agreement"
+"""
+    )
+    found = compare(load_experiment(path), tmp_path / "run")
+    assert found["scores"][0]["name"] == "agreement"
+    assert [cell["ablation"] for cell in found["cells"]] == ["intact", "no_asc"]
+    assert all(0 < cell["agreement"] <= 1 for cell in found["cells"])
+    few = Repeats(per_direction=1, per_contrast=1, images=2)
+    verdict = judge(subject_of(tmp_path / "run", ablation="no_asc"), few)
+    write(verdict, tmp_path / "run" / "judge.md")
+    page = write_report(tmp_path / "run").read_text()
+    assert "Like the living cortex?" in page
+    assert "contrast slope Vip" in page
