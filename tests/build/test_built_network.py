@@ -287,7 +287,7 @@ def test_a_network_that_is_not_valid_does_not_get_its_name(tmp_path, monkeypatch
     def wrong(folder):
         return [replace(problem, where=f"{folder}/network")]
 
-    monkeypatch.setattr("v1builder.build.network.validate", wrong)
+    monkeypatch.setattr(sys.modules["v1builder.build.network"], "validate", wrong)
     with pytest.raises(NetworkError) as error:
         pipeline.build(tmp_path / "net", radius=30)
     assert error.value.problems == [replace(problem, where=f"{tmp_path}/net/network")]
