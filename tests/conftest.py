@@ -14,6 +14,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 import pytest
 from small_network import write_small_network
 
+
 @pytest.fixture(scope="session")
 def small_network_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small valid SONATA network; read it, or copy it before changing anything."""
