@@ -7,14 +7,17 @@ two streams overlap is about 2e-4, and an overlap between two unrelated cells wo
 """
 
 from enum import IntEnum
+from pathlib import Path
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from v1builder.schema.numba_cache import use_writable_cache
+from v1builder.schema.numba_cache import forget_stale, use_writable_cache
 
 use_writable_cache()
+# Both others import this file before they define anything that is compiled.
+forget_stale(Path(__file__).parent, "random.py", "connectivity.py", "lgn_edges.py")
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)

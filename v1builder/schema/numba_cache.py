@@ -1,5 +1,7 @@
-"""Where numba keeps what it has compiled."""
+"""Where numba keeps what it has compiled, and until when."""
 
+import contextlib
+import hashlib
 import os
 import stat
 import tempfile
@@ -29,6 +31,30 @@ def use_writable_cache() -> None:
         folder = str(_temporary_folder())
         numba.config.CACHE_DIR = folder  # pyright: ignore[reportAttributeAccessIssue]
         os.environ["NUMBA_CACHE_DIR"] = folder  # for processes that this one starts
+
+
+def forget_stale(folder: Path, *patterns: str) -> None:
+    """Remove compiled functions of other sources from a folder's __pycache__.
+
+    numba compares a compiled function with its own file alone. Where another file that it calls, or takes
+    types from, has changed, it would run what was compiled before, or fail to read it.
+
+    Args:
+        folder: of sources with compiled functions.
+        patterns: of the names of those sources, and of what they take types from.
+    """
+    sources = sorted({path for pattern in patterns for path in folder.glob(pattern)})
+    found = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    compiled = folder / "__pycache__"
+    stamp = compiled / "kernels.sha256"
+    if stamp.exists() and stamp.read_text() == found:
+        return
+    # Where nothing can be written numba keeps nothing here either.
+    with contextlib.suppress(OSError):
+        for path in compiled.glob("*.nb[ic]"):
+            path.unlink(missing_ok=True)
+        compiled.mkdir(exist_ok=True)
+        stamp.write_text(found)
 
 
 def _example() -> None:

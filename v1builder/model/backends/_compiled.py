@@ -1,7 +1,5 @@
 """How the kernels of the fused backend are compiled, and what numba cannot express."""
 
-import contextlib
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,28 +9,9 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from v1builder.schema.numba_cache import forget_stale
 
-def forget_stale(folder: Path) -> None:
-    """Remove compiled kernels of other sources from a folder's __pycache__.
-
-    numba compares a compiled function with its own file alone. Where another file that it calls, or takes
-    types from, has changed, it would run what was compiled before, or fail to read it.
-    """
-    sources = sorted([*folder.glob("_kernels*.py"), folder / "_compiled.py"])
-    found = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
-    cache = folder / "__pycache__"
-    stamp = cache / "kernels.sha256"
-    if stamp.exists() and stamp.read_text() == found:
-        return
-    # Where nothing can be written numba keeps nothing here either.
-    with contextlib.suppress(OSError):
-        for path in [*cache.glob("_*.nbi"), *cache.glob("_*.nbc")]:
-            path.unlink(missing_ok=True)
-        cache.mkdir(exist_ok=True)
-        stamp.write_text(found)
-
-
-forget_stale(Path(__file__).parent)
+forget_stale(Path(__file__).parent, "_kernels*.py", "_compiled.py")
 
 
 def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:

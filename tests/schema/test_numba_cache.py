@@ -1,6 +1,8 @@
 """Compiled kernels are kept, and forgotten when any of their sources changes."""
 
-from v1builder.model.backends._compiled import forget_stale
+from v1builder.schema.numba_cache import forget_stale
+
+PATTERNS = ("_kernels*.py", "_compiled.py")
 
 
 def test_kernels_of_other_sources_are_forgotten(tmp_path):
@@ -17,15 +19,15 @@ def test_kernels_of_other_sources_are_forgotten(tmp_path):
             (cache / name).write_bytes(b"")
 
     compiled()
-    forget_stale(tmp_path)  # nobody knows what they were compiled from
+    forget_stale(tmp_path, *PATTERNS)  # nobody knows what they were compiled from
     assert kept() == []
     compiled()
-    forget_stale(tmp_path)
+    forget_stale(tmp_path, *PATTERNS)
     assert len(kept()) == 2
     (tmp_path / "_kernels_layout.py").write_text("b = 2\n")
-    forget_stale(tmp_path)
+    forget_stale(tmp_path, *PATTERNS)
     assert kept() == []
     compiled()
     (tmp_path / "other.py").write_text("c = 1\n")
-    forget_stale(tmp_path)
+    forget_stale(tmp_path, *PATTERNS)
     assert len(kept()) == 2
