@@ -1,16 +1,16 @@
 """Several tasks beside their baselines."""
 
-import json
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from v1builder.cli import app
-from v1builder.experiments.baselines import COLUMN, LGN, baselines
 from v1builder.experiments import battery
+from v1builder.experiments.baselines import COLUMN, LGN, baselines
 from v1builder.experiments.battery import run_battery
 from v1builder.schema.errors import ConfigError
+from v1builder.schema.records import read_record
 from v1builder.train import load_experiment, prepare, run
 
 EXPERIMENT = """
@@ -87,7 +87,7 @@ def test_a_battery_is_a_table_and_goes_on(files, tmp_path):
     assert "| orientation |" in table
     assert "| change |" in table
     assert table in result.output
-    record = json.loads((out / "change" / "seed-1" / "battery.json").read_text())
+    record = read_record(out / "change" / "seed-1" / "battery.json", fix="")
     assert record["trained"]["d_prime_by_kind"]
     assert record["baselines"]["chance"] == 0.5
     assert record["seconds"] > 0

@@ -122,7 +122,9 @@ class _Subjects:
 
     def check(self, experiment: Experiment) -> None:
         """Prepare every network of an experiment once, that of the first seed last."""
-        seeds = {experiment.network.path.format(seed=seed): seed for seed in reversed(experiment.seeds)}
+        seeds = {
+            experiment.network.path.format(seed=seed): seed for seed in reversed(experiment.seeds)
+        }
         for seed in seeds.values():
             self.of(experiment, seed)
 
@@ -160,6 +162,7 @@ def _seed(
         folder,
         resume=True,
         progress=lambda done, total, _: training(done, total),
+        subject=subject,
     )
     seconds, peak = time.perf_counter() - start, _peak_GiB()
     found = baselines(
