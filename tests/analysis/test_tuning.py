@@ -70,6 +70,9 @@ def test_indices_lie_in_range_and_ignore_scale_and_rotation(values, turn, scale)
     rates = np.array(values)[:, None]
     if 0 < rates.sum() < 1e-6:
         return
+    second, first = sorted(values)[-2:]
+    if 0 < first - second < 1e-9 * first:
+        return  # which direction is preferred is then a matter of rounding
     for index in INDICES:
         value = index(rates, EIGHT)[0]
         assert np.isnan(value) == (rates.sum() == 0)

@@ -280,7 +280,8 @@ def test_wrong_cells_are_found_in_files_and_in_networks(change, message, tmp_pat
         ({"b": "much"}, "a parameter is not a number"),
         ({"b": [1.0]}, "one number"),
         ({"tau_syn_ex": 0.0}, "must be positive"),
-        ({"E_L": None}, "NaN or infinite"),
+        ({"E_L": None}, "a parameter is not a number"),
+        ({"E_L": float("nan")}, "NaN or infinite"),
     ],
 )
 def test_what_no_neuron_could_read_is_found_by_the_reader(change, message, tmp_path):
