@@ -19,6 +19,7 @@ from v1builder.report import write_report
 from v1builder.schema.errors import ConfigError, StorageError
 from v1builder.train import load_experiment
 
+NAMES = ["mean_rate", "voltage_change", "excitation_share"]
 EXPERIMENT = """
 name = "a test"
 seeds = [1, 2]
@@ -46,7 +47,7 @@ validate_every = 2
 validation_trials = 4
 test_trials = 4
 [measure]
-names = ["mean_rate", "voltage_change"]
+names = ["mean_rate", "voltage_change", "excitation_share"]
 levels = ["network", "population"]
 phases = ["untrained", "trained"]
 trials = 4
@@ -74,14 +75,14 @@ def test_rows_before_training_are_those_of_the_network_as_it_is(done):
     folder, experiment, _ = done
     rows = pd.read_csv(folder / "run" / "measures.csv")
     measured = measure_network(
-        folder / "network", experiment.task, select=["mean_rate", "voltage_change"], n_trials=4,
+        folder / "network", experiment.task, select=NAMES, n_trials=4,
         levels=["network", "population"], seed=1,
     )  # fmt: skip
     own = rows[
         (rows["phase"] == "untrained")
         & (rows["ablation"] == "intact")
         & (rows["seed"] == 1)
-        & rows["measure"].isin(["mean_rate", "voltage_change"])
+        & rows["measure"].isin(NAMES)
     ]
     assert set(own["protocol"]) == {"retrain"}
     expected = {(row.measure, row.window, row.group): row.value for row in measured.rows["intact"]}
@@ -172,14 +173,14 @@ def test_a_finished_run_is_measured_as_its_comparison_did(done, tmp_path):
     folder, _, _ = done
     out = tmp_path / "again.csv"
     table = measure_run(
-        folder / "run", out, select=["mean_rate", "voltage_change"], ablations=["intact"],
+        folder / "run", out, select=NAMES, ablations=["intact"],
         protocols=["retrain"], n_trials=4, levels=["network", "population"],
     )  # fmt: skip
     rows = pd.read_csv(folder / "run" / "measures.csv")
     key = ["ablation", "seed", "phase", "measure", "window", "group"]
     own = rows[(rows["protocol"] == "retrain") & (rows["ablation"] == "intact")]
-    own = own[own["measure"].isin(["mean_rate", "voltage_change"])].set_index(key)["value"]
-    again = table[table["measure"].isin(["mean_rate", "voltage_change"])].set_index(key)["value"]
+    own = own[own["measure"].isin(NAMES)].set_index(key)["value"]
+    again = table[table["measure"].isin(NAMES)].set_index(key)["value"]
     np.testing.assert_allclose(again.loc[own.index], own)
     assert not out.with_name("again.csv.partial").exists()
     assert json.loads(out.with_suffix(".json").read_text())["measure"]["trials"] == 4
@@ -224,8 +225,12 @@ def test_lesions_of_a_finished_run(done, tmp_path):
 def test_the_page_has_a_figure_of_every_measure(done):
     folder, _, _ = done
     page = write_report(folder / "run").read_text()
-    for name in ("mean_rate", "voltage_change", "weight_change_rms", "dispersion_g", "lesion"):
-        assert (folder / "run" / "report" / f"measure-{name}.png").exists()
+    figures = {path.stem for path in (folder / "run" / "report").glob("*.png")}
+    assert (
+        "measure-voltage_change" not in figures
+    )  # nothing changes in a window, so it has no value
+    for name in ("mean_rate", "weight_change_rms", "dispersion_g", "lesion"):
+        assert f"measure-{name}" in figures
         assert f"<summary>{name}" in page
     assert "What explains it" in page
     assert "Student&#39;s 95 % interval over 2 seeds" in page

@@ -27,6 +27,7 @@ from v1builder.experiments.measured import (
     measured_rows,
     rows_after_training,
     summarise_measured,
+    together,
     write_measured,
 )
 from v1builder.experiments.operating_point import judge
@@ -135,7 +136,7 @@ def _compare(
         "sources": subjects[0]["sources"],
         "provenance": provenance("compare", networks={s["seed"]: s["hashes"] for s in subjects}),
     }
-    both = pd.concat([rows, learned])
+    both = together(rows, learned)
     declared = declared_first(plan.out, experiment.measure.explain)
     comparison["explanation"] = explain(comparison, both, experiment.measure.explain, declared)
     write_record(plan.out / _COMPARISON, comparison)

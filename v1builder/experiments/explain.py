@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
-from v1builder.experiments.measured import LEARNED_TABLE, TABLE, read_rows
+from v1builder.experiments.measured import LEARNED_TABLE, TABLE, read_rows, together
 from v1builder.experiments.outcomes import BASELINE
 from v1builder.experiments.statistics.explaining import (
     CONDITIONS_MIN,
@@ -91,7 +91,7 @@ def explain_run(run: Path | str, metrics: Sequence[str] = ()) -> list[dict[str, 
             "no finished comparison to explain", run, "no comparison.json", "run compare to its end"
         )
     comparison = json.loads(path.read_text(encoding="utf-8"))
-    rows = pd.concat([read_rows(run, name) for name in (TABLE, LEARNED_TABLE)])
+    rows = together(*(read_rows(run, name) for name in (TABLE, LEARNED_TABLE)))
     named = comparison["experiment"].get("measure", {}).get("explain", [])
     names = list(dict.fromkeys([*named, *metrics]))
     if not names:

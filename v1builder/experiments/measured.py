@@ -59,6 +59,11 @@ def read_rows(run: Path, table: str) -> pd.DataFrame:
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=nothing)
 
 
+def together(*tables: pd.DataFrame) -> pd.DataFrame:
+    """Tables as one; pandas wants none of them to be empty."""
+    return pd.concat([table for table in tables if len(table)] or [tables[0]])
+
+
 def write_measured(rows: pd.DataFrame, out: Path, table: str = TABLE) -> None:
     """Write all rows as a table."""
     write_text(out / table, rows.to_csv(index=False, lineterminator="\n"))

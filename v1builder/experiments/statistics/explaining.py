@@ -129,9 +129,10 @@ def _within(changes: pd.DataFrame, over: Array) -> Slope:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the boundary, where a variance is 0: as it may be
         fit = model.fit(reml=True)
+        se = float(fit.bse_fe["own"])  # of a perfect fit NaN, and a warning
     df = len(table) - len(set(code)) - len(set(changes["seed"])) - 1
     unit = size / scale
-    return _slope(float(fit.fe_params["own"]) * unit, float(fit.bse_fe["own"]) * unit, df)
+    return _slope(float(fit.fe_params["own"]) * unit, se * unit, df)
 
 
 def _slope(mean: float, se: float, df: int) -> Slope:
