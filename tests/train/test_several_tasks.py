@@ -227,15 +227,15 @@ def test_train_reports_further_tasks_under_their_names(experiment, tmp_path):
     experiment = experiment.model_copy(
         update={"train": experiment.train.model_copy(update={"steps": 2})}
     )
-    result = train(experiment, tmp_path)
-    stored = json.loads((tmp_path / "result.json").read_text())
+    result = train(experiment, tmp_path / "run")
+    stored = json.loads((tmp_path / "run" / "result.json").read_text())
     assert stored["also"].keys() == {NAME}
     also = stored["also"][NAME]
     assert also == result["also"][NAME]
     assert (len(stored["confusion"]), len(also["confusion"])) == (3, 2)
     assert sum(map(sum, also["confusion"])) == also["n_trials"] == 8
     assert also["accuracy"] == also["n_correct"] / 8 == also["main_score"]["value"]
-    validated = [m for m in read_metrics(tmp_path) if m["split"] == "validation"]
+    validated = [m for m in read_metrics(tmp_path / "run") if m["split"] == "validation"]
     for found, name in ((stored, None), (also, NAME)):
         own = [[m["step"], m["accuracy"]] for m in validated if m.get("task") == name]
         assert found["learning_curve"] == own
