@@ -91,13 +91,13 @@ def _compare(
     """What `compare` does in its folder."""
     plan = _Plan(experiment, out.absolute())
     notes = check(experiment)
-    declare(plan.out, experiment.measure.explain)
     runs = _Runs(plan, progress or _silent)
     first = runs.of(experiment.seeds[0]).subject
     for name in plan.ablations:
         parse_ablation(name).affected(first.network)
     scores = first.task.answer.scores
     primary = chosen_score(scores, experiment.compare.primary)
+    declare(plan.out, experiment.measure.explain)
     if engine == "ray":
         run_on_ray(list(plan.stages()), progress or _silent)
     else:
