@@ -12,7 +12,9 @@ def test_every_task_is_one_line(tmp_path, monkeypatch):
         return {"main_score": {"name": "x", "label": label, "value": value}, "n_trials": 8}
 
     result = score("accuracy", 0.75) | {"also": {"grating_change_detection": score("d'", 1.5)}}
-    module = import_module("v1builder.train")  # the package's attribute of that name is the function
+    module = import_module(
+        "v1builder.train"
+    )  # the package's attribute of that name is the function
     monkeypatch.setattr(module, "load_experiment", lambda path: path)
     monkeypatch.setattr(module, "train", lambda *_, **__: result)
     file = tmp_path / "e.toml"

@@ -1,6 +1,5 @@
 """Several tasks beside their baselines."""
 
-
 import pytest
 import torch
 from typer.testing import CliRunner

@@ -78,4 +78,6 @@ def rank_similarity(x: Array, y: Array) -> float:
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     # Equal distances are to be ties whatever the order of the sums that they came from.
-    return float(spearmanr(*(np.round(each / np.abs(each).max(), 10) for each in (x, y))).statistic)
+    ranked = (np.round(each / np.abs(each).max(), 10) for each in (x, y))
+    correlation, _ = spearmanr(*ranked)
+    return float(correlation)

@@ -351,7 +351,7 @@ def _write_synapse_models(edges: EdgePopulation, syn_weight: NDArray, folder: Pa
             present = {key: value for key, value in values.items() if not is_absent(value)}
             write_synaptic_model(folder, str(name), present)
     # What is written multiplies: weights that were taken as they are have been divided by nsyns.
-    as_it_is = "weight_function" in types and types["weight_function"].isin(AS_IT_IS).any()
+    as_it_is = "weight_function" in types and bool(types["weight_function"].isin(AS_IT_IS).any())
     types = types.drop(columns=[*inside, *(["weight_function"] if as_it_is else [])])
     if "syn_weight" in types:  # one that training or an ablation made stale must not mislead
         rows = type_rows(edges.edge_type_id, types)
