@@ -12,7 +12,6 @@ together name each other. Metrics are named in the experiment before anything is
 what is named later is explored, and says so.
 """
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -37,7 +36,7 @@ from v1builder.experiments.statistics.family import ALPHA, holm
 from v1builder.experiments.statistics.paired import t_interval
 from v1builder.measures.groups import GROUP_LEVELS
 from v1builder.schema.errors import ConfigError, StorageError, unknown_name
-from v1builder.schema.files import write_json
+from v1builder.schema.records import read_record, write_record
 from v1builder.train.metric import Metric
 
 # Frames are Any inside: pandas' stubs give every selection the type of all that it could be.
@@ -56,13 +55,14 @@ SIGNS_MIN: Final = 5
 _TOGETHER: Final = 0.9
 _SEED: Final = 0
 _DECLARED: Final = "declared.json"
+_AGAIN: Final = "remove the file and run compare again, which goes on from what is finished"
 
 
 def declare(out: Path, metrics: Sequence[str]) -> None:
     """Write down what was named before anything was run; what stands there already is kept."""
     path = out / _DECLARED
     if not path.exists() and not (out / "comparison.json").exists():
-        write_json(path, {"explain": list(metrics)})
+        write_record(path, {"explain": list(metrics)})
 
 
 def declared_first(out: Path, metrics: Sequence[str]) -> set[str]:
@@ -70,7 +70,7 @@ def declared_first(out: Path, metrics: Sequence[str]) -> set[str]:
     path = out / _DECLARED
     if not path.is_file():
         return set()
-    return {*json.loads(path.read_text(encoding="utf-8"))["explain"]} & {*metrics}
+    return {*read_record(path, fix=_AGAIN, keys=("explain",))["explain"]} & {*metrics}
 
 
 def explain_run(run: Path | str, metrics: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -90,7 +90,7 @@ def explain_run(run: Path | str, metrics: Sequence[str] = ()) -> list[dict[str, 
         raise StorageError.of(
             "no finished comparison to explain", run, "no comparison.json", "run compare to its end"
         )
-    comparison = json.loads(path.read_text(encoding="utf-8"))
+    comparison = read_record(path, fix=_AGAIN, keys=("experiment",))
     rows = together(*(read_rows(run, name) for name in (TABLE, LEARNED_TABLE)))
     named = comparison["experiment"].get("measure", {}).get("explain", [])
     names = list(dict.fromkeys([*named, *metrics]))

@@ -1,10 +1,9 @@
 """A finished run, of `train` or `compare`: its conditions, and their networks before and after training."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -13,13 +12,17 @@ from v1builder.experiments.condition import PROTOCOLS, Condition
 from v1builder.experiments.seed_run import SeedRun
 from v1builder.load import Network
 from v1builder.schema.errors import ConfigError, StorageError, unknown_name
-from v1builder.train.checkpoint import load_checkpoint
+from v1builder.schema.records import read_record
+from v1builder.train.checkpoint import load_checkpoint, restore
 from v1builder.train.evaluation import Classifier
 from v1builder.train.metric import TRAINED, UNTRAINED
 from v1builder.train.run import Subject, make_classifier, prepare
 from v1builder.train.settings import Experiment
 
 _COMPARISON, _RESULT = "comparison.json", "result.json"
+_AGAIN: Final = (
+    "remove the file and give the same command again, which goes on from what is finished"
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class FinishedRun:
                 "give the --out folder of train or compare; an interrupted one is finished by the same "
                 "command",
             )
-        self._said = _read(path)
+        self._said = read_record(path, fix=_AGAIN)
         settings = (
             self._said["experiment"]
             if self.compares
@@ -174,13 +177,13 @@ class FinishedRun:
             run = self._seed_run(condition.seed)
             return Learned(run.subject, *run.learned(condition))
         subject = prepare(self.experiment, condition.seed)
-        checkpoint = load_checkpoint(self.folder, {})
+        checkpoint = load_checkpoint(self.folder, {}, finished=self.experiment.train.steps)
         if checkpoint is None:
             raise StorageError.of(
                 "the run has no checkpoint", self.folder, "no checkpoint.pt", "train again"
             )
         classifier = make_classifier(self.experiment, subject, subject.network)
-        classifier.load_state_dict(checkpoint["classifier"])
+        restore(classifier, checkpoint["classifier"], self.folder)
         return Learned(subject, subject.network, classifier)
 
     def intact(self, condition: Condition) -> dict[str, Network]:
@@ -198,13 +201,6 @@ class FinishedRun:
             folder = self.folder.absolute()
             self._last = SeedRun(self.experiment, subject, folder, lambda *_: None)
         return self._last
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise StorageError.of("a file of the run is damaged", path, error, "run it again") from None
 
 
 def _experiment(settings: Any, path: Path) -> Experiment:
