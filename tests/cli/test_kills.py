@@ -1,5 +1,6 @@
 """Killed at any moment (kill -9) and run again: what a run that was never killed leaves, nothing else."""
 
+import hashlib
 import random
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from v1builder.schema.files import hash_folder
 
@@ -76,10 +78,33 @@ def visible(folder: Path) -> dict[str, str]:
     """Hashes of what a person sees; what a killed process leaves begins with a dot."""
     found = hash_folder(folder) if folder.exists() else {}
     return {
-        name: sha256
+        name: content(folder / name) if name.endswith(".pt") else sha256
         for name, sha256 in found.items()
         if not any(part.startswith(".") for part in Path(name).parts)
     }
+
+
+def content(checkpoint: Path) -> str:
+    """Hash of all names and numbers. A pickle's bytes also say which equal texts were one object."""
+    digest = hashlib.sha256()
+
+    def add(value):
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                digest.update(repr(key).encode())
+                add(inner)
+        elif isinstance(value, list | tuple):
+            digest.update(repr(len(value)).encode())
+            for inner in value:
+                add(inner)
+        elif isinstance(value, torch.Tensor):
+            digest.update(repr((value.dtype, value.shape)).encode())
+            digest.update(value.numpy().tobytes())
+        else:
+            digest.update(repr(value).encode())
+
+    add(torch.load(checkpoint, weights_only=True))
+    return digest.hexdigest()
 
 
 def arguments(name, work, out):
