@@ -1,12 +1,17 @@
 """Configuration from TOML into frozen models; an unknown key is an error that names the nearest."""
 
 import tomllib
+from collections.abc import Mapping
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Any, Final, TypeVar, get_args
+from typing import Annotated, Any, Final, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
+    Field,
     ValidationError,
     ValidationInfo,
 )
@@ -125,3 +130,30 @@ def load_settings(path: Path | str, model: type[SettingsT]) -> SettingsT:
             "the configuration is not valid TOML", path, error, "correct the line named above"
         ) from None
     return parse_settings(values, model, path, path.resolve().parent)
+
+
+def one_of(
+    members: Mapping[str, type[Settings]], key: str, room: str, default: str | None = None
+) -> Any:
+    """The type of a table in which a key selects whose settings it holds.
+
+    Args:
+        members: settings by name; each has a field `key` that is a Literal of its name.
+        key: of the table.
+        room: what members are, for messages: a misspelt name is answered with the nearest.
+        default: name where the table has none; unless given there must be one.
+    """
+
+    def named(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value  # pydantic's to judge
+        name = value.get(key, default)
+        if name is None:
+            raise ValueError(f"add '{key}', one of: {', '.join(members)}")
+        if name not in members:
+            problem = unknown_name(room, str(name), members, room)
+            raise ValueError(f"{problem.what}; {problem.fix}")
+        return {key: name, **value}
+
+    union: Any = reduce(or_, members.values())
+    return Annotated[union, Field(discriminator=key), BeforeValidator(named)]

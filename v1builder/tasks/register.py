@@ -6,14 +6,11 @@ max_delta = 10.0
 """
 
 from collections.abc import Mapping
-from functools import reduce
-from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any, Final
-
-from pydantic import BeforeValidator, Field
+from typing import TYPE_CHECKING, Final
 
 from v1builder.inputs import Source
-from v1builder.schema.errors import ConfigError, unknown_name
+from v1builder.schema.config import one_of
+from v1builder.schema.errors import ConfigError
 from v1builder.schema.members import import_members, named
 from v1builder.tasks.task import Task, TaskSettings
 
@@ -25,26 +22,11 @@ TASKS: Final[dict[str, type[TaskSettings]]] = named(
 )
 
 
-def _known_name(value: Any) -> Any:
-    """Say which task a misspelt name may mean; everything else is pydantic's to judge."""
-    if not isinstance(value, dict):
-        return value
-    name = value.get("name")
-    if name is None:
-        raise ValueError(f"add 'name', one of: {', '.join(TASKS)}")
-    if name not in TASKS:
-        problem = unknown_name("task", str(name), TASKS, "task")
-        raise ValueError(f"{problem.what}; {problem.fix}")
-    return value
-
-
 #: The [task] table: `name` selects the task.
 if TYPE_CHECKING:
     AnyTask = TaskSettings
 else:
-    AnyTask = Annotated[
-        reduce(or_, TASKS.values()), Field(discriminator="name"), BeforeValidator(_known_name)
-    ]
+    AnyTask = one_of(TASKS, "name", "task")
 
 
 def make_task(settings: TaskSettings, sources: Mapping[str, Source], *, dt: float) -> Task:
