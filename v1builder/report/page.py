@@ -18,7 +18,7 @@ from v1builder.report.measured_figures import explanation_figure, measured_figur
 from v1builder.schema.citations import write_citations
 from v1builder.schema.errors import NetworkError
 from v1builder.schema.files import write_text
-from v1builder.schema.records import read_record
+from v1builder.schema.records import read_json, read_record
 
 #: What the page is made of.
 _KEYS = ("cells", "summary", "differences", "experiment", "sources", "provenance")
@@ -128,12 +128,9 @@ def headline(comparison: dict[str, Any]) -> list[str]:
 def _judged(run: Path) -> dict[str, Any] | None:
     """What `v1builder judge RUN --out RUN/judge.md` found; None where it was not asked."""
     path = run / "judge.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except json.JSONDecodeError as error:
-        raise NetworkError.of(
-            "the verdict of a run cannot be read", path, error, "run `v1builder judge` again"
-        ) from None
+    if not path.is_file():
+        return None
+    return read_json(path, fix="run `v1builder judge` again", error=NetworkError)
 
 
 def write_report(run: Path | str) -> Path:
