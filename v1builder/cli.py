@@ -561,7 +561,7 @@ def explain(
     from v1builder.schema.files import write_json
 
     found = explain_run(run, select or ())
-    console.print(markdown(found), markup=False, highlight=False, soft_wrap=True)
+    console.print(markdown(found), highlight=False, soft_wrap=True)
     write_json(run / "explanation.json", found)
     written("explanation", run / "explanation.json")
 
@@ -602,7 +602,7 @@ def judge(
         shown = judging.Repeats(repeats, contrasts, images)
         result = judging.judge(subject, shown, seed=seed, progress=progress)
     write(result, out)
-    console.print(markdown(result), markup=False, highlight=False, soft_wrap=True)
+    console.print(markdown(result), highlight=False, soft_wrap=True)
     written("table", out)
 
 

@@ -45,6 +45,7 @@ class FinishedRun:
 
     Attributes:
         folder: of the run.
+        file: what says which run it is.
         experiment: that made it.
         compares: whether it is a comparison; a run of train has the one condition "retrain: intact".
     """
@@ -61,8 +62,8 @@ class FinishedRun:
         """
         self.folder = Path(run)
         self.compares = (self.folder / _COMPARISON).is_file()
-        path = self.folder / (_COMPARISON if self.compares else _RESULT)
-        if not path.is_file():
+        self.file = self.folder / (_COMPARISON if self.compares else _RESULT)
+        if not self.file.is_file():
             raise StorageError.of(
                 f"no finished run to {purpose}",
                 run,
@@ -70,19 +71,14 @@ class FinishedRun:
                 "give the --out folder of train or compare; an interrupted one is finished by the same "
                 "command",
             )
-        self._said = read_record(path, fix=_AGAIN)
+        self._said = read_record(self.file, fix=_AGAIN)
         settings = (
             self._said["experiment"]
             if self.compares
             else self._said.get("provenance", {}).get("experiment")
         )
-        self.experiment = _experiment(settings, path)
+        self.experiment = _experiment(settings, self.file)
         self._last: SeedRun | None = None
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """What says which run it is."""
-        return (self.folder / (_COMPARISON if self.compares else _RESULT),)
 
     @staticmethod
     def is_one(folder: Path | str) -> bool:

@@ -153,7 +153,7 @@ def _over_conditions(
     show = progress or (lambda _stage, _done, _total: None)
     made_by = provenance(
         command,
-        run={path.name: sha256_of(path) for path in finished.files},
+        run={finished.file.name: sha256_of(finished.file)},
         measure=experiment.measure.model_dump(mode="json"),
     )
     partial = Partial(out, made_by)
