@@ -13,9 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from v1builder.load.groups import group_cells
-from v1builder.load.network import NodePopulation
-from v1builder.schema.recordings import MIN_UNITS, reference_type
+from v1builder.schema.recordings import MIN_UNITS
 
 Array = NDArray[np.float64]
 #: Of a type that have a value.
@@ -25,16 +23,6 @@ COLUMNS: Final = (
 )  # fmt: skip
 
 
-def types_of(nodes: NodePopulation) -> NDArray[np.str_]:
-    """[n_cells] type of every cell, as the recordings name them.
-
-    Raises:
-        NetworkError: a population the recordings do not know, or cells without populations.
-    """
-    groups = group_cells(nodes, "population")
-    return np.array([reference_type(name) for name in groups.labels])[groups.of_cell]
-
-
 def agreement_by_type(
     measured: Mapping[str, Array], types: NDArray[np.str_], units: pd.DataFrame
 ) -> pd.DataFrame:
@@ -42,7 +30,7 @@ def agreement_by_type(
 
     Args:
         measured: [n_cells] by column of the units (mean_rate_Hz, osi ...), NaN where a cell has none.
-        types: [n_cells], of `types_of`; an empty text for cells that are not judged.
+        types: [n_cells], of `invivo.types_of`; an empty text for cells that are not judged.
         units: those to compare with.
 
     Returns:

@@ -81,6 +81,16 @@ def _outside(
     return np.maximum(0.0, np.maximum(lowest - g, g - highest))
 
 
+def types_of(nodes: NodePopulation) -> NDArray[np.str_]:
+    """[n_cells] type of every cell, as the recordings name them.
+
+    Raises:
+        NetworkError: a population the recordings do not know, or cells without populations.
+    """
+    groups = group_cells(nodes, "population")
+    return np.array([reference_type(name) for name in groups.labels])[groups.of_cell]
+
+
 def compare_with_recordings(
     measured: Mapping[str, NDArray[np.float64]], nodes: NodePopulation, reference: pd.DataFrame
 ) -> pd.DataFrame:
@@ -115,9 +125,7 @@ def compare_with_recordings(
         if values.shape != (len(nodes),)
     ]
     raise_if_any(problems, ConfigError)
-    groups = group_cells(nodes, "population")
-    type_of_population = np.array([reference_type(name) for name in groups.labels])
-    type_of_cell = type_of_population[groups.of_cell]
+    type_of_cell = types_of(nodes)
     rows = []
     for row in reference.to_dict("records"):
         cells = type_of_cell == row["cell_type"]

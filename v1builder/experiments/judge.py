@@ -23,7 +23,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from v1builder.analysis.agreement import agreement_by_type, mean_score, types_of
+from v1builder.analysis.agreement import agreement_by_type, mean_score
+from v1builder.analysis.invivo import types_of
 from v1builder.analysis.synchrony import population_fano
 from v1builder.experiments.finished import FinishedRun
 from v1builder.inputs import input_sources

@@ -10,17 +10,16 @@ from typing import Final
 
 import numpy as np
 
-from v1builder.analysis.invivo import ks_score
-from v1builder.load.groups import Groups, group_cells
+from v1builder.analysis.agreement import CELLS_MIN
+from v1builder.analysis.invivo import ks_score, types_of
+from v1builder.load.groups import Groups
 from v1builder.measures.activity import Array, Design
 from v1builder.measures.counts import members
 from v1builder.measures.groups import GROUP_LEVELS
 from v1builder.measures.measure import ByGroup
 from v1builder.schema.errors import NetworkError
-from v1builder.schema.recordings import MIN_UNITS, QUANTILES, reference_type
+from v1builder.schema.recordings import MIN_UNITS, QUANTILES
 
-#: Of a type that have a value.
-CELLS_MIN: Final = 10
 AGREEMENT_LEVELS: Final = tuple(level for level in GROUP_LEVELS if level != "cell")
 
 
@@ -36,14 +35,12 @@ def agreement(design: Design, metric: str, values: Array, groups: Groups) -> ByG
     if design.in_vivo is None:
         return ByGroup.missing(groups, "the network has no recordings (reference/in_vivo.csv)")
     try:
-        populations = group_cells(design.cells, "population")
-        types = np.array([reference_type(name) for name in populations.labels])
+        type_of_cell = types_of(design.cells)
     except NetworkError as error:
         return ByGroup.missing(groups, error.problems[0].what)
     table = design.in_vivo
     table = table[(table["metric"] == metric) & (table["n_units"] >= MIN_UNITS)]
     quantiles = table.set_index("cell_type")[list(QUANTILES)].astype(float)
-    type_of_cell = types[populations.of_cell]
     value, n = np.full(len(groups), np.nan), np.zeros(len(groups), np.int64)
     finite = np.flatnonzero(np.isfinite(values))
     for group, cells in enumerate(members(groups.of_cell, len(groups), finite)):

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from v1builder.analysis.agreement import agreement_by_type, mean_score, types_of
+from v1builder.analysis.agreement import agreement_by_type, mean_score
+from v1builder.analysis.invivo import types_of
 from v1builder.analysis.tuning import dsi_vector, osi_vector
 from v1builder.inputs import Source
 from v1builder.load.network import Network
