@@ -29,7 +29,7 @@ from v1builder.analysis.synchrony import population_fano
 from v1builder.experiments.finished import FinishedRun
 from v1builder.inputs import input_sources
 from v1builder.load import Network, group_cells, load_network
-from v1builder.load.reference import IN_VIVO_UNITS, read_in_vivo_units
+from v1builder.load.reference import IN_VIVO_UNITS, home_of, read_in_vivo_units
 from v1builder.measures import Measurement
 from v1builder.model import V1Network
 from v1builder.model.observation import Observer, Segment
@@ -135,7 +135,7 @@ def subject_of(
     folder = Path(folder)
     if not FinishedRun.is_one(folder):
         network = load_network(folder)
-        home = folder.parent if folder.is_file() else folder
+        home = home_of(folder)
         return JudgedNetworks({NETWORK: network}, home, core(network, core_radius_um), 1.0)
     finished = FinishedRun(folder, "judge")
     condition = finished.condition(protocol, ablation)
@@ -145,7 +145,7 @@ def subject_of(
     radius = experiment.core_radius_um if core_radius_um is None else core_radius_um
     return JudgedNetworks(
         {BEFORE: found.before, AFTER: found.classifier.network.export(found.before)},
-        origin.parent if origin.is_file() else origin,
+        home_of(origin),
         core(found.before, radius),
         experiment.model.dt,
         _drawn_to_all(experiment),

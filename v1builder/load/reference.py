@@ -26,6 +26,12 @@ _UNIT_COLUMNS: Final = (
 )  # fmt: skip
 
 
+def home_of(network: Path | str) -> Path:
+    """The folder of a network that is given by its folder or by its circuit configuration."""
+    path = Path(network)
+    return path.parent if path.is_file() else path
+
+
 def read_in_vivo(folder: Path | str) -> pd.DataFrame | None:
     """Quantiles of what was recorded in living mice, by cell type and metric.
 
@@ -65,8 +71,7 @@ def _read(
     may_be_empty: Sequence[str],
 ) -> pd.DataFrame | None:
     """A table of recordings, checked; None where there is no such file."""
-    folder = Path(folder)
-    path = (folder.parent if folder.is_file() else folder) / name
+    path = home_of(folder) / name
     if not path.exists():
         return None
     try:

@@ -30,7 +30,7 @@ from v1builder.load.membrane import (
 from v1builder.load.network import EdgePopulation, Network, NodePopulation
 from v1builder.load.plasticity import resting_factor, types_with_plasticity
 from v1builder.load.populations import split
-from v1builder.load.reference import RECORDINGS
+from v1builder.load.reference import RECORDINGS, home_of
 from v1builder.schema.checksums import write_checksums
 from v1builder.schema.citations import write_citations
 from v1builder.schema.errors import NetworkError
@@ -99,7 +99,7 @@ def save_network(
 
 
 def _copy_recordings(source: Path, folder: Path) -> None:
-    source = source.parent if source.is_file() else source
+    source = home_of(source)
     for name in RECORDINGS:
         if (source / name).is_file():
             write_text(folder / name, (source / name).read_text(encoding="utf-8"))

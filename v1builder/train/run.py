@@ -12,7 +12,7 @@ import torch
 
 from v1builder.inputs import input_sources
 from v1builder.load import Network, load_network
-from v1builder.load.reference import read_in_vivo, read_in_vivo_units
+from v1builder.load.reference import home_of, read_in_vivo, read_in_vivo_units
 from v1builder.measures import Measurement
 from v1builder.model import V1Network
 from v1builder.objectives import Setting
@@ -83,7 +83,7 @@ def prepare(experiment: Experiment, seed: int) -> Subject:
     """
     path = Path(experiment.network.path.format(seed=seed))
     network = load_network(path)
-    home = path.parent if path.is_file() else path
+    home = home_of(path)
     dt = experiment.model.dt
     sources = input_sources(network, dt=dt)
     reference, units = read_in_vivo(home), read_in_vivo_units(home)
