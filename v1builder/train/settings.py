@@ -57,13 +57,24 @@ ENOUGH_SEEDS: Final = 20
 
 
 class NetworkSettings(Settings):
-    """Which network. `path` may hold {seed}, so that every seed has its own network."""
+    """Which network.
+
+    Attributes:
+        path: folder of the network, relative to the experiment file. It may hold {seed}, so that every seed
+            has its own network.
+    """
 
     path: str
 
 
 class SurrogateSettings(Settings):
-    """Surrogate derivative of the spike, see `model.surrogate`."""
+    """Surrogate derivative of the spike, see `model.surrogate`.
+
+    Attributes:
+        kind: its shape.
+        dampening: its height at the threshold.
+        width: how far from the threshold it reaches, in units of V_th - E_L.
+    """
 
     kind: SurrogateKind = Surrogate.kind
     dampening: float = Field(default=Surrogate.dampening, gt=0)
@@ -78,7 +89,9 @@ class ModelSettings(Settings):
     """How the network becomes a torch module, see `model.V1Network`.
 
     Attributes:
-        dt: ms.
+        dt: time step, ms.
+        dtype: of all numbers of the network.
+        backend: one of `model.backends`; "auto" for the fastest that computes these cells on this device.
         group_by: one grouping for all cell parameters, or one per parameter name.
         trainable: parameter names; everything else is frozen.
         surrogate, detach_reset: how a gradient passes a spike; GLIFR has no use for a surrogate.
@@ -317,6 +330,9 @@ class Experiment(Settings):
     """A whole experiment file. `train` runs its first seed; `compare` runs all of it.
 
     Attributes:
+        name: of the experiment, for people.
+        seeds: of networks, trials, initial weights and noise. `train` takes the first; `compare` all, and
+            pairs the conditions of each.
         task: what is trained, scored and compared.
         also: further tasks that the same network learns, in batches that take turns with those of the main
             one. Each has a readout of its own, with the same settings.
