@@ -4,7 +4,6 @@ Edges are in the order of SONATA, by target and then by source, so that the weig
 are a matrix [target, source] as in torch.nn.
 """
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from v1builder.layers.cells import DrawnCells
 from v1builder.load.integers import Integers
 from v1builder.load.network import EdgePopulation, GroupedValues, Network, NodePopulation
-from v1builder.schema.errors import ConfigError, Problem, raise_if_any, unknown_name
+from v1builder.schema.errors import ConfigError
 from v1builder.schema.names import GLIF_TEMPLATE, PSC_ALPHA
 from v1builder.sonata.join import SYNAPSE_PARAMETER
 from v1builder.sonata.synapse_models import STATIC, TSODYKS
@@ -95,47 +94,6 @@ def delays(
             f"give delays from {dt:g} ms up, or a smaller dt",
         )
     return values.astype(np.float32)
-
-
-def short_term_plasticity(
-    given: Mapping[str, ArrayLike], source: NDArray[np.int64], n_source: int
-) -> GroupedValues:
-    """Tsodyks-Markram synapses, with one synapse model for all sources of equal parameters.
-
-    Args:
-        given: U (1), tau_rec and tau_fac (ms; 0, no facilitation, unless given), numbers or one per source.
-        source: [e] of the edges.
-        n_source: number of sources.
-
-    Raises:
-        ConfigError: listing every parameter that is missing, unknown or out of range.
-    """
-    where = "layer, plasticity"
-    names = ("U", "tau_rec", "tau_fac")
-    problems = [
-        unknown_name("parameter", name, names, where) for name in given if name not in names
-    ]
-    columns = []
-    for name in names:
-        if name not in given and name != "tau_fac":
-            problems.append(Problem(f"'{name}' is missing", where, ", ".join(given)))
-            continue
-        values = np.asarray(given.get(name, 0.0), dtype=np.float64)
-        low = values >= 0 if name == "tau_fac" else values > 0
-        if values.shape not in ((), (n_source,)):
-            got, fix = f"shape {list(values.shape)}", f"give a number, or {n_source} of them"
-            problems.append(Problem(f"'{name}' has a wrong shape", where, got, fix))
-        elif not (low & np.isfinite(values) & (values <= (1 if name == "U" else np.inf))).all():
-            fix = "U is in (0, 1], tau_rec positive, tau_fac not negative"
-            problems.append(Problem(f"'{name}' is out of range", where, str(given.get(name)), fix))
-        else:
-            columns.append(np.broadcast_to(values, n_source))
-    raise_if_any(problems, ConfigError)
-    models, model_of = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
-    values = dict(zip(names, models.T.copy(), strict=True))
-    values |= {"u": values["U"].copy(), "x": np.ones(len(models))}
-    labels = tuple(f"tsodyks_{row}" for row in range(len(models)))
-    return GroupedValues(values, model_of.reshape(-1)[source], labels)
 
 
 def edge_population(

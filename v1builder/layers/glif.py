@@ -38,9 +38,9 @@ from v1builder.layers.arrays import (
     edge_population,
     network_of,
     pairs,
-    short_term_plasticity,
 )
 from v1builder.layers.cells import Cells, DrawnCells, draw_cells
+from v1builder.layers.plasticity import Plasticity, allen_plasticity, synapse_models
 from v1builder.load.coordinates import rheobase
 from v1builder.load.network import EdgePopulation, GroupedValues, Network
 from v1builder.model import V1Network
@@ -87,7 +87,7 @@ class GLIF(nn.Module):
         delay: Delay = 1.0,
         input_delay: Delay | None = None,
         tau_syn: ArrayLike = 5.0,
-        plasticity: Mapping[str, ArrayLike] | None = None,
+        plasticity: Plasticity | None = None,
         dt: float = 1.0,
         bias: float | None = 1.0,
         dale: bool = False,
@@ -119,7 +119,8 @@ class GLIF(nn.Module):
             input_delay: ms, of connections from an input of spikes; one step unless given.
             tau_syn: ms, time to the peak of synaptic currents, a number or one per cell.
             plasticity: short-term plasticity of recurrent connections (Tsodyks-Markram): U, tau_rec (ms) and
-                tau_fac (ms), numbers or one per source cell; static unless given. A weight is the effect of a
+                tau_fac (ms), numbers, one per source cell or [target, source]; or "allen" for that of V1's
+                classes, of cells whose population is known; static unless given. A weight is the effect of a
                 spike after a long rest. "hidden_to_hidden.U" and so on can be among those trained.
             dt: ms.
             bias: where the trained bias starts; None for none. At 1 cells rest at their threshold, where
@@ -169,7 +170,7 @@ class GLIF(nn.Module):
             weight = _uniform(ends, hidden, rng)
             if dale:
                 weight = _signed(weight, drawn.ei[ends[1]] == "i")
-            stp = None if plasticity is None else short_term_plasticity(plasticity, ends[1], hidden)
+            stp = None if plasticity is None else _synapses(plasticity, drawn, ends)
             edges.append(edge_population(RECURRENT, ends, unit[ends[0]] * weight, ms, stp))
         if input == "spikes":
             ends = pairs(hidden, in_features, 1.0, rng)
@@ -333,6 +334,24 @@ def _uniform(
     """[e] weights U(-1, 1)/sqrt(in-degree): torch.nn's rule for recurrent and linear layers."""
     degree = np.bincount(ends[0], minlength=hidden)[ends[0]]
     return rng.uniform(-1, 1, len(degree)) / np.sqrt(degree)
+
+
+def _synapses(
+    given: Plasticity, drawn: DrawnCells, ends: tuple[NDArray[np.int64], NDArray[np.int64]]
+) -> GroupedValues:
+    """The synapse model of every edge."""
+    if isinstance(given, str):
+        if given != "allen":
+            raise ConfigError([unknown_name("plasticity", given, ["allen"], "layer, plasticity")])
+        given = allen_plasticity(drawn.population)
+    if not isinstance(given, Mapping):
+        raise ConfigError.of(
+            "short-term plasticity is neither a name nor parameters",
+            "layer, plasticity",
+            str(given),
+            "give 'allen', or for example {'U': 0.5, 'tau_rec': 200.0, 'tau_fac': 20.0}",
+        )
+    return synapse_models(given, ends, len(drawn.population))
 
 
 def _with_signs(drawn: DrawnCells, rng: np.random.Generator) -> DrawnCells:
