@@ -9,13 +9,10 @@ in every step, so their frames are drawn and filtered anew.
 
 import argparse
 import json
-import os
 import statistics
 import time
 from contextlib import contextmanager
 from pathlib import Path
-
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import torch
 from torch import nn

@@ -14,6 +14,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from v1builder.schema.threads import wait_briefly
+
 if TYPE_CHECKING:
     from v1builder.calibrate import calibrate
     from v1builder.characterize import characterize
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from v1builder.stores import fetch
     from v1builder.train import train
     from v1builder.validate import validate
+
+wait_briefly()  # before torch and numba are loaded
 
 # Loaded when first used, so that fetching and building need neither torch nor the time to import it.
 _HOME = {

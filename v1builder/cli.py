@@ -1,6 +1,5 @@
 """The command line: one command per stage. Each prints what it does, and says how to fix what is wrong."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -668,11 +667,6 @@ def demo(out: Out = Path("demo"), overwrite: Overwrite = False) -> None:
 
 def main() -> None:
     """Entry point: an error is printed with how to mend it, never as a traceback; exit code 1."""
-    # torch and numba each bring an OpenMP runtime. Threads of one that spin long while they wait for work
-    # hold the cores that the other needs (a factor of 5 on two busy cores); threads that sleep at once wake
-    # too late for a step of a small network (a factor of 2). So they spin for some microseconds. Read when
-    # loaded.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     print_any_name()
     try:
         app()
