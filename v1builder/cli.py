@@ -296,7 +296,10 @@ def train(
         int | None, typer.Option(help="Processes that share every batch; else 1, or torchrun's.")
     ] = None,
     nodes: Annotated[int | None, typer.Option(help="Machines, see docs/cluster.md.")] = None,
-    accelerator: Annotated[str, typer.Option(help="cpu, or cuda (a GPU per process).")] = "cpu",
+    accelerator: Annotated[
+        str | None,
+        typer.Option(help="cpu, cuda (a GPU per process) or auto; else as the experiment says."),
+    ] = None,
 ) -> None:
     """Train the experiment's intact network with its first seed."""
     from v1builder.train import load_experiment

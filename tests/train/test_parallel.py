@@ -16,7 +16,8 @@ from test_training import EXPERIMENT
 from v1builder.schema.errors import ConfigError
 from v1builder.train import load_experiment, train
 from v1builder.train.checkpoint import read_metrics
-from v1builder.train.parallel import one_process, start
+from v1builder.train.parallel import _found, one_process, start
+from v1builder.train.settings import TrainSettings
 
 ONE_RANK = Path(__file__).with_name("one_rank.py")
 
@@ -149,6 +150,19 @@ def test_missing_gpus_are_named():
         start(accelerator="cuda")
 
 
+def test_auto_takes_gpus_where_there_are_enough(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [_found("auto", n) for n in (1, 2, 3)] == ["cuda", "cuda", "cpu"]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert _found("auto", 1) == "cpu"
+    assert one_process("auto").fabric.device.type == "cpu"
+
+
+def test_the_accelerator_is_a_key_that_old_results_need_not_have():
+    assert "accelerator" not in TrainSettings().model_dump()
+    assert TrainSettings(accelerator="auto").model_dump()["accelerator"] == "auto"
+
+
 def test_what_torchrun_started_is_not_overruled(monkeypatch):
     for name, n in (("TORCHELASTIC_RUN_ID", 1), ("WORLD_SIZE", 4), ("LOCAL_WORLD_SIZE", 2)):
         monkeypatch.setenv(name, str(n))
@@ -158,7 +172,6 @@ def test_what_torchrun_started_is_not_overruled(monkeypatch):
 
 def test_more_processes_than_trials_is_an_error(experiment_file, tmp_path):
     from v1builder.train.loop import fit
-    from v1builder.train.settings import TrainSettings
 
     class Many(type(one_process())):
         count = 3  # pyright: ignore[reportAssignmentType]

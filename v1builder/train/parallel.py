@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from v1builder.schema.errors import ConfigError, unknown_name
 
-Accelerator = Literal["cpu", "cuda"]
+Accelerator = Literal["cpu", "cuda", "auto"]
 
 #: Variables in which those who start processes say how many: all of them, and how many per machine.
 _STARTED_BY: Final = {
@@ -114,7 +114,7 @@ class Processes:
 
 def one_process(accelerator: Accelerator | str = "cpu") -> Processes:
     """This process alone, whatever started it."""
-    _check_accelerator(accelerator, 1)
+    accelerator = _found(accelerator, 1)
     # Otherwise Fabric asks SLURM, which knows nothing of a training in a single process.
     plugins: Any = [LightningEnvironment()]
     return Processes(Fabric(accelerator=accelerator, devices=1, plugins=plugins))
@@ -131,7 +131,7 @@ def start(
     Args:
         devices: processes per machine; as many as torchrun or srun started, else 1, when None.
         nodes: machines; likewise.
-        accelerator: "cpu", or "cuda" for one GPU per process.
+        accelerator: "cpu", "cuda" for one GPU per process, or "auto" for that where there are so many.
 
     Raises:
         ConfigError: the numbers are not positive or not those that were started, or there are not
@@ -157,7 +157,7 @@ def start(
     devices, nodes = devices or 1, nodes or 1
     if devices * nodes == 1:
         return one_process(accelerator)
-    _check_accelerator(accelerator, devices)
+    accelerator = _found(accelerator, devices)
     # The strategy starts the processes and connects them; the loop itself sums what is to be summed.
     fabric = Fabric(
         accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=DDPStrategy()
@@ -189,15 +189,19 @@ def _started() -> tuple[str, int, int] | None:
     return None
 
 
-def _check_accelerator(accelerator: str, devices: int) -> None:
+def _found(accelerator: str, devices: int) -> str:
+    """The accelerator, which is there for so many processes."""
     names = get_args(Accelerator)
     if accelerator not in names:
         raise ConfigError([unknown_name("accelerator", accelerator, names, "train")])
-    found = torch.cuda.device_count() if accelerator == "cuda" else devices
-    if found < devices:
+    n_gpus = torch.cuda.device_count() if accelerator != "cpu" else 0
+    if accelerator == "auto":
+        return "cuda" if n_gpus >= devices else "cpu"
+    if accelerator == "cuda" and n_gpus < devices:
         raise ConfigError.of(
             "there are not so many GPUs",
             "train, accelerator 'cuda'",
-            f"{devices} asked for, {found} found",
-            "use --accelerator cpu, or fewer --devices",
+            f"{devices} asked for, {n_gpus} found",
+            "use --accelerator cpu or auto, or fewer --devices",
         )
+    return accelerator

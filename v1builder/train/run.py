@@ -349,7 +349,7 @@ def train(
     resume: bool = False,
     devices: int | None = None,
     nodes: int | None = None,
-    accelerator: Accelerator | str = "cpu",
+    accelerator: Accelerator | str | None = None,
     progress: Progress | None = None,
     subject: Subject | None = None,
 ) -> dict[str, Any]:
@@ -363,7 +363,7 @@ def train(
         resume: go on from the last checkpoint.
         devices: processes per machine that share every batch.
         nodes: machines.
-        accelerator: "cpu" or "cuda".
+        accelerator: "cpu", "cuda" or "auto"; that of the experiment's [train] when None.
         progress: called with (steps done, steps, last record).
         subject: of the first seed, where it is prepared already.
 
@@ -375,7 +375,7 @@ def train(
             there, a checkpoint is damaged, or the file system refused.
         V1BuilderError: as `prepare` and `fit`.
     """
-    processes = start(devices, nodes, accelerator)
+    processes = start(devices, nodes, accelerator or experiment.train.accelerator)
     with _only_run(Path(out), resume, processes):
         prepared = subject or prepare(experiment, experiment.seeds[0])
         return _train(experiment, prepared, Path(out), resume, processes, progress)

@@ -150,6 +150,8 @@ class TrainSettings(Settings):
             has a standard error of 1.25 points by trials alone with 2 048, and of 3.5 with 256.
         checkpoint_every: steps between checkpoints.
         criterion: validation score that counts as learned (accuracy, where answers are classes).
+        accelerator: of `train`, unless told otherwise there: "cpu"; "cuda", a GPU per process; "auto", a GPU
+            where there is one. The other commands compute on the CPU.
     """
 
     steps: int = Field(default=100, ge=0)
@@ -165,13 +167,15 @@ class TrainSettings(Settings):
     test_trials: int = Field(default=ENOUGH_TEST_TRIALS, gt=0)
     checkpoint_every: int = Field(default=25, gt=0)
     criterion: float = Field(default=0.8, gt=0, le=1)
+    accelerator: Literal["cpu", "cuda", "auto"] = "cpu"
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_there(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Results of Adam depend on no key that they were made without."""
+        """Results depend on no key that they were made without."""
         dumped = dump(self)
-        if dumped.get("optimizer") == "adam":
-            del dumped["optimizer"]
+        for name, usual in (("optimizer", "adam"), ("accelerator", "cpu")):
+            if dumped.get(name) == usual:
+                del dumped[name]
         return dumped
 
 
