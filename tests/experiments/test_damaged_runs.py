@@ -103,12 +103,12 @@ def test_a_comparison_with_another_number_is_not_reported(tmp_path):
 
 
 def test_a_damaged_example_is_named(tmp_path):
-    from v1builder.report.page import _example
+    from v1builder.report.trial import read_trial
 
-    assert _example(tmp_path) is None
+    assert read_trial(tmp_path) is None
     np.savez(tmp_path / "example_trial.npz", x=np.zeros(3))
     with pytest.raises(NetworkError, match=r"example_trial\.npz"):
-        _example(tmp_path)
+        read_trial(tmp_path)
     (tmp_path / "example_trial.npz").write_bytes(json.dumps({}).encode())
     with pytest.raises(NetworkError, match=r"example_trial\.npz"):
-        _example(tmp_path)
+        read_trial(tmp_path)

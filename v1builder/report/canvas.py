@@ -1,4 +1,4 @@
-"""What all pages share: the look of figures, figures as files and inside a page, templates."""
+"""What pages with pictures share: the look of figures, figures as files and inside a page."""
 
 import base64
 import io
@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import jinja2
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from v1builder.schema.files import atomic_file, write_text
+from v1builder.schema.files import atomic_file
 
 STYLE: Final[Any] = {
     "font.size": 9,
@@ -23,15 +22,6 @@ STYLE: Final[Any] = {
     "legend.frameon": False,
     "svg.hashsalt": "v1builder",
 }
-_COLORS: Final = (
-    "#1b1b1b", "#3b76af", "#c4622d", "#4d8f4a", "#8a5fa8", "#b8912c", "#5aa3a3", "#b04a6b"
-)  # fmt: skip
-EXCITATORY, INHIBITORY = "#c8503c", "#3f6fa8"
-
-
-def color_of(index: int) -> str:
-    """Colour of what has this place in a list."""
-    return _COLORS[index % len(_COLORS)]
 
 
 def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
@@ -56,17 +46,3 @@ def save_figures(folder: Path, figures: Mapping[str, Figure]) -> dict[str, str]:
             temporary.write_bytes(buffer.getvalue())
         images[name] = base64.b64encode(buffer.getvalue()).decode("ascii")
     return images
-
-
-def write_html(path: Path, template: str, **values: Any) -> Path:
-    """Fill a template of this package and write the page.
-
-    Args:
-        path: of the page.
-        template: file name.
-        values: what the template asks for; a missing one is an error.
-    """
-    source = (Path(__file__).parent / template).read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    write_text(path, environment.from_string(source).render(**values))
-    return path

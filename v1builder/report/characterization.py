@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from v1builder.report.canvas import STYLE, color_of, new_figure, save_figures, write_html
+from v1builder.report.canvas import STYLE, new_figure, save_figures
+from v1builder.report.palette import color_of
+from v1builder.report.templates import write_html
 
 _CAPTIONS: Final = {
     "f_i_curves": "Mean rate over 1 s against current above rheobase, by population (model).",

@@ -1,208 +1,347 @@
-"""The figures of a report, each a function from results to a matplotlib figure."""
+"""Figures of the results of a comparison: outcome, differences, learning, dose, explanations."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
-import matplotlib as mpl
 import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from v1builder.report.canvas import EXCITATORY, INHIBITORY, STYLE, color_of, new_figure
-from v1builder.report.comparison_tables import named
+from v1builder.report.comparison_tables import named, number
+from v1builder.report.palette import color_of, faint
+from v1builder.report.plots import GRAY, Plot, blank, harmless, known, level, named_axis, segments
 
+Row = dict[str, Any]
 ConditionKey = tuple[str, str]  # protocol, ablation
 
+#: Ends of intervals that are further off than so many times the range of the seeds are outside the view.
+_VIEW: Final = 2.0
 
-def outcome_figure(
-    cells: pd.DataFrame, summary: pd.DataFrame, score: dict[str, Any], invalid: set[ConditionKey]
-) -> Figure:
+
+def outcome_plots(
+    cells: Sequence[Row], summary: Sequence[Row], score: Row, invalid: set[ConditionKey]
+) -> list[Plot]:
     """The primary outcome of every condition: mean with interval, and every seed, joined across conditions.
 
     Conditions outside the bars of the operating point are drawn hollow.
 
     Args:
-        cells: columns protocol, ablation, seed and the outcome.
-        summary: columns protocol, ablation, metric, mean, low, high.
+        cells: results with protocol, ablation, seed and the outcome.
+        summary: rows with protocol, ablation, metric, mean, low, high.
         score: name, label, chance and ceiling of the outcome.
         invalid: (protocol, ablation) of conditions outside the bars.
     """
-    metric, chance = score["name"], score["chance"]
-    protocols = list(dict.fromkeys(cells["protocol"]))
-    figure, axes = new_figure(4.2 * len(protocols), 3.4, len(protocols))
-    with mpl.rc_context(STYLE):
-        for ax, protocol in zip(axes, protocols, strict=True):
-            shown = cells[cells["protocol"] == protocol]
-            ablations = list(dict.fromkeys(shown["ablation"]))
-            by_seed = shown.pivot_table(index="seed", columns="ablation", values=metric)[ablations]
-            for _, row in by_seed.iterrows():
-                ax.plot(
-                    range(len(ablations)), row, "o-", color="#b5b5b5", markersize=3, linewidth=0.8
-                )
-            rows = summary.loc[(summary["protocol"] == protocol) & (summary["metric"] == metric)]
-            for place, ablation in enumerate(ablations):
-                row = rows.loc[rows["ablation"] == ablation].iloc[0]
-                color = color_of(place)
-                face = "white" if (protocol, ablation) in invalid else color
-                ax.plot([place] * 2, [row["low"], row["high"]], color=color, linewidth=2.5)
-                ax.plot(place, row["mean"], "s", color=color, markerfacecolor=face, markersize=7)
-            ax.axhline(chance, color="#888888", linestyle=":", linewidth=1)
-            ax.text(
-                len(ablations) - 0.6, chance, "chance", va="bottom", ha="right", color="#888888"
+    plots = []
+    for protocol in dict.fromkeys(row["protocol"] for row in summary):
+        rows = [r for r in summary if (r["protocol"], r["metric"]) == (protocol, score["name"])]
+        if not rows:
+            continue
+        ablations = [row["ablation"] for row in rows]
+        place = {name: at for at, name in enumerate(ablations)}
+        figure = blank("", f"held-out {score['label']}", legend=False)
+        own = [cell for cell in cells if cell["protocol"] == protocol]
+        for seed in sorted({cell["seed"] for cell in own}):
+            of = {c["ablation"]: c[score["name"]] for c in own if c["seed"] == seed}
+            shown = [name for name in ablations if of.get(name) is not None]
+            figure.add_scatter(
+                x=[place[name] for name in shown],
+                y=[of[name] for name in shown],
+                mode="lines+markers",
+                line={"color": "#b5b5b5", "width": 1},
+                marker={"size": 5},
+                name=f"seed {seed}",
+                hovertemplate="%{y:.3f}",
             )
-            names = [f"{a} (invalid)" if (protocol, a) in invalid else a for a in ablations]
-            ax.set_xticks(range(len(ablations)), names, rotation=25, ha="right")
-            low, high = float(by_seed.min().min()), float(by_seed.max().max())
-            top = high + 0.2 if score["ceiling"] is None else 1.02 * score["ceiling"]
-            ax.set_ylim(min(chance, low) - 0.05, top)
-            ax.set_ylabel(f"held-out {score['label']}")
-            ax.set_title(named(protocol))
-    return figure
+        for row in rows:
+            at, color = place[row["ablation"]], color_of(place[row["ablation"]])
+            x, y = segments([(row["low"], row["high"], at)], upright=True)
+            figure.add_scatter(x=x, y=y, mode="lines", line={"color": color, "width": 4})
+            hollow = (protocol, row["ablation"]) in invalid
+            figure.add_scatter(
+                x=[at],
+                y=[row["mean"]],
+                mode="markers",
+                marker={
+                    "symbol": "square",
+                    "size": 11,
+                    "color": "#ffffff" if hollow else color,
+                    "line": {"color": color, "width": 2},
+                },
+                name=harmless(row["ablation"]),
+                hovertemplate="mean %{y:.3f}",
+            )
+        level(figure, score["chance"], "chance")
+        names = [f"{a} (invalid)" if (protocol, a) in invalid else a for a in ablations]
+        figure.update_xaxes(**named_axis(names), showgrid=False)
+        said = ", ".join(f"{row['ablation']} {number(row['mean'], '.3f')}" for row in rows)
+        plots.append(
+            Plot(
+                f"outcome-{protocol}",
+                f"{score['label']}, {named(protocol)}",
+                f"Mean held-out {score['label']} by condition: {said}; chance {score['chance']:g}.",
+                figure,
+                "Square: mean over seeds, with its bootstrap interval (95 %); hollow where the operating "
+                "point is outside the bars. Grey: one line per seed.",
+            )
+        )
+    return plots
 
 
-def learning_figure(
-    curves: dict[str, dict[str, NDArray[np.float64]]], score: dict[str, Any]
-) -> Figure:
-    """The task's main score on validation trials against training step, mean with the range of seeds.
+def difference_plots(
+    differences: Sequence[Row], score: Row, invalid: set[ConditionKey]
+) -> list[Plot]:
+    """Differences of the primary outcome from intact, by condition, with both intervals and every seed.
 
     Args:
-        curves: by protocol and ablation, [seed, point, 2] of (step, score).
+        differences: rows with protocol, ablation, metric, mean, low, high, t_interval, per_seed, and margin
+            where the outcome was tested.
+        score: name and label of the outcome.
+        invalid: (protocol, ablation) of conditions outside the bars.
+    """
+    rows = [row for row in differences if row["metric"] == score["name"]]
+    plots = []
+    for protocol in dict.fromkeys(row["protocol"] for row in rows):
+        own = [row for row in rows if row["protocol"] == protocol]
+        figure = blank(f"{score['label']}, ablated minus intact", height=150 + 44 * len(own))
+        at = range(len(own))
+        for name, ends, width, color in (
+            ("Student's t, 95 %", [row["t_interval"] for row in own], 3, color_of(1)),
+            (
+                "bootstrap, 95 %",
+                [(row["low"], row["high"]) for row in own],
+                9,
+                faint("#3b76af", 0.3),
+            ),
+        ):
+            x, y = segments([(*e, i) for i, e in zip(at, ends, strict=True)], upright=False)
+            line = {"color": color, "width": width}
+            figure.add_scatter(
+                x=x, y=y, mode="lines", name=name, line=line, hovertemplate="%{x:.3f}"
+            )
+        seeds = [(d, i) for i, row in zip(at, own, strict=True) for d in row.get("per_seed", [])]
+        figure.add_scatter(
+            x=[d for d, _ in seeds],
+            y=[i + 0.22 for _, i in seeds],
+            mode="markers",
+            marker={"size": 5, "color": GRAY},
+            name="seeds",
+            hovertemplate="%{x:.3f}",
+        )
+        figure.add_scatter(
+            x=[row["mean"] for row in own],
+            y=list(at),
+            mode="markers",
+            marker={
+                "size": 11,
+                "symbol": "diamond",
+                "color": [
+                    "#ffffff" if (protocol, row["ablation"]) in invalid else color_of(0)
+                    for row in own
+                ],
+                "line": {"color": color_of(0), "width": 2},
+            },
+            name="mean",
+            hovertemplate="%{x:.3f}",
+        )
+        margin = next((row["margin"] for row in own if row.get("margin") is not None), None)
+        if margin is not None:
+            figure.add_vrect(-margin, margin, fillcolor=faint("#4d8f4a", 0.14), line_width=0)
+        level(figure, 0, "no difference", upright=True)
+        ends = known(
+            [margin, *(d for d, _ in seeds), *(e for r in own for e in (r["low"], r["high"]))]
+        )
+        reach = max(map(abs, ends), default=1.0) or 1.0
+        outer = [abs(e) for e in known(e for row in own for e in row["t_interval"])]
+        reach = max([reach, *(e for e in outer if e < _VIEW * reach)])
+        figure.update_xaxes(range=[-1.08 * reach, 1.08 * reach])
+        axis = named_axis([row["ablation"] for row in own])
+        figure.update_yaxes(**axis, showgrid=False)
+        figure.update_yaxes(range=[len(own) - 0.4, -0.6])
+        said = "; ".join(
+            f"{row['ablation']} {number(row['mean'], '+.3f')} ({number(row['t_interval'][0], '+.3f')} to "
+            f"{number(row['t_interval'][1], '+.3f')})"
+            for row in own
+        )
+        plots.append(
+            Plot(
+                f"difference-{protocol}",
+                f"Differences from intact, {named(protocol)}",
+                f"Paired difference of {score['label']} from intact, with Student's 95 % interval: {said}.",
+                figure,
+                "Left of zero: worse when ablated. Green: differences too small to matter, the declared "
+                "margin. Hollow: nothing is concluded. Intervals may go on outside the view: zoom out.",
+            )
+        )
+    return plots
+
+
+def learning_plots(
+    curves: dict[str, dict[str, dict[int, Sequence[Sequence[float]]]]], score: Row
+) -> list[Plot]:
+    """The task's main score on validation trials against training step, every seed and their mean.
+
+    Args:
+        curves: by protocol, ablation and seed, pairs of (step, score).
         score: label and chance of the score.
     """
-    figure, axes = new_figure(max(5.6, 4.2 * len(curves)), 3.4, len(curves))
-    with mpl.rc_context(STYLE):
-        for ax, (protocol, by_ablation) in zip(axes, curves.items(), strict=True):
-            for index, (ablation, curve) in enumerate(by_ablation.items()):
-                steps, reached = curve[0, :, 0], curve[:, :, 1]
-                mean, color = reached.mean(axis=0), color_of(index)
-                ax.plot(steps, mean, color=color, label=ablation, linewidth=1.8)
-                ax.fill_between(
-                    steps, reached.min(axis=0), reached.max(axis=0), color=color, alpha=0.12, lw=0
+    plots = []
+    for protocol, by_ablation in curves.items():
+        figure = blank("training step", f"validation {score['label']}")
+        said = []
+        for index, (ablation, by_seed) in enumerate(by_ablation.items()):
+            color, name = color_of(index), harmless(ablation)
+            for seed, curve in by_seed.items():
+                figure.add_scatter(
+                    x=[step for step, _ in curve],
+                    y=[reached for _, reached in curve],
+                    mode="lines",
+                    line={"color": faint(color, 0.35), "width": 1},
+                    legendgroup=name,
+                    showlegend=False,
+                    name=f"{name}, seed {seed}",
+                    hovertemplate="step %{x}: %{y:.3f}",
                 )
-            ax.axhline(score["chance"], color="#888888", linestyle=":", linewidth=1)
-            ax.set_xlabel("training step")
-            ax.set_ylabel(f"validation {score['label']}")
-            ax.set_title(f"{named(protocol)} (mean and range)")
-            ax.legend(loc="lower right", fontsize=7)
-    return figure
+            values: dict[float, list[float]] = {}
+            for curve in by_seed.values():
+                for step, reached in curve:
+                    values.setdefault(step, []).append(reached)
+            steps = [step for step in sorted(values) if len(values[step]) == len(by_seed)]
+            mean = [float(np.mean(values[step])) for step in steps]
+            figure.add_scatter(
+                x=steps,
+                y=mean,
+                mode="lines",
+                line={"color": color, "width": 3},
+                legendgroup=name,
+                name=name,
+                hovertemplate="step %{x}: mean %{y:.3f}",
+            )
+            if mean:
+                said.append(f"{ablation} from {mean[0]:.3f} to {mean[-1]:.3f}")
+        level(figure, score["chance"], "chance")
+        plots.append(
+            Plot(
+                f"learning-{protocol}",
+                f"Learning, {named(protocol)}",
+                f"Validation {score['label']} against training step, mean over seeds: {'; '.join(said)}.",
+                figure,
+                "Thick: mean over seeds; thin: every seed. A click on a name hides it.",
+            )
+        )
+    return plots
 
 
-def dose_figure(curves: list[dict[str, Any]], label: str) -> Figure:
+def dose_plots(curves: Sequence[Row], label: str) -> list[Plot]:
     """Outcome against the level of heterogeneity: seeds, their mean, the quadratic and its peak.
 
     Args:
         curves: dose curves of a comparison that were fitted; low or high is None where the peak has no bound.
         label: of the outcome.
     """
-    figure, axes = new_figure(4.6 * len(curves), 3.4, len(curves))
-    with mpl.rc_context(STYLE):
-        for ax, curve in zip(axes, curves, strict=True):
-            doses = np.array(curve["doses"])
-            grid = np.linspace(doses.min(), doses.max(), 200)
-            ax.plot(doses, np.transpose(curve["per_seed"]), "o-", color="#c9c9c9", ms=2.5, lw=0.7)
-            ax.plot(doses, curve["mean"], "s", color=color_of(0), label="mean over seeds")
-            quadratic = np.polynomial.Polynomial(curve["coefficients"])(grid)
-            ax.plot(grid, quadratic, color=color_of(1), label="quadratic")
-            if curve["peak"] is not None:
-                low, high = curve["low"], curve["high"]
-                ends = grid[0] if low is None else low, grid[-1] if high is None else high
-                ax.axvspan(*np.clip(ends, grid[0], grid[-1]), color=color_of(1), alpha=0.12, lw=0)
-                if grid[0] <= curve["peak"] <= grid[-1]:
-                    ax.axvline(curve["peak"], color=color_of(1), lw=1, ls="--", label="peak, 95 %")
-            ax.axvline(1, color="#888888", linestyle=":", linewidth=1)
-            ax.set_xlabel(f"heterogeneity within {curve['level']} (0 none, 1 observed)")
-            ax.set_ylabel(f"held-out {label}")
-            ax.set_title(named(curve["protocol"]))
-            ax.legend(loc="lower center", fontsize=7)
-    return figure
-
-
-def rates_figure(rates: pd.DataFrame) -> Figure:
-    """Firing rate per population: in vivo quartiles beside the untrained and the trained network.
-
-    Args:
-        rates: index population; columns untrained, trained and, where recorded, q25, median, q75 (Hz).
-    """
-    figure, (ax,) = new_figure(7.6, 3.2)
-    with mpl.rc_context(STYLE):
-        places = np.arange(len(rates))
-        rates = rates.reindex(columns=["untrained", "trained", "q25", "median", "q75"])
-        ax.bar(
-            places,
-            rates["q75"] - rates["q25"],
-            bottom=rates["q25"],
-            color="#dddddd",
-            width=0.7,
-            label="in vivo, quartiles",
+    plots = []
+    for index, curve in enumerate(curves):
+        figure = blank(
+            f"heterogeneity within {harmless(curve['level'])} (0 none, 1 observed)",
+            f"held-out {label}",
         )
-        ax.plot(
-            places, rates["median"], "_", color="#555555", markersize=12, label="in vivo, median"
-        )
-        ax.plot(
-            places,
-            rates["untrained"],
-            "o",
-            markerfacecolor="none",
-            color="#3b76af",
-            label="untrained",
-        )
-        ax.plot(places, rates["trained"], "o", color="#c4622d", markersize=4, label="trained")
-        ax.set_yscale("symlog", linthresh=1)
-        ax.set_ylim(0, None)
-        ax.set_ylabel("mean rate (Hz)")
-        ax.set_xticks(places, list(rates.index), rotation=60, ha="right")
-        ax.set_title("firing rates during the task, intact network")
-        ax.legend(ncol=2, loc="upper left", fontsize=7)
-    return figure
-
-
-def network_figure(
-    cells: pd.DataFrame, spikes: pd.DataFrame, stimulus_ms: tuple[float, float]
-) -> Figure:
-    """The column and one trial: cells by depth, and their spikes.
-
-    Args:
-        cells: columns x, y (um, y negative below the pia), ei and pop_name; position = row.
-        spikes: columns time (ms) and cell (row of `cells`).
-        stimulus_ms: when the stimulus is on.
-    """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.2, 4.2), layout="constrained")
-        column, raster = figure.subplots(1, 2, width_ratios=[1, 2.4])
-        color = np.where(cells["ei"] == "e", EXCITATORY, INHIBITORY)
-        column.scatter(cells["x"], cells["y"], c=color, s=5, linewidths=0, alpha=0.8)
-        column.set_aspect("equal")
-        column.set_xlabel("x (µm)")
-        column.set_ylabel("depth (µm)")
-        column.set_title("the column")
-        row_of = np.empty(len(cells), dtype=int)
-        row_of[np.argsort(cells["y"].to_numpy())] = np.arange(len(cells))
-        raster.axvspan(*stimulus_ms, color="#f2e9c9", zorder=0)
-        raster.scatter(
-            spikes["time"],
-            row_of[spikes["cell"]],
-            c=color[spikes["cell"]],
-            s=3,
-            linewidths=0,
-            marker="|",
-        )
-        raster.scatter(
-            spikes["time"], row_of[spikes["cell"]], c=color[spikes["cell"]], s=2, linewidths=0
-        )
-        layer = cells["pop_name"].str.extract(r"^[ei](\d)")[0]
-        for name in sorted(layer.dropna().unique()):  # others name populations otherwise
-            rows = row_of[(layer == name).to_numpy()]
-            raster.axhline(rows.min(), color="#cccccc", linewidth=0.6)
-            raster.text(
-                1.005,
-                rows.mean(),
-                f"L{'2/3' if name == '2' else name}",
-                va="center",
-                transform=raster.get_yaxis_transform(),
+        doses = np.array(curve["doses"])
+        grid = np.linspace(doses.min(), doses.max(), 200)
+        for values in np.array(curve["per_seed"]):
+            figure.add_scatter(
+                x=doses,
+                y=values,
+                mode="lines+markers",
+                line={"color": "#c9c9c9", "width": 1},
+                marker={"size": 4},
+                showlegend=False,
+                name="seed",
+                hovertemplate="%{y:.3f}",
             )
-        raster.set_ylim(0, len(cells))
-        raster.set_yticks([])
-        raster.set_ylabel("cells by depth")
-        raster.set_xlabel("time (ms)")
-        raster.set_title("one trial (shaded: stimulus; red excitatory, blue inhibitory)")
-    return figure
+        fitted = np.polynomial.Polynomial(curve["coefficients"])(grid)
+        figure.add_scatter(
+            x=grid,
+            y=fitted,
+            mode="lines",
+            line={"color": color_of(1), "width": 2},
+            name="quadratic",
+        )
+        figure.add_scatter(
+            x=doses,
+            y=curve["mean"],
+            mode="markers",
+            marker={"symbol": "square", "size": 9, "color": color_of(0)},
+            name="mean over seeds",
+            hovertemplate="%{y:.3f}",
+        )
+        said = "no peak"
+        if curve["peak"] is not None:
+            low, high = curve["low"], curve["high"]
+            ends = np.clip(
+                [grid[0] if low is None else low, grid[-1] if high is None else high],
+                grid[0],
+                grid[-1],
+            )
+            figure.add_vrect(*ends.tolist(), fillcolor=faint(color_of(1), 0.14), line_width=0)
+            if grid[0] <= curve["peak"] <= grid[-1]:
+                level(figure, curve["peak"], "peak", upright=True)
+            said = f"peak at {curve['peak']:.2f}"
+        level(figure, 1, "observed", upright=True)
+        plots.append(
+            Plot(
+                f"dose-{index}",
+                f"{curve['level']}, {named(curve['protocol'])}",
+                f"Held-out {label} against the level of heterogeneity within {curve['level']}: {said}.",
+                figure,
+                "Shaded: 95 % interval of the peak of the quadratic.",
+            )
+        )
+    return plots
+
+
+def explanation_plot(name: str, one: Row) -> Plot:
+    """Change of the outcome against change of a metric, a point for every condition.
+
+    Interventions are diamonds. The line is that of the slope over conditions, where there is one.
+
+    Args:
+        name: of the figure.
+        one: an explanation that has points.
+    """
+    unit = "" if one["unit"] in ("", "1") else f" ({one['unit']})"
+    figure = blank(harmless(f"change of {one['metric']}{unit}"), f"change of {one['label']}")
+    points = one["points"]
+    for index, point in enumerate(points):
+        color, at = color_of(index), (point["metric"], point["outcome"])
+        figure.add_scatter(
+            x=[at[0]],
+            y=[at[1]],
+            error_x=_error(at[0], point["metric_low"], point["metric_high"], color),
+            error_y=_error(at[1], point["outcome_low"], point["outcome_high"], color),
+            mode="markers",
+            marker={
+                "symbol": "diamond" if point["intervention"] else "circle",
+                "size": 9,
+                "color": color,
+            },
+            name=harmless(point["ablation"]),
+        )
+    slope = one["slope"]["mean"]
+    if slope is not None:
+        x = np.array([point["metric"] for point in points])
+        y = np.array([point["outcome"] for point in points])
+        grid = np.array([x.min(), x.max()])
+        line = {"color": GRAY, "width": 1, "dash": "dash"}
+        figure.add_scatter(
+            x=grid, y=y.mean() + slope * (grid - x.mean()), mode="lines", line=line, name="slope"
+        )
+    level(figure, 0, "")
+    level(figure, 0, "", upright=True)
+    said = "; ".join(f"{p['ablation']} {p['metric']:.3g}, {p['outcome']:.3g}" for p in points)
+    title = f"{one['metric']}, {named(one['protocol'])}"
+    alt = f"Change of {one['metric']} and of {one['label']} by condition: {said}."
+    return Plot(name, title, alt, figure)
+
+
+def _error(mean: float, low: float | None, high: float | None, color: str) -> dict[str, Any]:
+    if low is None or high is None:
+        return {"visible": False}
+    ends = {"array": [high - mean], "arrayminus": [mean - low]}
+    return {"type": "data", "symmetric": False, **ends, "color": color, "thickness": 1, "width": 0}

@@ -1,56 +1,65 @@
 """Figures of whatever was measured: dots by condition and by type of cell, curves where there is an axis."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from v1builder.report.canvas import STYLE, color_of, new_figure
 from v1builder.report.comparison_tables import named
+from v1builder.report.palette import color_of, faint
+from v1builder.report.plots import Plot, blank, harmless, known, named_axis, segments
 
 Row = dict[str, Any]
 
 #: From the finest that is drawn; of these the first that a measure has values at.
 _TYPES: Final = ("population", "class pair", "class", "layer")
 _CONTROL: Final = "_control"
-_MARKERS: Final = {"observed": "x", "untrained": "o", "trained": "s", "training": "s"}
+_SYMBOLS: Final = {
+    "observed": "x",
+    "untrained": "circle",
+    "trained": "square",
+    "training": "square",
+}
 #: Beyond so many conditions curves cannot be told apart.
 _CURVES_MAX: Final = 8
+_PAIRS: Final = "class pair"
+_CHANGES: Final = {
+    "weight_change_mean": "mean change of log|w|",
+    "weight_change_rms": "rms change of log|w|",
+    "weight_strengthened_share": "share of edges that became stronger",
+}
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A figure and what a reader must know of it."""
+class Measured:
+    """A measure and the figures of it."""
 
-    figure: Figure
     title: str
     caption: str
+    plots: list[Plot] = field(default_factory=list)
 
 
-def measured_figures(comparison: Row) -> dict[str, Drawn]:
-    """A figure for every measure that has values, by a name for its file."""
+def measured_plots(comparison: Row) -> list[Measured]:
+    """The figures of every measure that has values."""
     rows = [*comparison.get("measures", []), *comparison.get("learned", [])]
-    rows = [row for row in rows if row["n"]]
-    drawn = {}
+    rows = [{"phase": "trained", **row} for row in rows if row["n"]]  # earlier versions say none
+    drawn = []
     for measure in dict.fromkeys(row["measure"] for row in rows):
         if measure.endswith(_CONTROL):
             continue  # beside what it is the control of
         own = [row for row in rows if row["measure"] == measure]
         points = [row for row in own if "at" not in row]
         control = [row for row in rows if row["measure"] == measure + _CONTROL]
-        if points:
-            drawn[f"measure-{measure}"] = _dots(measure, points, control)
         curves = [row for row in own if "at" in row and row["level"] == "network"]
+        if points:
+            drawn.append(_dots(measure, points, control))
         if curves:
-            drawn[f"curve-{measure}"] = _curves(measure, curves)
+            drawn.append(_curves(measure, curves))
     return drawn
 
 
-def _dots(measure: str, rows: list[Row], control: list[Row]) -> Drawn:
+def _dots(measure: str, rows: list[Row], control: list[Row]) -> Measured:
     window = _usual([row["window"] for row in rows])
     protocol = rows[0]["protocol"]
     shown = [row for row in rows if (row["window"], row["protocol"]) == (window, protocol)]
@@ -63,79 +72,97 @@ def _dots(measure: str, rows: list[Row], control: list[Row]) -> Drawn:
         for row in control
         if row["level"] == level and row["ablation"] == "intact" and row["protocol"] == protocol
     ]
-    panels = [(part, key) for part, key in ((network, "ablation"), (types, "group")) if part]
-    widths = [1.2 + 0.34 * len({row[key] for row in part}) for part, key in panels]
-    width = min(12.0, max(4.0, sum(widths)))
-    figure, axes = new_figure(width, 3.2, max(1, len(panels)))
-    unit = rows[0]["unit"]
-    with mpl.rc_context(STYLE):
-        for ax, (part, key) in zip(axes, panels, strict=False):
-            _groups(ax, part, key, beside if key == "group" else [])
-            ax.set_ylabel(measure.replace("_", " ") + ("" if unit == "1" else f" ({unit})"))
-            ax.set_title("by condition" if key == "ablation" else f"intact, by {level}")
-    return Drawn(figure, measure, _caption(shown, window, protocol))
+    label = _with_unit(measure.replace("_", " "), rows[0]["unit"])
+    found = Measured(measure, _caption(shown, window, protocol))
+    for part, key, what in (
+        (network, "ablation", "by condition"),
+        (types, "group", f"intact, by {level}"),
+    ):
+        if part:
+            name = f"measure-{measure}-{key}"
+            found.plots.append(
+                _groups(name, part, key, what, label, beside if key == "group" else [])
+            )
+    return found
 
 
-def _groups(ax: Axes, rows: list[Row], key: str, control: list[Row]) -> None:
+def _groups(
+    name: str, rows: list[Row], key: str, what: str, label: str, control: list[Row]
+) -> Plot:
     """Mean and interval by group, a marker for every phase, side by side."""
     groups = list(dict.fromkeys(row[key] for row in rows))
-    series = [(phase, [r for r in rows if r["phase"] == phase]) for phase in _MARKERS]
+    series = [(phase, [r for r in rows if r["phase"] == phase]) for phase in _SYMBOLS]
     series = [(phase, own) for phase, own in series if own]
     if control:
         series.append(("as many at random", control))
-    for number, (name, own) in enumerate(series):
+    figure = blank("", harmless(label), legend=len(series) > 1, margin=(64, 96))
+    for number, (phase, own) in enumerate(series):
         offset = 0.22 * (number - (len(series) - 1) / 2)
         by_group = {row[key]: row for row in own}
-        places = [i + offset for i, group in enumerate(groups) if group in by_group]
-        chosen = [by_group[group] for group in groups if group in by_group]
-        color = color_of(number + 1)
-        marker = _MARKERS.get(name, "o")
-        face = "none" if name in ("untrained", "as many at random") else color
-        _errorbars(ax, places, chosen, color)
-        means = [row["mean"] for row in chosen]
-        ax.plot(places, means, marker, color=color, ms=4.5, markerfacecolor=face, label=name)
-    ax.set_xticks(range(len(groups)), groups, rotation=60, ha="right", fontsize=7)
-    if len(series) > 1:
-        ax.legend(fontsize=7)
+        chosen = [(i + offset, by_group[g]) for i, g in enumerate(groups) if g in by_group]
+        color, symbol = color_of(number + 1), _SYMBOLS.get(phase, "circle")
+        if phase in ("untrained", "as many at random"):
+            symbol += "-open"
+        x, y = segments([(row["low"], row["high"], at) for at, row in chosen], upright=True)
+        figure.add_scatter(
+            x=x, y=y, mode="lines", line={"color": color, "width": 2}, showlegend=False,
+            hoverinfo="skip",
+        )  # fmt: skip
+        figure.add_scatter(
+            x=[at for at, _ in chosen],
+            y=[row["mean"] for _, row in chosen],
+            mode="markers",
+            marker={"symbol": symbol, "size": 8, "color": color, "line": {"width": 1.5}},
+            name=phase,
+            hovertemplate="%{y:.4g}",
+        )
+    figure.update_xaxes(**named_axis(groups, angle=-60))
+    said = ", ".join(f"{row[key]} {row['mean']:.3g}" for row in series[-1 if not control else 0][1])
+    return Plot(name, what, f"{label}, {what}: {said}.", figure)
 
 
-def _errorbars(ax: Axes, places: Sequence[float], rows: Sequence[Row], color: str) -> None:
-    for place, row in zip(places, rows, strict=True):
-        if row["low"] is not None:
-            ax.plot([place] * 2, [row["low"], row["high"]], color=color, lw=1.4)
-
-
-def _curves(measure: str, rows: list[Row]) -> Drawn:
+def _curves(measure: str, rows: list[Row]) -> Measured:
     """Mean and interval along the axis, a line for every condition; dashed before training."""
     window, protocol = _usual([row["window"] for row in rows]), rows[0]["protocol"]
     shown = [row for row in rows if (row["window"], row["protocol"]) == (window, protocol)]
-    figure, (ax,) = new_figure(6.4, 3.4)
     first = shown[0]
-    with mpl.rc_context(STYLE):
-        ablations = list(dict.fromkeys(row["ablation"] for row in shown))[:_CURVES_MAX]
-        for number, ablation in enumerate(ablations):
-            for phase in dict.fromkeys(row["phase"] for row in shown):
-                own = sorted(_of(shown, ablation, phase), key=lambda row: row["at"])
-                if own:
-                    _line(ax, own, color_of(number), ablation, phase)
-        ax.set_xlabel(_with_unit(first["axis"], first["axis_unit"]))
-        ax.set_ylabel(_with_unit(measure.replace("_", " "), first["unit"]))
-        ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    return Drawn(figure, measure, _caption(shown, window, protocol))
+    label = _with_unit(measure.replace("_", " "), first["unit"])
+    axis = _with_unit(first["axis"], first["axis_unit"])
+    figure = blank(harmless(axis), harmless(label))
+    ablations = list(dict.fromkeys(row["ablation"] for row in shown))[:_CURVES_MAX]
+    for number, ablation in enumerate(ablations):
+        for phase in dict.fromkeys(row["phase"] for row in shown):
+            own = sorted(_of(shown, ablation, phase), key=lambda row: row["at"])
+            if not own:
+                continue
+            color, dashed = color_of(number), phase == "untrained"
+            x = [row["at"] for row in own]
+            figure.add_scatter(
+                x=x,
+                y=[row["mean"] for row in own],
+                mode="lines",
+                line={"color": color, "width": 2, "dash": "dash" if dashed else "solid"},
+                name=harmless(f"{ablation}, {phase}" if dashed else ablation),
+            )
+            low, high = known(row["low"] for row in own), known(row["high"] for row in own)
+            if len(low) == len(high) == len(own) and not dashed:
+                figure.add_scatter(
+                    x=[*x, *x[::-1]],
+                    y=[*low, *high[::-1]],
+                    fill="toself",
+                    fillcolor=faint(color, 0.12),
+                    line={"width": 0},
+                    mode="lines",
+                    showlegend=False,
+                    hoverinfo="skip",
+                )
+    alt = f"{label} against {axis}, for {', '.join(ablations)}."
+    caption = _caption(shown, window, protocol)
+    return Measured(f"{measure}, curve", caption, [Plot(f"curve-{measure}", label, alt, figure)])
 
 
 def _of(rows: list[Row], ablation: str, phase: str) -> Iterator[Row]:
     return (row for row in rows if (row["ablation"], row["phase"]) == (ablation, phase))
-
-
-def _line(ax: Axes, rows: list[Row], color: str, ablation: str, phase: str) -> None:
-    x = [row["at"] for row in rows]
-    dashed = phase == "untrained"
-    label = f"{ablation}, {phase}" if dashed else ablation
-    ax.plot(x, [r["mean"] for r in rows], "--" if dashed else "-", color=color, lw=1.6, label=label)
-    ends = np.array([[row["low"], row["high"]] for row in rows], dtype=float)
-    if np.isfinite(ends).all() and not dashed:
-        ax.fill_between(x, ends[:, 0], ends[:, 1], color=color, alpha=0.12, lw=0)
 
 
 def _with_unit(name: str, unit: str) -> str:
@@ -154,44 +181,55 @@ def _caption(rows: list[Row], window: str, protocol: str) -> str:
     return f"{window}, {named(protocol)}: mean and Student's 95 % interval over {n} seeds{of}."
 
 
-def explanation_figure(one: Row) -> Figure:
-    """Change of the outcome against change of a metric, a point for every condition.
-
-    Interventions are diamonds. The line is that of the slope over conditions, where there is one.
-
-    Args:
-        one: an explanation that has points.
-    """
-    figure, (ax,) = new_figure(5.2, 3.6)
-    points = one["points"]
-    with mpl.rc_context(STYLE):
-        for number, point in enumerate(points):
-            color, marker = color_of(number), "D" if point["intervention"] else "o"
-            for low, high, x in (
-                ("metric_low", "metric_high", True),
-                ("outcome_low", "outcome_high", False),
-            ):
-                if point[low] is not None:
-                    ends, at = [point[low], point[high]], [point["outcome" if x else "metric"]] * 2
-                    ax.plot(*((ends, at) if x else (at, ends)), color=color, lw=1)
-            ax.plot(
-                point["metric"],
-                point["outcome"],
-                marker,
-                ms=5,
-                color=color,
-                label=point["ablation"],
+def change_plots(comparison: Row) -> list[Plot]:
+    """Changes of weights by training, from type to type, a variant for every condition and number."""
+    rows = [
+        row
+        for row in comparison.get("learned", [])
+        if row["level"] == _PAIRS and row["measure"] in _CHANGES and row["n"]
+    ]
+    plots = []
+    for place, (protocol, window) in enumerate(
+        dict.fromkeys((row["protocol"], row["window"]) for row in rows)
+    ):
+        own = [row for row in rows if (row["protocol"], row["window"]) == (protocol, window)]
+        ends = [row["group"].split(">", 1) for row in own]
+        pre, post = (list(dict.fromkeys(end[side] for end in ends)) for side in (0, 1))
+        figure = blank("to", "from", height=140 + 44 * len(pre), legend=False)
+        variants = {}
+        for measure, label in _CHANGES.items():
+            for ablation in dict.fromkeys(row["ablation"] for row in own):
+                z = np.full((len(pre), len(post)), np.nan)
+                for row, (a, b) in zip(own, ends, strict=True):
+                    if (row["measure"], row["ablation"]) == (measure, ablation):
+                        z[pre.index(a), post.index(b)] = row["mean"]
+                if np.isnan(z).all():
+                    continue
+                variants[f"{label}, {ablation}"] = [len(variants)]
+                top = float(np.nanmax(np.abs(z - 0.5 if "share" in measure else z))) or 1.0
+                middle = 0.5 if "share" in measure else 0.0
+                figure.add_heatmap(
+                    z=z,
+                    zmin=0 if measure.endswith("rms") else middle - top,
+                    zmax=middle + top,
+                    colorscale="Blues" if measure.endswith("rms") else "RdBu_r",
+                    texttemplate="%{z:.2g}",
+                    visible=len(variants) == 1,
+                    colorbar={"thickness": 12},
+                    hovertemplate="%{z:.3g}<extra></extra>",
+                )
+        figure.update_xaxes(**named_axis(post), showgrid=False)
+        figure.update_yaxes(**named_axis(pre), showgrid=False)
+        figure.update_yaxes(range=[len(pre) - 0.5, -0.5])
+        figure.update_xaxes(range=[-0.5, len(post) - 0.5])
+        plots.append(
+            Plot(
+                f"changes-{place}",
+                f"{window}, {named(protocol)}",
+                f"Change of weights of {window} by training, by class of source and target; see learned.csv.",
+                figure,
+                "Mean over seeds. Red: stronger, blue: weaker (of the rms: darker is more).",
+                variants=variants,
             )
-        slope = one["slope"]["mean"]
-        if slope is not None:
-            x = np.array([point["metric"] for point in points])
-            y = np.array([point["outcome"] for point in points])
-            grid = np.array([x.min(), x.max()])
-            ax.plot(grid, y.mean() + slope * (grid - x.mean()), color="#888888", lw=1, ls="--")
-        ax.axhline(0, color="#cccccc", lw=0.8, zorder=0)
-        ax.axvline(0, color="#cccccc", lw=0.8, zorder=0)
-        ax.set_xlabel(_with_unit(f"change of {one['metric']}", one["unit"]))
-        ax.set_ylabel(f"change of {one['label']}")
-        ax.set_title(named(one["protocol"]))
-        ax.legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure
+        )
+    return plots

@@ -8,14 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from v1builder.report.canvas import (
-    EXCITATORY,
-    INHIBITORY,
-    STYLE,
-    new_figure,
-    save_figures,
-    write_html,
-)
+from v1builder.report.canvas import STYLE, new_figure, save_figures
+from v1builder.report.palette import EXCITATORY, INHIBITORY
+from v1builder.report.templates import write_html
 
 _METRICS = {
     "spontaneous_rate_Hz": "spontaneous rate",

@@ -1,128 +1,70 @@
-"""Turn a finished comparison into one self-contained HTML page, its figures as files, and a table."""
+"""Turn a comparison, finished or not, into one self-contained page, a table, and what to cite."""
 
 import json
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from v1builder.load import load_network
 from v1builder.report import comparison_tables as tables
-from v1builder.report import figures
-from v1builder.report.canvas import save_figures, write_html
+from v1builder.report.answers import answer_plots
+from v1builder.report.column import Column, column_data, column_of, column_plot, read_column
+from v1builder.report.figures import (
+    difference_plots,
+    dose_plots,
+    explanation_plot,
+    learning_plots,
+    outcome_plots,
+)
 from v1builder.report.further_tasks import further_tasks
-from v1builder.report.measured_figures import explanation_figure, measured_figures
+from v1builder.report.headline import headline, rests
+from v1builder.report.measured_figures import change_plots, measured_plots
+from v1builder.report.plots import Plot
+from v1builder.report.rate_figures import operating_plots, rates_plot
+from v1builder.report.templates import write_interactive
+from v1builder.report.trial import Trial, read_trial, trial_plot
 from v1builder.schema.citations import write_citations
-from v1builder.schema.errors import NetworkError
+from v1builder.schema.errors import NetworkError, V1BuilderError
 from v1builder.schema.files import write_text
 from v1builder.schema.records import read_json, read_record
 
+#: A finished comparison, and what there is of one that is still running.
+FINISHED: Final = "comparison.json"
+UNFINISHED: Final = "unfinished.json"
+COLUMN: Final = "column.npz"
 #: What the page is made of.
-_KEYS = ("cells", "summary", "differences", "experiment", "sources", "provenance")
+_KEYS: Final = ("cells", "summary", "differences", "experiment", "sources", "provenance")
+_TITLES: Final = {
+    "operating-point": "Operating point",
+    "network": "The network",
+    "learning": "Learning",
+    "differences": "Results",
+    "dose": "Dose",
+    "parts": "Parts",
+    "explained": "Explanations",
+    "answers": "Answers",
+    "changes": "Changes of weights",
+    "judged": "Recordings",
+    "measures": "Measures",
+    "matching": "Rate matching",
+    "sources": "Sources",
+}
 
 
 def _read(run: Path) -> dict[str, Any]:
-    path = run / "comparison.json"
     fix = "run `v1builder compare EXPERIMENT.toml --out RUN` to its end"
-    if not path.exists():
-        raise NetworkError.of(
-            "the folder holds no finished comparison", path, "no such file", f"{fix} first"
-        )
-    return read_record(path, fix=f"{fix} again", keys=_KEYS, error=NetworkError)
-
-
-def _example(run: Path) -> Figure | None:
-    """The network in a trial, where one was kept."""
-    path = run / "example_trial.npz"
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as trial:
-            return figures.network_figure(
-                pd.DataFrame({name: trial[name] for name in ("x", "y", "ei", "pop_name")}),
-                pd.DataFrame({"time": trial["spike_time"], "cell": trial["spike_cell"]}),
-                (float(trial["stimulus"][0]), float(trial["stimulus"][1])),
-            )
-    except (OSError, ValueError, LookupError, TypeError, EOFError, BadZipFile) as error:
-        fix = "remove it: the page is then made without its figure"
-        raise NetworkError.of("a file is damaged", path, error, fix) from None
-
-
-def _draw(comparison: dict[str, Any], run: Path) -> dict[str, Figure]:
-    summary = pd.DataFrame(tables.shown(comparison))
-    cells = pd.DataFrame(comparison["cells"])
-    cells = cells.merge(summary[["protocol", "ablation"]].drop_duplicates())
-    drawn = {}
-    if (example := _example(run)) is not None:
-        drawn["network"] = example
-    scores = tables.scores_of(comparison)
-    primary, main = scores[tables.primary_of(comparison)], next(iter(scores.values()))
-    invalid = {(row["protocol"], row["ablation"]) for row in comparison.get("invalid", [])}
-    drawn["outcome"] = figures.outcome_figure(cells, summary, primary, invalid)
-    if curves := _learning_curves(comparison):
-        drawn["learning"] = figures.learning_figure(curves, main)
-    fitted = [curve for curve in comparison.get("dose", []) if "coefficients" in curve]
-    if fitted:
-        drawn["dose"] = figures.dose_figure(fitted, primary["label"])
-    if comparison.get("rates"):
-        drawn["rates"] = figures.rates_figure(
-            pd.DataFrame(comparison["rates"]).set_index("population")
-        )
-    return drawn
-
-
-def _learning_curves(comparison: dict[str, Any]) -> dict[str, dict[str, NDArray[np.float64]]]:
-    """By protocol that trains every condition, and ablation: [seed, point, 2] of (step, score)."""
-    trained = {
-        (row["protocol"], row["ablation"])
-        for row in tables.shown(comparison)
-        if row["metric"] == "area_under_curve"
-    }
-    curves: dict[str, dict[str, list[Any]]] = {}
-    for cell in comparison["cells"]:
-        if (cell["protocol"], cell["ablation"]) in trained:
-            by_ablation = curves.setdefault(cell["protocol"], {})
-            by_ablation.setdefault(cell["ablation"], []).append(cell["learning_curve"])
-    return {
-        protocol: {ablation: np.array(curve) for ablation, curve in by_ablation.items()}
-        for protocol, by_ablation in curves.items()
-    }
-
-
-def headline(comparison: dict[str, Any]) -> list[str]:
-    """What came out, in sentences, also when nothing did: the answer, its validity, and whether it learned.
-
-    Judged by Student's t, not by the bootstrap interval: with few seeds that is too narrow.
-    """
-    main = next(iter(tables.scores_of(comparison).values()))
-    intact = next(
-        row
-        for row in comparison["summary"]
-        if row["ablation"] == "intact" and row["metric"] == main["name"]
+    for name in (FINISHED, UNFINISHED):
+        path = run / name
+        if path.exists():
+            return read_record(path, fix=f"{fix} again", keys=_KEYS, error=NetworkError)
+    raise NetworkError.of(
+        "the folder holds no comparison with results",
+        run / FINISHED,
+        "no such file",
+        f"{fix} first",
     )
-    low, high = intact["t_interval"]
-    above = low is not None and low > main["chance"]
-    proportion = main["unit"] == "proportion"
-    form = ".1%" if proportion else ".2f"
-    between = "no interval" if low is None else f"95 % interval {low:{form}} to {high:{form}}"
-    said = (
-        f"answers {intact['mean']:.1%} of held-out trials correctly"
-        if main["name"] == "accuracy"
-        else f"reaches {main['label']} {intact['mean']:{form}} on held-out trials"
-    )
-    chance = f"{main['chance']:.0%}" if proportion else f"{main['chance']:g}"
-    answer = comparison.get(
-        "sentence", "Made by an earlier version, without verdicts: run `v1builder compare` again."
-    )
-    return [
-        answer,
-        tables.validity(comparison),
-        f"The intact network {said} ({between}, {intact['n']} seeds; chance {chance}): "
-        f"{'above' if above else 'not distinguishable from'} chance.",
-    ]
 
 
 def _judged(run: Path) -> dict[str, Any] | None:
@@ -134,33 +76,65 @@ def _judged(run: Path) -> dict[str, Any] | None:
 
 
 def write_report(run: Path | str) -> Path:
-    """Write RUN/report/: index.html, comparison.csv, the figures as PNG, and what to cite.
+    """Write RUN/report/: index.html, comparison.csv, and what to cite.
 
     Args:
-        run: folder of a finished `compare`.
+        run: folder of a `compare`; of one that is still running the page says what there is.
 
     Returns:
         Path of the page.
 
     Raises:
-        NetworkError: the folder holds no finished comparison.
+        NetworkError: the folder holds no results of a comparison, or a file in it is damaged.
         StorageError: the report cannot be written.
     """
     run = Path(run)
     comparison = _read(run)
     folder = run / "report"
-    shown = measured_figures(comparison)
+    trial = read_trial(run)
+    column, column_note = _column(run, comparison, trial)
     explained = tables.explanations(comparison)
-    images = save_figures(
-        folder,
-        _draw(comparison, run)
-        | {name: drawn.figure for name, drawn in shown.items()}
-        | {
-            row["name"]: explanation_figure(one)
-            for row, one in zip(explained, comparison.get("explanation", []), strict=True)
-            if row["drawn"]
-        },
+    drawn = measured_plots(comparison)
+    judged = _judged(run)
+    plots = _plots(comparison, trial, column, explained)
+    _write_tables(folder, comparison)
+    absent = {name for name in ("network", "learning", "answers", "changes") if not plots[name]}
+    absent |= {name for name in ("dose",) if not comparison.get(name)}
+    absent |= {"parts"} if not (comparison.get("mixed") or comparison.get("shapley")) else set()
+    absent |= {"explained"} if not explained else set()
+    absent |= {"judged"} if not judged else set()
+    absent |= {"measures"} if not drawn else set()
+    shown = {"measures": [plot for one in drawn for plot in one.plots]}
+    return write_interactive(
+        folder / "index.html",
+        "page.html.jinja",
+        plots | shown,
+        {} if column is None else {"column": column_data(column)},
+        comparison=comparison,
+        headline=headline(comparison),
+        rests=rests(comparison),
+        sections=[(name, title) for name, title in _TITLES.items() if name not in absent],
+        column_note=column_note,
+        results=tables.results(comparison),
+        further=further_tasks(comparison),
+        learning=tables.learning(comparison),
+        points=tables.operating_points(comparison),
+        judged=judged,
+        measured=tables.measured(comparison),
+        drawn=drawn,
+        explained=explained,
+        named=tables.named,
+        number=tables.number,
+        span=tables.span,
+        dose=tables.dose,
+        primary=tables.scores_of(comparison)[tables.primary_of(comparison)]["label"],
+        settings=json.dumps(comparison["experiment"], indent=2),
+        versions=comparison["provenance"]["versions"],
     )
+
+
+def _write_tables(folder: Path, comparison: dict[str, Any]) -> None:
+    """The results as a table, and what to cite."""
     table = pd.DataFrame(
         [
             {name: value for name, value in cell.items() if not isinstance(value, dict | list)}
@@ -170,25 +144,75 @@ def write_report(run: Path | str) -> Path:
     write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
     if comparison["sources"]:
         write_citations(folder, comparison)
-    return write_html(
-        folder / "index.html",
-        "page.html.jinja",
-        comparison=comparison,
-        headline=headline(comparison),
-        results=tables.results(comparison),
-        further=further_tasks(comparison),
-        learning=tables.learning(comparison),
-        points=tables.operating_points(comparison),
-        judged=_judged(run),
-        measured=tables.measured(comparison),
-        drawn=shown,
-        explained=explained,
-        named=tables.named,
-        number=tables.number,
-        span=tables.span,
-        dose=tables.dose,
-        primary=tables.scores_of(comparison)[tables.primary_of(comparison)]["label"],
-        images=images,
-        settings=json.dumps(comparison["experiment"], indent=2),
-        versions=comparison["provenance"]["versions"],
-    )
+
+
+def _plots(
+    comparison: dict[str, Any],
+    trial: Trial | None,
+    column: Column | None,
+    explained: list[dict[str, Any]],
+) -> dict[str, list[Plot]]:
+    """Figures by section."""
+    summary = tables.shown(comparison)
+    conditions = {(row["protocol"], row["ablation"]) for row in summary}
+    cells = [c for c in comparison["cells"] if (c["protocol"], c["ablation"]) in conditions]
+    scores = tables.scores_of(comparison)
+    primary, main = scores[tables.primary_of(comparison)], next(iter(scores.values()))
+    invalid = {(row["protocol"], row["ablation"]) for row in comparison.get("invalid", [])}
+    differences = [
+        row for row in comparison["differences"] if (row["protocol"], row["ablation"]) in conditions
+    ]
+    return {
+        "operating": operating_plots(cells, comparison.get("bars")),
+        "network": [
+            *([] if column is None else [column_plot(column)]),
+            *([] if trial is None else [trial_plot(trial)]),
+            *([rates_plot(comparison["rates"])] if comparison.get("rates") else []),
+        ],
+        "learning": learning_plots(_learning_curves(cells, summary), main),
+        "differences": difference_plots(differences, primary, invalid),
+        "outcome": outcome_plots(cells, summary, primary, invalid),
+        "dose": dose_plots(
+            [curve for curve in comparison.get("dose", []) if "coefficients" in curve],
+            primary["label"],
+        ),
+        "explained": [
+            explanation_plot(row["name"], one)
+            for row, one in zip(explained, comparison.get("explanation", []), strict=True)
+            if row["drawn"]
+        ],
+        "answers": answer_plots(cells),
+        "changes": change_plots(comparison),
+    }
+
+
+def _learning_curves(
+    cells: list[dict[str, Any]], summary: list[dict[str, Any]]
+) -> dict[str, dict[str, dict[int, Any]]]:
+    """By protocol that trains every condition, ablation and seed: pairs of (step, score)."""
+    trained = {(r["protocol"], r["ablation"]) for r in summary if r["metric"] == "area_under_curve"}
+    curves: dict[str, dict[str, dict[int, Any]]] = {}
+    for cell in cells:
+        if (cell["protocol"], cell["ablation"]) in trained:
+            by_ablation = curves.setdefault(cell["protocol"], {})
+            by_ablation.setdefault(cell["ablation"], {})[cell["seed"]] = cell["learning_curve"]
+    return curves
+
+
+def _column(
+    run: Path, comparison: dict[str, Any], trial: Trial | None
+) -> tuple[Column | None, str]:
+    """The column that the run kept, or that of its network if it is still there; and what to know of it."""
+    if (column := read_column(run / COLUMN)) is not None:
+        return column, ""
+    path = comparison["experiment"].get("network", {}).get("path")
+    if trial is None or path is None:
+        return None, ""
+    try:
+        network = load_network(path.format(seed=comparison["seeds"][0]))
+    except V1BuilderError:
+        return None, "The network is no longer where it was, so its cells are not shown."
+    names = network.cells.attributes.get("pop_name")
+    if names is None or not np.array_equal(names.astype(str), trial.population):
+        return None, "The network is not the one that was trained, so its cells are not shown."
+    return column_of(network), "Connections are those of the network as built."
