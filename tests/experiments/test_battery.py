@@ -5,12 +5,12 @@ import torch
 from typer.testing import CliRunner
 
 from v1builder.cli import app
-from v1builder.experiments import battery
 from v1builder.experiments.baselines import COLUMN, LGN, baselines
 from v1builder.experiments.battery import run_battery
+from v1builder.load import load_network
 from v1builder.schema.errors import ConfigError
 from v1builder.schema.records import read_record
-from v1builder.train import load_experiment, prepare, run
+from v1builder.train import load_experiment, prepare, subjects
 
 EXPERIMENT = """
 name = "one"
@@ -101,17 +101,16 @@ def test_a_battery_is_a_table_and_goes_on(files, tmp_path):
         run_battery(files, out, baseline_trials=16)
 
 
-def test_the_network_of_a_seed_is_read_once(files, tmp_path, monkeypatch):
+def test_a_network_is_read_once(files, tmp_path, monkeypatch):
     read = []
 
-    def prepared(experiment, seed):
-        read.append((experiment.task.name, seed))
-        return prepare(experiment, seed)
+    def counted(path):
+        read.append(path)
+        return load_network(path)
 
-    for module in (battery, run):
-        monkeypatch.setattr(module, "prepare", prepared)
-    run_battery(files[:1], tmp_path / "out", baseline_trials=16)
-    assert read == [("grating_tuning", 1)]
+    monkeypatch.setattr(subjects, "load_network", counted)
+    run_battery(files, tmp_path / "out", baseline_trials=16)
+    assert len(read) == 1  # two tasks in one network
 
 
 def test_files_need_names_of_their_own(files):

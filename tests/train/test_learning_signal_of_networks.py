@@ -9,8 +9,9 @@ from v1builder.inputs import input_sources
 from v1builder.tasks import make_task
 from v1builder.train.learning_signal import gradient_signals, task_alignment, task_kernel
 from v1builder.train.lesson import draw_batch
-from v1builder.train.run import Subject, make_classifier
+from v1builder.train.run import make_classifier
 from v1builder.train.settings import Experiment
+from v1builder.train.subjects import Subject
 
 WEIGHTS = "edges.v1_to_v1.log_scale"
 

@@ -7,8 +7,9 @@ from handmade import make_foreign
 from v1builder.inputs import input_sources
 from v1builder.tasks import make_task
 from v1builder.train import stream
-from v1builder.train.run import Subject, make_classifier, score_tested
+from v1builder.train.run import make_classifier, score_tested
 from v1builder.train.settings import Experiment
+from v1builder.train.subjects import Subject
 
 
 def test_tuning_is_measured_where_stimuli_have_directions():

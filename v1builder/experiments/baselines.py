@@ -21,9 +21,10 @@ from v1builder.model.observation import EverySpike
 from v1builder.schema.errors import ConfigError
 from v1builder.tasks import Classes, Task
 from v1builder.train.evaluation import Classifier, watched_trials
-from v1builder.train.run import Subject, make_classifier
+from v1builder.train.run import make_classifier
 from v1builder.train.settings import Experiment
 from v1builder.train.streams import stream
+from v1builder.train.subjects import Subject
 
 Counts = NDArray[np.uint8]
 Progress = Callable[[str, int, int], None]

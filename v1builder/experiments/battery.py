@@ -18,8 +18,9 @@ from v1builder.schema.errors import ConfigError
 from v1builder.schema.files import write_text
 from v1builder.schema.provenance import provenance
 from v1builder.schema.records import read_record, write_record
-from v1builder.train import Experiment, Subject, load_experiment, prepare, train
+from v1builder.train import Experiment, Subject, load_experiment, train
 from v1builder.train.checkpoint import CHECKPOINT
+from v1builder.train.subjects import Subjects
 
 Progress = Callable[[str, int, int], None]
 
@@ -81,7 +82,7 @@ def run_battery(
             "name every file once, each with another name",
         )
     experiments = dict(zip(names, map(load_experiment, paths), strict=True))
-    subjects = _Subjects()
+    subjects = Subjects()
     # What is missing is missed now. The first experiment last, so that its first seed is still there.
     for experiment in reversed(list(experiments.values())):
         subjects.check(experiment)
@@ -101,32 +102,6 @@ def run_battery(
         rows.append(TaskRow(name, experiment.task.name, records))
         write_text(out / "tasks.md", markdown(rows))
     return rows
-
-
-class _Subjects:
-    """Prepared seeds, of which the last one stays in memory."""
-
-    def __init__(self) -> None:
-        self._last: tuple[Experiment, Subject] | None = None
-
-    def of(self, experiment: Experiment, seed: int) -> Subject:
-        """The subject of a seed, read unless it is the last one."""
-        if self._last is not None:
-            known, subject = self._last
-            if known == experiment and subject.seed == seed:
-                return subject
-        self._last = None  # frees its memory first
-        subject = prepare(experiment, seed)
-        self._last = (experiment, subject)
-        return subject
-
-    def check(self, experiment: Experiment) -> None:
-        """Prepare every network of an experiment once, that of the first seed last."""
-        seeds = {
-            experiment.network.path.format(seed=seed): seed for seed in reversed(experiment.seeds)
-        }
-        for seed in seeds.values():
-            self.of(experiment, seed)
 
 
 def _seed(

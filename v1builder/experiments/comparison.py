@@ -41,8 +41,8 @@ from v1builder.schema.provenance import provenance
 from v1builder.schema.recordings import recorded
 from v1builder.schema.records import write_record
 from v1builder.schema.run_folders import run_folder
-from v1builder.train.run import Subject, check, prepare
 from v1builder.train.settings import Experiment
+from v1builder.train.subjects import Subject, Subjects
 
 Progress = Callable[[str, int, int], None]
 
@@ -90,8 +90,8 @@ def _compare(
 ) -> dict[str, Any]:
     """What `compare` does in its folder."""
     plan = _Plan(experiment, out.absolute())
-    notes = check(experiment)
     runs = _Runs(plan, progress or _silent)
+    notes = runs.subjects.check(experiment)
     first = runs.of(experiment.seeds[0]).subject
     for name in plan.ablations:
         parse_ablation(name).affected(first.network)
@@ -229,13 +229,14 @@ class _Runs:
     def __init__(self, plan: _Plan, show: Progress):
         self.plan = plan
         self.show = show
+        self.subjects = Subjects()
         self._last: SeedRun | None = None
 
     def of(self, seed: int) -> SeedRun:
         """The run of a seed."""
         if self._last is None or self._last.subject.seed != seed:
             self._last = None  # frees its memory first
-            subject = prepare(self.plan.experiment, seed)
+            subject = self.subjects.of(self.plan.experiment, seed)
             self._last = SeedRun(self.plan.experiment, subject, self.plan.out, self.show)
         return self._last
 

@@ -16,8 +16,9 @@ from v1builder.schema.records import read_record
 from v1builder.train.checkpoint import load_checkpoint, restore
 from v1builder.train.evaluation import Classifier
 from v1builder.train.metric import TRAINED, UNTRAINED
-from v1builder.train.run import Subject, make_classifier, prepare
+from v1builder.train.run import make_classifier
 from v1builder.train.settings import Experiment
+from v1builder.train.subjects import Subject, Subjects
 
 _COMPARISON, _RESULT = "comparison.json", "result.json"
 _AGAIN: Final = (
@@ -79,6 +80,7 @@ class FinishedRun:
         )
         self.experiment = _experiment(settings, self.file)
         self._last: SeedRun | None = None
+        self._subjects = Subjects()
 
     @staticmethod
     def is_one(folder: Path | str) -> bool:
@@ -172,7 +174,7 @@ class FinishedRun:
         if self.compares:
             run = self._seed_run(condition.seed)
             return Learned(run.subject, *run.learned(condition))
-        subject = prepare(self.experiment, condition.seed)
+        subject = self._subjects.of(self.experiment, condition.seed)
         checkpoint = load_checkpoint(self.folder, {}, finished=self.experiment.train.steps)
         if checkpoint is None:
             raise StorageError.of(
@@ -193,7 +195,7 @@ class FinishedRun:
     def _seed_run(self, seed: int) -> SeedRun:
         if self._last is None or self._last.subject.seed != seed:
             self._last = None  # frees its memory first
-            subject = prepare(self.experiment, seed)
+            subject = self._subjects.of(self.experiment, seed)
             folder = self.folder.absolute()
             self._last = SeedRun(self.experiment, subject, folder, lambda *_: None)
         return self._last

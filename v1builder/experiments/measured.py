@@ -81,35 +81,36 @@ def summarise_measured(rows: pd.DataFrame) -> list[dict[str, Any]]:
     Descriptive: no tests. Only seeds count in which there is a value, for a difference in both networks.
     `cells` is the smallest number of cells (edges) that a value rests on.
     """
+    groups: dict[tuple[Any, ...], dict[str, list[dict[str, Any]]]] = {}
+    for row in rows.astype(object).where(rows.notna(), None).to_dict("records"):
+        key = tuple(row[name] for name in ("protocol", *_OF))
+        groups.setdefault(key, {}).setdefault(str(row["ablation"]), []).append(row)
     found = []
-    for _, of_key in rows.groupby(["protocol", *_OF], sort=False, dropna=False):
-        named = of_key[["protocol", *_OF]].iloc[0].to_dict()
+    for key, by_ablation in groups.items():
+        named = dict(zip(("protocol", *_OF), key, strict=True))
         if not named["axis"]:
             named = {name: named[name] for name in named if name not in ("axis", "axis_unit", "at")}
-        by_ablation = {
-            str(ablation): own.set_index("seed")["value"]
-            for ablation, own in of_key.groupby("ablation", sort=False)
+        values = {
+            ablation: {row["seed"]: row["value"] for row in own if row["value"] is not None}
+            for ablation, own in by_ablation.items()
         }
-        for ablation, values in by_ablation.items():
-            own: Any = of_key[of_key["ablation"] == ablation]
-            row = named | {"ablation": ablation} | _estimate("", values)
-            row["cells"] = _smallest(own.loc[own["value"].notna(), "n"])
-            if ablation != BASELINE and BASELINE in by_ablation:
-                row |= _estimate("difference_", values - by_ablation[BASELINE])
-            if not row["n"]:
-                row["reason"] = "; ".join(dict.fromkeys(own["reason"]))
+        baseline = values.get(BASELINE)
+        for ablation, own in by_ablation.items():
+            known = values[ablation]
+            row = named | {"ablation": ablation} | _estimate("", list(known.values()))
+            sizes = [int(each["n"]) for each in own if each["value"] is not None]
+            row["cells"] = min(sizes, default=None)
+            if ablation != BASELINE and baseline is not None:
+                both = sorted(known.keys() & baseline.keys())
+                row |= _estimate("difference_", [known[seed] - baseline[seed] for seed in both])
+            if not known:
+                row["reason"] = "; ".join(dict.fromkeys(each["reason"] for each in own))
             found.append(row)
     return found
 
 
-def _smallest(n: Any) -> int | None:
-    sizes = n.to_list()
-    return int(min(sizes)) if sizes else None
-
-
-def _estimate(prefix: str, by_seed: Any) -> dict[str, Any]:
-    """Mean, interval and number of the values of a series; None where there is none."""
-    values: Sequence[float] = by_seed.dropna().to_list()
+def _estimate(prefix: str, values: Sequence[float]) -> dict[str, Any]:
+    """Mean, interval and number of values; None where there is none."""
     low, high = t_interval(values) if len(values) > 1 else (np.nan, np.nan)
     mean = float(np.mean(values)) if len(values) else np.nan
     numbers = {"mean": mean, "low": low, "high": high}

@@ -30,9 +30,10 @@ from v1builder.train.checkpoint import CHECKPOINT, load_checkpoint, restore
 from v1builder.train.evaluation import Classifier
 from v1builder.train.measuring import compares, measured_around, n_measured
 from v1builder.train.metric import TRAINED, UNTRAINED
-from v1builder.train.run import Subject, make_classifier, score_tested, train_network
+from v1builder.train.run import make_classifier, score_tested, train_network
 from v1builder.train.settings import Experiment
 from v1builder.train.streams import stream
+from v1builder.train.subjects import Subject
 
 Array = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]

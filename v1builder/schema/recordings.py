@@ -92,13 +92,15 @@ def recorded(reference: pd.DataFrame, population: str, metric: str) -> Recorded:
         DataError: no layer has recordings of its class.
     """
     own = reference_type(population)
-    of_metric = pd.DataFrame(reference[reference["metric"] == metric])
-    class_of = of_metric["cell_type"].astype(str).str.split(" ").str[-1]
-    of_class = pd.DataFrame(of_metric[class_of == own.split(" ")[-1]])
-    rows = pd.DataFrame(of_class[of_class["cell_type"] == own])
-    if int(rows["n_units"].to_numpy().sum()) < MIN_UNITS:
+    of_class = [
+        row
+        for row in pd.DataFrame(reference[reference["metric"] == metric]).to_dict("records")
+        if str(row["cell_type"]).split(" ")[-1] == own.split(" ")[-1]
+    ]
+    rows = [row for row in of_class if row["cell_type"] == own]
+    if sum(int(row["n_units"]) for row in rows) < MIN_UNITS:
         rows = of_class
-    if rows.empty:
+    if not rows:
         raise DataError.of(
             f"no layer has recordings of the class of population {population}",
             f"table neuropixels_reference, metric {metric}",
@@ -107,8 +109,7 @@ def recorded(reference: pd.DataFrame, population: str, metric: str) -> Recorded:
         )
     at = np.array(list(QUANTILES.values()))
     layers = [
-        Recorded((str(row["cell_type"]),), int(row["n_units"]), _quantiles(row), at)
-        for row in rows.to_dict("records")
+        Recorded((str(row["cell_type"]),), int(row["n_units"]), _quantiles(row), at) for row in rows
     ]
     if len(layers) == 1:
         return layers[0]

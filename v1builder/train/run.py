@@ -1,32 +1,22 @@
 """From an experiment file and a seed to a trained, tested network."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import pandas as pd
 import torch
 
-from v1builder.inputs import input_sources
-from v1builder.load import Network, load_network
-from v1builder.load.reference import home_of, read_in_vivo, read_in_vivo_units
+from v1builder.load import Network
 from v1builder.measures import Measurement
 from v1builder.model import V1Network
-from v1builder.objectives import Setting
-from v1builder.objectives.objective import core
-from v1builder.objectives.terms import Objectives
-from v1builder.readout import Asked, Readout
 from v1builder.readout.linear import LinearSettings
-from v1builder.schema.errors import ConfigError, StorageError
-from v1builder.schema.files import hash_folder
+from v1builder.schema.errors import StorageError
 from v1builder.schema.provenance import provenance
 from v1builder.schema.records import write_record
 from v1builder.schema.run_folders import run_folder
-from v1builder.tasks import Task, make_task
-from v1builder.train.cell_counts import CellCounts
+from v1builder.tasks import Task
 from v1builder.train.checkpoint import CHECKPOINT, METRICS, read_metrics
 from v1builder.train.evaluation import Classifier, Evaluation, evaluate
 from v1builder.train.fitted_readout import fit_readout
@@ -40,116 +30,10 @@ from v1builder.train.measuring import (
 from v1builder.train.metric import TRAINED
 from v1builder.train.parallel import Accelerator, Processes, start
 from v1builder.train.settings import Experiment, TrainSettings
-from v1builder.train.streams import stream
+from v1builder.train.subjects import Subject, prepare, readouts
 
 #: Keys of an experiment, besides train, on which a run depends.
 _MAKES_A_RUN: Final = {"task", "also", "model", "readout", "objective", "core_radius_um"}
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What all networks of one seed have in common.
-
-    Attributes:
-        seed: names network (where the path holds {seed}), readout pools, trials and noise.
-        network: as built.
-        task: on the network's inputs.
-        reference: what was recorded in living mice (`load.reference.read_in_vivo`), or None where the
-            network has none.
-        objectives: what its training minimises besides the task.
-        hashes: SHA-256 of every file of the network, and of those that trials are made of.
-        notes: what one should know of results with this network, for people.
-        also: the same for each further task, none of which has any of its own.
-    """
-
-    seed: int
-    network: Network
-    task: Task
-    reference: pd.DataFrame | None
-    objectives: Objectives
-    hashes: dict[str, str]
-    notes: tuple[str, ...]
-    also: tuple["Subject", ...] = ()
-
-
-def prepare(experiment: Experiment, seed: int) -> Subject:
-    """Read all that the training and the comparison of one seed need, before the hours they take.
-
-    Raises:
-        NetworkError: the network is not valid, or its nodes lack what a task or a readout asks for.
-        DataError: an objective needs recordings, and the network has none, or none of a population.
-        ConfigError: a readout asks for populations or for more cells than there are, or an objective has
-            nothing to look at.
-    """
-    path = Path(experiment.network.path.format(seed=seed))
-    network = load_network(path)
-    home = home_of(path)
-    dt = experiment.model.dt
-    sources = input_sources(network, dt=dt)
-    reference, units = read_in_vivo(home), read_in_vivo_units(home)
-    judged = core(network, experiment.core_radius_um)
-    tasks = [
-        make_task(each, sources, dt=dt).on(network, units, judged)
-        for each in (experiment.task, *experiment.also)
-    ]
-    _readouts(experiment, seed, tasks, network)
-    hashes = hash_folder(home)
-    for task in tasks:
-        hashes.update(task.files)
-    batch_size = experiment.train.batch_size
-    subjects: list[Subject] = []
-    for task in tasks:
-        setting = Setting(network, task, home, reference, units, judged, batch_size)
-        objectives = Objectives(experiment.objectives, setting)
-        said = [note for term in objectives.terms() for note in term.objective.notes]
-        notes = (
-            *task.notes,
-            *(note for note in said if not subjects or note not in subjects[0].notes),
-        )
-        subjects.append(Subject(seed, network, task, reference, objectives, hashes, notes))
-    main, *also = subjects
-    return replace(main, also=tuple(also))
-
-
-def check(experiment: Experiment) -> tuple[str, ...]:
-    """Prepare every seed of a comparison once, so that what is missing is missed now.
-
-    Returns:
-        The notes of the experiment and of all its networks and tasks, none twice.
-
-    Raises:
-        V1BuilderError: as `prepare`, of the first seed that cannot be prepared.
-    """
-    # One network for all seeds need not be read for each; only its pools differ, not their size.
-    seeds = {experiment.network.path.format(seed=seed): seed for seed in reversed(experiment.seeds)}
-    notes = list(experiment.notes())
-    for seed in seeds.values():
-        subject = prepare(experiment, seed)
-        notes += subject.notes
-        notes += [f"{each.task.name}: {note}" for each in subject.also for note in each.notes]
-    return tuple(dict.fromkeys(notes))
-
-
-def _readouts(
-    experiment: Experiment, seed: int, tasks: Sequence[Task], network: Network
-) -> list[Readout]:
-    """A readout for each task, each with draws of its own."""
-    readouts = []
-    for position, task in enumerate(tasks):
-        asked = Asked(task.answer.n_outputs, task.windows, task.n_steps, task.dt, task.per_step)
-        own = stream(seed, "readout", position).initial_seed() if position else seed
-        try:
-            if task.answer.of_cells:
-                readouts.append(CellCounts(task.windows))
-            else:
-                readouts.append(experiment.readout.make(network, asked, own))
-        except ConfigError as error:
-            if len(tasks) == 1:
-                raise
-            raise ConfigError(
-                replace(each, where=f"task {task.name}, {each.where}") for each in error.problems
-            ) from None
-    return readouts
 
 
 def make_classifier(experiment: Experiment, subject: Subject, network: Network) -> Classifier:
@@ -173,7 +57,7 @@ def make_classifier(experiment: Experiment, subject: Subject, network: Network) 
         **of_neuron,
     )
     tasks = [subject.task, *(each.task for each in subject.also)]
-    readout, *also = _readouts(experiment, subject.seed, tasks, network)
+    readout, *also = readouts(experiment, subject.seed, tasks, network)
     return Classifier(model, readout, also)
 
 
