@@ -1,0 +1,105 @@
+"""One class per trial, read linearly from spikes in a window: the loop of all such experiments."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.reproduce.experiment import Say
+from benchmarks.reproduce.training import fit
+
+#: Trials and their classes: [n, step, feature], [n].
+Batch = tuple[Tensor, Tensor]
+
+
+def train_classifier(
+    model: nn.Module,
+    cells: int,
+    n_classes: int,
+    window: slice,
+    train: Callable[[int], Batch],
+    test: Iterable[Batch],
+    iterations: int,
+    learning_rate: float | Sequence[dict[str, Any]],
+    say: Say,
+    gain: float = 20.0,
+    clip: float | None = 1.0,
+) -> dict[str, Any]:
+    """Learn and test.
+
+    Args:
+        model: a layer that gives (output [n, step, cell], state), or a recurrent network of torch.
+        cells: of the model.
+        n_classes: how many.
+        window: steps whose mean output is read.
+        train: the batch of an iteration.
+        test: batches to be tested with.
+        iterations: how many batches.
+        learning_rate: of all, or the groups of the model's parameters (the readout then has that of the
+            first).
+        say: progress.
+        gain: factor on the mean output, so that a readout of torch.nn's size suits rates of some 50 Hz.
+        clip: largest norm of a gradient.
+
+    Returns:
+        accuracy, n_answers, rate (mean output per step), losses (20 means), parameters (how many are
+        learned).
+    """
+    readout = nn.Linear(cells, n_classes).to(next(model.parameters()).dtype)
+
+    def answers(x: Tensor) -> tuple[Tensor, Tensor]:
+        out = model(x)[0]
+        return readout(gain * out[:, window].mean(1)), out
+
+    def loss_of(iteration: int) -> Tensor:
+        x, target = train(iteration)
+        return functional.cross_entropy(answers(x)[0], target)
+
+    if isinstance(learning_rate, float):
+        groups = [{"params": [*model.parameters(), *readout.parameters()], "lr": learning_rate}]
+    else:
+        groups = [*learning_rate, {"params": readout.parameters(), "lr": learning_rate[0]["lr"]}]
+    losses = fit(groups, loss_of, iterations, say, clip=clip)
+    right, rates = [], []
+    with torch.no_grad():
+        for x, target in test:
+            logits, out = answers(x)
+            right.append(logits.argmax(1) == target)
+            rates.append(out.mean().item())
+    correct = torch.cat(right)
+    learned = sum(
+        p.numel() for p in [*model.parameters(), *readout.parameters()] if p.requires_grad
+    )
+    parts = np.array_split(losses, min(20, len(losses)))
+    return {
+        "accuracy": correct.float().mean().item(),
+        "n_answers": len(correct),
+        "rate": float(np.mean(rates)),
+        "losses": [float(f"{np.mean(part):.4g}") for part in parts],
+        "parameters": learned,
+    }
+
+
+def batches(x: Tensor, target: Tensor, batch: int, seed: int) -> Callable[[int], Batch]:
+    """Batches of a data set, every sample once per epoch, in a new order each."""
+    generator = torch.Generator().manual_seed(seed)
+    per_epoch = max(1, len(x) // batch)
+    order = torch.arange(len(x))
+
+    def draw(iteration: int) -> Batch:
+        nonlocal order
+        place = iteration % per_epoch
+        if place == 0:
+            order = torch.randperm(len(x), generator=generator)
+        chosen = order[place * batch : (place + 1) * batch]
+        return x[chosen], target[chosen]
+
+    return draw
+
+
+def in_parts(x: Tensor, target: Tensor, batch: int) -> list[Batch]:
+    """All of a data set, for testing."""
+    return list(zip(x.split(batch), target.split(batch), strict=True))
