@@ -16,7 +16,7 @@ ALLEN_ENV    ?= .venv-allen
 # Own packages installed in an outer environment must not leak into this one.
 unexport PYTHONPATH
 
-.PHONY: demo test test-slow test-allen env env-allen format clean
+.PHONY: demo test test-slow test-allen env env-allen docs docs-serve format clean
 
 demo: env
 	$(BIN)/v1builder demo --out demo --overwrite
@@ -56,9 +56,16 @@ $(ENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt -e '.[test]'
 	touch $@
 
+# The site; `make test` builds it as well, and fails on a warning, a dead link or a key without a meaning.
+docs: env
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-serve: env
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
 format: env
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
 clean:
-	rm -rf $(ENV) $(ALLEN_ENV) demo dist
+	rm -rf $(ENV) $(ALLEN_ENV) demo dist site

@@ -26,7 +26,6 @@ from v1builder.terminal import (
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Published Allen Institute data on mouse V1 -> SONATA network -> trainable PyTorch network.",
 )
@@ -672,7 +671,7 @@ def main() -> None:
     """Entry point: an error is printed with how to mend it, never as a traceback; exit code 1."""
     print_any_name()
     try:
-        app()
+        app(prog_name="v1builder")  # also for python -m v1builder
     except V1BuilderError as error:
         for problem in error.problems:
             show_problem(problem)
