@@ -2,9 +2,9 @@
 
 python window.py orientation.toml        (seed 1; 768 training trials; 20 minutes on one core)
 
-For windows of the trial: share of trials told right by a fixed sum of the spikes of excitatory cells, each weighted by
-sin 2(tuning angle - 45 degrees) and cut at its median; and by ridge classifiers of excitatory cells and of LGN
-units, cross-validated.
+For windows of the trial: share of trials told right by a fixed sum of the spikes of excitatory cells, each
+weighted by sin 2(tuning angle - 45 degrees), cut at its median; and by cross-validated ridge classifiers of
+excitatory cells and of LGN units.
 """
 
 import sys
@@ -32,6 +32,7 @@ def binned(spikes: torch.Tensor) -> np.ndarray:
 
 @torch.no_grad()
 def main(file: str, n_trials: int = 768) -> None:
+    """Print the table of the first seed of an experiment."""
     experiment = load_experiment(file)
     subject = prepare(experiment, experiment.seeds[0])
     task, cells = subject.task, subject.network.cells.attributes
