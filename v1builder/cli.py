@@ -356,8 +356,9 @@ def compare(
     from v1builder.train import load_experiment
 
     with Bars() as progress:
-        run(load_experiment(experiment), out, engine=engine, progress=progress)
+        run(load_experiment(experiment), out, engine=engine, pages=True, progress=progress)
     written("comparison", out / "comparison.json")
+    written("report", out / "report" / "index.html")
 
 
 @app.command()
@@ -626,8 +627,10 @@ def export(
 
 
 @app.command()
-def report(run: Annotated[Path, typer.Argument(help="Folder of a finished compare.")]) -> None:
-    """Write figures, a table and one HTML page about a comparison."""
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a compare, finished or still running.")],
+) -> None:
+    """Write one interactive HTML page about a comparison, and a table."""
     from v1builder.report import write_report
 
     written("report", write_report(run))

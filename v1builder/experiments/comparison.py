@@ -30,9 +30,10 @@ from v1builder.experiments.measured import (
     together,
     write_measured,
 )
-from v1builder.experiments.operating_point import judge
+from v1builder.experiments.operating_point import RATE_HZ, RATE_RELATIVE, judge
 from v1builder.experiments.seed_run import SeedRun, choose_factor, read_result, read_validation
 from v1builder.experiments.shapley import coalitions, shapley_values
+from v1builder.experiments.so_far import Pages
 from v1builder.experiments.summary import chosen_score, summarise
 from v1builder.load.groups import group_cells
 from v1builder.schema.errors import ConfigError, unknown_name
@@ -41,12 +42,14 @@ from v1builder.schema.provenance import provenance
 from v1builder.schema.recordings import recorded
 from v1builder.schema.records import write_record
 from v1builder.schema.run_folders import run_folder
+from v1builder.tasks import Score
 from v1builder.train.settings import Experiment
 from v1builder.train.subjects import Subject, Subjects
 
 Progress = Callable[[str, int, int], None]
 
 _COMPARISON = "comparison.json"
+_BASELINE = ("retrain", "intact")
 #: One of these is in every folder of a comparison that was begun.
 _HOLDS = ("cells", _COMPARISON)
 #: Of the random orders of Shapley values.
@@ -58,6 +61,7 @@ def compare(
     out: Path | str,
     *,
     engine: str = "local",
+    pages: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Run what is missing of a comparison and write RUN/comparison.json.
@@ -67,6 +71,7 @@ def compare(
         out: run folder; finished conditions in it are kept. For Ray on several machines, a folder that
             all of them see under the same name; so are the networks.
         engine: what runs the conditions, see `ENGINES`.
+        pages: whether RUN/report is written, too: after every finished seed (Ray: at the end), see `so_far`.
         progress: called with (stage, done, total).
 
     Returns:
@@ -82,11 +87,17 @@ def compare(
     if engine not in ENGINES:
         raise ConfigError([unknown_name("engine", engine, ENGINES, "compare")])
     with run_folder(out, holds=_HOLDS):
-        return _compare(experiment, Path(out), engine, progress)
+        return _compare(
+            experiment, Path(out), engine, Pages(Path(out)) if pages else None, progress
+        )
 
 
 def _compare(
-    experiment: Experiment, out: Path, engine: str, progress: Progress | None
+    experiment: Experiment,
+    out: Path,
+    engine: str,
+    pages: Pages | None,
+    progress: Progress | None,
 ) -> dict[str, Any]:
     """What `compare` does in its folder."""
     plan = _Plan(experiment, out.absolute())
@@ -95,52 +106,105 @@ def _compare(
     first = runs.of(experiment.seeds[0]).subject
     for name in plan.ablations:
         parse_ablation(name).affected(first.network)
-    scores = first.task.answer.scores
-    primary = chosen_score(scores, experiment.compare.primary)
+    primary = chosen_score(first.task.answer.scores, experiment.compare.primary)
+    found = _Found(plan, runs, notes, first.task.answer.scores, primary.name, first.reference)
     declare(plan.out, experiment.measure.explain)
     if engine == "ray":
         run_on_ray(list(plan.stages()), progress or _silent)
     else:
         for stage in plan.stages():
-            for job in stage:
+            for job, following in zip(stage, [*stage[1:], None], strict=True):
                 runs.do(job)
-    subjects, results = [], []
-    for seed in experiment.seeds:
-        run = runs.of(seed)
-        results += _results(plan, run)
-        subjects.append(_about(run.subject))
-    results.sort(key=lambda result: experiment.compare.protocols.index(result["protocol"]))
-    _judge(plan, results, _smallest([about["population_sizes"] for about in subjects]))
-    rows, learned = measured_rows(results), measured_rows(results, "learned")
-    write_measured(rows, plan.out)
-    write_measured(learned, plan.out, LEARNED_TABLE)
-    summary = summarise(
-        results,
-        margin=experiment.compare.margin,
-        scores=scores,
-        primary=primary.name,
-        untested=plan.coalitions,
-    )
-    comparison = {
-        "experiment": experiment.model_dump(mode="json"),
-        "seeds": list(experiment.seeds),
-        "scores": [dataclasses.asdict(score) for score in scores],
-        "network": subjects[0]["network"],
-        "cells": results,
-        "rates": _rates_beside_recordings(results, runs.of(experiment.seeds[0]).subject.reference),
-        "measures": summarise_measured(coarse(rows)),
-        "learned": summarise_measured(coarse(learned)),
-        **summary,
-        "notes": [*notes, *summary["notes"]],
-        "shapley": _shapley(plan, results, primary.name),
-        "sources": subjects[0]["sources"],
-        "provenance": provenance("compare", networks={s["seed"]: s["hashes"] for s in subjects}),
-    }
-    both = together(rows, learned)
+                if pages and not job.factors and (following is None or following.seed != job.seed):
+                    found.refresh(pages, job)
+    comparison, both = found.comparison(experiment.seeds)
+    comparison["shapley"] = _shapley(plan, comparison["cells"], primary.name)
     declared = declared_first(plan.out, experiment.measure.explain)
     comparison["explanation"] = explain(comparison, both, experiment.measure.explain, declared)
     write_record(plan.out / _COMPARISON, comparison)
+    if pages:
+        pages.finish()
     return comparison
+
+
+class _Found:
+    """What there is of a comparison, of all its seeds or of some."""
+
+    def __init__(
+        self,
+        plan: "_Plan",
+        runs: "_Runs",
+        notes: Sequence[str],
+        scores: Sequence[Score],
+        primary: str,
+        reference: pd.DataFrame | None,
+    ):
+        self.plan = plan
+        self.runs = runs
+        self.notes = notes
+        self.scores = scores
+        self.primary = primary
+        self.reference = reference
+        self._about: dict[int, dict[str, Any]] = {}
+
+    def refresh(self, pages: Pages, job: "_Job") -> None:
+        """Bring the page up to date after the last job of a seed: baselines, or seeds with all conditions."""
+        self._about[job.seed] = _about(self.runs.of(job.seed).subject)
+        seeds = self.plan.experiment.seeds
+        done = seeds[: seeds.index(job.seed) + 1]
+        whole = (job.protocol, job.ablation) != _BASELINE
+        pages.refresh(
+            lambda: self.comparison(done, whole=whole)[0],
+            done=len(done) if whole or not self.plan.conditions else 0,
+            seeds=len(seeds),
+        )
+
+    def comparison(
+        self, seeds: Sequence[int], *, whole: bool = True
+    ) -> tuple[dict[str, Any], pd.DataFrame]:
+        """The comparison over these seeds, and the table of all that was measured.
+
+        Args:
+            seeds: whose results are there.
+            whole: with all conditions; else the baselines alone.
+        """
+        plan, subjects, results = self.plan, [], []
+        for seed in seeds:
+            subjects.append(self._about.get(seed) or _about(self.runs.of(seed).subject))
+            results += _results(plan, seed) if whole else [_stored(plan, seed, *_BASELINE)]
+        if whole:
+            protocols = plan.experiment.compare.protocols
+            results.sort(key=lambda result: protocols.index(result["protocol"]))
+        _judge(plan, results, _smallest([about["population_sizes"] for about in subjects]))
+        rows, learned = measured_rows(results), measured_rows(results, "learned")
+        write_measured(rows, plan.out)
+        write_measured(learned, plan.out, LEARNED_TABLE)
+        summary = summarise(
+            results,
+            margin=plan.experiment.compare.margin,
+            scores=self.scores,
+            primary=self.primary,
+            untested=plan.coalitions,
+        )
+        comparison = {
+            "experiment": plan.experiment.model_dump(mode="json"),
+            "seeds": list(seeds),
+            "scores": [dataclasses.asdict(score) for score in self.scores],
+            "bars": {"rate_relative": RATE_RELATIVE, "rate_Hz": RATE_HZ},
+            "network": subjects[0]["network"],
+            "cells": results,
+            "rates": _rates_beside_recordings(results, self.reference),
+            "measures": summarise_measured(coarse(rows)),
+            "learned": summarise_measured(coarse(learned)),
+            **summary,
+            "notes": [*self.notes, *summary["notes"]],
+            "shapley": [],
+            "sources": subjects[0]["sources"],
+            "provenance": provenance(
+                "compare", networks={one["seed"]: one["hashes"] for one in subjects}
+            ),
+        }
+        return comparison, together(rows, learned)
 
 
 def _silent(_stage: str, _done: int, _total: int) -> None:
@@ -203,7 +267,7 @@ class _Plan:
 
         A single learning rate: the baselines, then all others. Several: candidates before each.
         """
-        baseline = [("retrain", "intact")]
+        baseline = [_BASELINE]
         for conditions in (baseline, self.conditions):
             if len(self.experiment.compare.learning_rate_factors) > 1:
                 yield [job for condition in conditions for job in self.candidates(*condition)]
@@ -264,20 +328,20 @@ class _Runs:
         return choose_factor({factor: float(np.mean(a)) for factor, a in by_factor.items()})
 
 
-def _results(plan: _Plan, run: SeedRun) -> list[dict[str, Any]]:
+def _results(plan: _Plan, seed: int) -> list[dict[str, Any]]:
     """The stored results of a seed; those of the baseline under every protocol it is paired with."""
-    baseline = _stored(plan, run, "retrain", "intact")
+    baseline = _stored(plan, seed, *_BASELINE)
     results = []
     for protocol in plan.experiment.compare.protocols:
         if (protocol, "intact") not in plan.conditions:
             rows = {} if protocol == "retrain" else rows_after_training(baseline)
             results.append({**baseline, **rows, "protocol": protocol})
-        results += [_stored(plan, run, *c) for c in plan.conditions if c[0] == protocol]
+        results += [_stored(plan, seed, *c) for c in plan.conditions if c[0] == protocol]
     return results
 
 
-def _stored(plan: _Plan, run: SeedRun, protocol: str, name: str) -> dict[str, Any]:
-    return read_result(Condition(protocol, parse_ablation(name), run.subject.seed).folder(plan.out))
+def _stored(plan: _Plan, seed: int, protocol: str, name: str) -> dict[str, Any]:
+    return read_result(Condition(protocol, parse_ablation(name), seed).folder(plan.out))
 
 
 def _about(subject: Subject) -> dict[str, Any]:

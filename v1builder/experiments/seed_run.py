@@ -22,6 +22,7 @@ from v1builder.experiments.operating_point import compared, group_mean, operatin
 from v1builder.load import Network
 from v1builder.load.coordinates import rheobase
 from v1builder.load.groups import group_cells
+from v1builder.report.column import COLUMN, column_of, has_places, save_column
 from v1builder.schema.errors import ConfigError, StorageError
 from v1builder.schema.files import atomic_file
 from v1builder.schema.provenance import software_versions
@@ -176,6 +177,8 @@ class SeedRun:
         if condition.is_baseline:
             if condition.seed == self.experiment.seeds[0]:
                 self._save_example(classifier)
+                if has_places(trained):
+                    save_column(column_of(trained), self.out / COLUMN)
             record["population_rates_Hz"] = {
                 "population": list(self.groups.labels),
                 "untrained": group_mean(self.groups, self._untrained.rates)[:, 1].tolist(),

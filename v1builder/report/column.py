@@ -15,10 +15,14 @@ from v1builder.report.plots import Plot, blank, harmless
 from v1builder.schema.errors import NetworkError
 from v1builder.schema.files import atomic_file
 
+#: File of a run with the column of its first seed.
+COLUMN: Final = "column.npz"
 #: Edges of a page, 5 bytes each and a third more as text.
 EDGES_MAX: Final = 250_000
 #: Cells that are drawn; of larger networks as many, evenly over all.
 CELLS_MAX: Final = 20_000
+#: Of the axes of the figure, for which the camera stands right: the longest, and what a column is widened to.
+_LONGEST, _THINNEST = 1.5, 0.5
 _DRAWN: Final = {"x": "x", "y": "z", "z": "y"}  # the third axis of the figure is depth
 
 
@@ -183,6 +187,7 @@ def column_plot(column: Column) -> Plot:
             hoverinfo="skip",
             visible=False,
         )  # fmt: skip
+    size, widened = _proportions(column)
     axis = {"backgroundcolor": "#fafafa", "gridcolor": "#dddddd", "showspikes": False}
     figure.update_layout(
         scene={
@@ -190,7 +195,7 @@ def column_plot(column: Column) -> Plot:
             "yaxis": {**axis, "title": {"text": "z (µm)"}},
             "zaxis": {**axis, "title": {"text": "depth (µm)"}},
             "aspectmode": "manual",
-            "aspectratio": _proportions(column),
+            "aspectratio": size,
             "camera": {"eye": {"x": 1.55, "y": 1.55, "z": 0.25}},
             "dragmode": "orbit",
         },
@@ -208,19 +213,25 @@ def column_plot(column: Column) -> Plot:
         f"Cells in space by population, {sizes}. The same choices are in the list of cells below the figure.",
         figure,
         f"{said}; {can} can be chosen by a click or in the list. Drag turns, the wheel zooms, a click on a "
-        "name hides a population. Weights add up those of all edges between two cells.",
+        "name hides a population. Weights add up those of all edges between two cells."
+        + (f" Drawn {widened:.1f} times as wide as it is." if widened > 1 else ""),
         wide=True,
     )
 
 
-def _proportions(column: Column) -> dict[str, float]:
-    """Extents of the axes of the figure, true to scale; the longest fits into the view."""
+def _proportions(column: Column) -> tuple[dict[str, float], float]:
+    """Sizes of the axes of the figure, and how much wider than it is a thin column is drawn."""
     extent = {
         axis: float(np.ptp(getattr(column, of))) if len(column) else 0.0
         for axis, of in _DRAWN.items()
     }
     longest = max(extent.values()) or 1.0
-    return {axis: max(1.5 * one / longest, 0.05) for axis, one in extent.items()}
+    size = {axis: _LONGEST * one / longest for axis, one in extent.items()}
+    across = max(size["x"], size["y"])
+    widened = max(1.0, _THINNEST / across) if across else 1.0
+    return {
+        axis: max(one * (1 if axis == "z" else widened), 0.01) for axis, one in size.items()
+    }, widened
 
 
 def colors_of(column: Column) -> dict[str, str]:

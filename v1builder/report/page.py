@@ -10,7 +10,7 @@ import pandas as pd
 from v1builder.load import load_network
 from v1builder.report import comparison_tables as tables
 from v1builder.report.answers import answer_plots
-from v1builder.report.column import Column, column_data, column_of, column_plot, read_column
+from v1builder.report.column import COLUMN, Column, column_data, column_of, column_plot, read_column
 from v1builder.report.figures import (
     difference_plots,
     dose_plots,
@@ -33,7 +33,6 @@ from v1builder.schema.records import read_json, read_record
 #: A finished comparison, and what there is of one that is still running.
 FINISHED: Final = "comparison.json"
 UNFINISHED: Final = "unfinished.json"
-COLUMN: Final = "column.npz"
 #: What the page is made of.
 _KEYS: Final = ("cells", "summary", "differences", "experiment", "sources", "provenance")
 _TITLES: Final = {
@@ -55,7 +54,7 @@ _TITLES: Final = {
 
 def _read(run: Path) -> dict[str, Any]:
     fix = "run `v1builder compare EXPERIMENT.toml --out RUN` to its end"
-    for name in (FINISHED, UNFINISHED):
+    for name in (UNFINISHED, FINISHED):
         path = run / name
         if path.exists():
             return read_record(path, fix=f"{fix} again", keys=_KEYS, error=NetworkError)
@@ -204,7 +203,7 @@ def _column(
 ) -> tuple[Column | None, str]:
     """The column that the run kept, or that of its network if it is still there; and what to know of it."""
     if (column := read_column(run / COLUMN)) is not None:
-        return column, ""
+        return column, "Connections are those of the first seed's intact network after training."
     path = comparison["experiment"].get("network", {}).get("path")
     if trial is None or path is None:
         return None, ""
