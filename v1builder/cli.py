@@ -460,7 +460,9 @@ def measure(
     ] = 20,
     level: Annotated[
         list[str] | None,
-        typer.Option(help="Groups: network, layer, class, population, cell; else all but cells."),
+        typer.Option(
+            help="Groups: network, layer, class, population, cell, or a node set; else all but cells."
+        ),
     ] = None,
     seed: Annotated[
         int | None,
@@ -522,7 +524,9 @@ def measure(
 def lesion(
     run: Annotated[Path, typer.Argument(help="Folder of a finished train or compare.")],
     out: Annotated[Path, typer.Option("--out", help="CSV file; what made it as JSON beside it.")],
-    level: Annotated[str, typer.Option(help="Groups: layer, class or population.")] = "population",
+    level: Annotated[
+        str, typer.Option(help="Groups: layer, class, population, or a node set.")
+    ] = "population",
     protocol: Annotated[str, typer.Option(help="Of the condition.")] = "retrain",
     ablation: Annotated[str, typer.Option(help="Of the condition.")] = "intact",
     seed: Annotated[int | None, typer.Option(help="Of the condition; else all.")] = None,

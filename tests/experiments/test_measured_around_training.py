@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -66,7 +67,8 @@ background = "ratio"
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("measured")
-    save_network(make_foreign(), folder / "network")
+    sets = {"pyramidal": {"pop_name": ["PyrA", "PyrB"]}}
+    save_network(replace(make_foreign(), node_sets=sets), folder / "network")
     (folder / "experiment.toml").write_text(EXPERIMENT.format(network=folder / "network"))
     experiment = load_experiment(folder / "experiment.toml")
     return folder, experiment, compare(experiment, folder / "run")
@@ -221,6 +223,18 @@ def test_lesions_of_a_finished_run(done, tmp_path):
     ]
     own = own[own["measure"].str.startswith("lesion")]
     np.testing.assert_allclose(table["value"], own["value"])
+
+
+def test_the_cells_of_a_node_set_can_be_silenced(done, tmp_path):
+    folder, _, _ = done
+    how = {"level": "pyramidal", "seeds": [1], "n_trials": 4}
+    table = lesion_run(folder / "run", tmp_path / "set.csv", **how)
+    n = np.isin(make_foreign().cells.attributes["pop_name"], ["PyrA", "PyrB"]).sum()
+    assert table["measure"].tolist() == ["lesion", "lesion_control"]
+    assert table["group"].tolist() == ["pyramidal"] * 2
+    assert table["n"].iloc[0] == n
+    with pytest.raises(ConfigError, match="did you mean 'pyramidal'"):
+        lesion_run(folder / "run", tmp_path / "no.csv", **(how | {"level": "pyramids"}))
 
 
 def test_the_page_has_a_figure_of_every_measure(done):

@@ -1,6 +1,7 @@
 """Measures of a running network: windows, selections, what is recorded for them, and rows."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,6 +83,41 @@ def test_windows_and_groups_of_a_run(network, model, inputs, current, spikes):
             mean = own.mean(axis=0)
             fano = np.nanmean(own.var(axis=0, ddof=1)[mean > 0] / mean[mean > 0])
             assert rows["fano_factor", window, "population", name].value == pytest.approx(fano)
+
+
+def test_a_node_set_is_a_group_and_so_are_all_others(network, model, inputs, current, spikes):
+    chosen = [2, 3, 11]
+    sets = {"core": {"node_id": network.cells.node_id[chosen].tolist()}, "nobody": {"node_id": []}}
+    design = Design(network.cells, model.dt, STEPS, node_sets=sets)
+    levels = ["core", "all", "network"]
+    with pytest.raises(ConfigError, match="did you mean 'core'"):
+        Measurement(["mean_rate"], design, WINDOWS, levels=["cor"])
+    with pytest.raises(ConfigError, match="selects no cell"):
+        Measurement(["mean_rate"], design, WINDOWS, levels=["nobody"])
+    design = replace(design, node_sets=sets | {"all": ["core", "rest"], "rest": {}})
+    # Of single cells preferred_direction has values, of groups of cells none.
+    measurement = Measurement(
+        ["mean_rate", "silent_share", "preferred_direction"],
+        design,
+        {"all": slice(0, STEPS)},
+        levels=levels,
+    )
+    run(measurement, model, inputs, current)
+    rows = table(measurement)
+    assert {key[0] for key in rows} == {"mean_rate", "silent_share"}
+    rate = spikes.mean(axis=(0, 1)) * 1000
+    inside = np.isin(np.arange(len(rate)), chosen)
+    found = {key[2:]: row for key, row in rows.items() if key[0] == "mean_rate"}
+    assert list(found) == [
+        ("network", "network"),
+        ("core", "core"),
+        ("core", "not core"),
+        ("all", "all"),
+    ]
+    for group, own in (("core", inside), ("not core", ~inside)):
+        assert found["core", group].value == pytest.approx(rate[own].mean())
+        assert found["core", group].n == own.sum()
+    assert found["all", "all"].value == pytest.approx(rate.mean())
 
 
 def test_a_run_may_be_of_one_window_only(network, model, inputs, current, spikes):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from v1builder.load import Network
 from v1builder.measures import MeasureRow
-from v1builder.measures.groups import measured_groups
+from v1builder.measures.groups import GROUP_LEVELS, measured_groups
 from v1builder.tasks import Task
 from v1builder.train.evaluation import Classifier, evaluate
 from v1builder.train.metric import TRAINED
@@ -48,13 +48,14 @@ def lesion_rows(
         experiment: how many trials (`measure.lesion_trials`), and of how many at once.
         task: that is answered.
         classifier: the trained network with its readout.
-        level: of the groups.
+        level: of the groups; of a node set its cells are silenced.
         network: with the cells.
         seed: of trials, input spikes and controls.
         progress: called with (tests done, tests).
     """
-    groups = measured_groups(network.cells, level)
-    score, total = task.answer.primary, 2 * len(groups) + 1
+    groups = measured_groups(network.cells, level, network.node_sets)
+    lesioned = groups.labels if level in GROUP_LEVELS else groups.labels[:1]  # of a node set itself
+    score, total = task.answer.primary, 2 * len(lesioned) + 1
     done = 0
 
     def tested(cells: NDArray[np.int64]) -> float:
@@ -67,7 +68,7 @@ def lesion_rows(
 
     intact = tested(np.zeros(0, np.int64))
     rows = []
-    for number, label in enumerate(groups.labels):
+    for number, label in enumerate(lesioned):
         own = np.flatnonzero(groups.of_cell == number)
         others = np.flatnonzero(groups.of_cell != number)
         drawn = control(others, len(own), seed, label)

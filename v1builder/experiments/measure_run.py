@@ -106,7 +106,7 @@ def lesion_run(
     Args:
         run: folder of `train` or of `compare`.
         out: CSV file; what made it as .json beside it.
-        level: of the groups: layer, class, population.
+        level: of the groups: layer, class, population, or the name of a node set.
         protocols: of a comparison.
         ablations: of a comparison.
         seeds: all unless given.
@@ -121,7 +121,7 @@ def lesion_run(
         ConfigError: a level or a condition is unknown.
     """
     finished = FinishedRun(run, "lesion")
-    settings = MeasureSettings(names=(), lesions=level, lesion_trials=n_trials)  # pyright: ignore[reportArgumentType]
+    settings = MeasureSettings(names=(), lesions=level, lesion_trials=n_trials)
     experiment = finished.experiment.model_copy(update={"measure": settings})
 
     def lesioned(condition: Any, show: Callable[[int, int], None]) -> list[dict[str, Any]]:

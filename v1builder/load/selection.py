@@ -1,14 +1,42 @@
 """Cells by SONATA node set, on the one axis of a network's simulated cells."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from v1builder.load.network import Network
+from v1builder.load.network import Network, NodePopulation
 from v1builder.load.populations import split
 from v1builder.schema.errors import ConfigError
 from v1builder.sonata.node_sets import nobody_problem, resolve_node_set
+
+
+def select_nodes(
+    cells: NodePopulation, node_set: Any, where: object, node_sets: Mapping[str, Any]
+) -> NDArray[np.int64]:
+    """As `select_cells`, of cells that are known without their network.
+
+    Raises:
+        ConfigError: the set is not valid for any population.
+    """
+    found, errors = [], []
+    for here, population in split(cells):
+        try:
+            chosen = resolve_node_set(
+                node_set,
+                population.name,
+                population.node_id,
+                population.attributes,
+                node_sets,
+                where,
+            )
+            found.append(here.start + chosen)
+        except ConfigError as error:
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    return np.concatenate(found)
 
 
 def select_cells(
@@ -28,18 +56,7 @@ def select_cells(
         ConfigError: the set is not valid for any population.
     """
     named = network.node_sets if node_sets is None else node_sets
-    found, errors = [], []
-    for here, population in split(network.cells):
-        try:
-            chosen = resolve_node_set(
-                node_set, population.name, population.node_id, population.attributes, named, where
-            )
-            found.append(here.start + chosen)
-        except ConfigError as error:
-            errors.append(error)
-    if not found:
-        raise errors[0]
-    return np.concatenate(found)
+    return select_nodes(network.cells, node_set, where, named)
 
 
 def some_cells(

@@ -1,8 +1,8 @@
 """What was observed of some cells: the material of every measure, in parts as a run gives them."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Self
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -45,6 +45,7 @@ class Design:
         repeats: whether trials of one condition show the same, so that they differ by chance alone.
         in_vivo: quantiles of what was recorded in living mice, as `load.reference.read_in_vivo` has them;
             None for a network without them.
+        node_sets: named selections of cells, by which they can be grouped.
     """
 
     cells: NodePopulation
@@ -56,6 +57,7 @@ class Design:
     change: int | None = None
     repeats: bool = True
     in_vivo: pd.DataFrame | None = None
+    node_sets: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def n_cells(self) -> int:

@@ -15,12 +15,12 @@ from v1builder.analysis.invivo import ks_score, types_of
 from v1builder.load.groups import Groups
 from v1builder.measures.activity import Array, Design
 from v1builder.measures.counts import members
-from v1builder.measures.groups import GROUP_LEVELS
+from v1builder.measures.groups import SEVERAL_CELLS
 from v1builder.measures.measure import ByGroup
 from v1builder.schema.errors import NetworkError
 from v1builder.schema.recordings import MIN_UNITS, QUANTILES
 
-AGREEMENT_LEVELS: Final = tuple(level for level in GROUP_LEVELS if level != "cell")
+AGREEMENT_LEVELS: Final = SEVERAL_CELLS
 
 
 def agreement(design: Design, metric: str, values: Array, groups: Groups) -> ByGroup:

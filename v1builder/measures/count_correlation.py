@@ -14,7 +14,7 @@ import numpy as np
 
 from v1builder.load.groups import Groups
 from v1builder.measures.counts import OfCounts, members, without_condition
-from v1builder.measures.groups import GROUP_LEVELS
+from v1builder.measures.groups import SEVERAL_CELLS
 from v1builder.measures.measure import ByGroup
 
 #: Trials beyond the first of every condition; the correlation of a pair then has an error of .3.
@@ -27,7 +27,7 @@ class CountCorrelation(OfCounts):
 
     name: ClassVar[str] = "count_correlation"
     unit: ClassVar[str] = "1"
-    groups: ClassVar[tuple[str, ...]] = tuple(level for level in GROUP_LEVELS if level != "cell")
+    groups: ClassVar[tuple[str, ...]] = SEVERAL_CELLS
 
     def compute(self, groups: Groups) -> ByGroup:
         """Mean over the pairs of each group."""

@@ -18,7 +18,7 @@ from v1builder.analysis.logistic import fitted_logistic, predicted
 from v1builder.load.groups import Groups
 from v1builder.measures.activity import Array, Design, Indices
 from v1builder.measures.counts import SAMPLE_SEED, OfCounts, members
-from v1builder.measures.groups import GROUP_LEVELS
+from v1builder.measures.groups import SEVERAL_CELLS
 from v1builder.measures.measure import Axis, ByGroup
 
 #: Of every group.
@@ -32,7 +32,7 @@ class OfDecoding(OfCounts):
     """A measure of how well conditions are decoded in bins of 20 ms."""
 
     unit: ClassVar[str] = "1"
-    groups: ClassVar[tuple[str, ...]] = tuple(level for level in GROUP_LEVELS if level != "cell")
+    groups: ClassVar[tuple[str, ...]] = SEVERAL_CELLS
     bin_ms: ClassVar[float | None] = 20.0
 
     def __init__(self, design: Design):

@@ -15,7 +15,7 @@ from v1builder.analysis.fisher import discriminability, enough_trials
 from v1builder.load.groups import Groups
 from v1builder.measures.activity import Array, Indices
 from v1builder.measures.counts import SAMPLE_SEED, OfCounts, members
-from v1builder.measures.groups import GROUP_LEVELS
+from v1builder.measures.groups import SEVERAL_CELLS
 from v1builder.measures.measure import ByGroup
 
 #: Of every group.
@@ -38,7 +38,7 @@ class Discriminability(OfCounts):
 
     name: ClassVar[str] = "discriminability"
     unit: ClassVar[str] = "1"
-    groups: ClassVar[tuple[str, ...]] = tuple(level for level in GROUP_LEVELS if level != "cell")
+    groups: ClassVar[tuple[str, ...]] = SEVERAL_CELLS
 
     def scaled(self, squared: Array, pair: Pair) -> Array:
         """What is shown of d'^2."""

@@ -9,7 +9,7 @@ import numpy as np
 from v1builder.load.groups import Groups
 from v1builder.measures.activity import Array, Indices
 from v1builder.measures.counts import SAMPLE_SEED, OfCounts, members
-from v1builder.measures.groups import GROUP_LEVELS
+from v1builder.measures.groups import SEVERAL_CELLS
 from v1builder.measures.measure import ByGroup
 
 #: Trials of both halves; 10 in each have 9 dimensions.
@@ -24,7 +24,7 @@ class OfHalves(OfCounts):
     The trials are halved at random `SPLITS` times with a fixed seed.
     """
 
-    groups: ClassVar[tuple[str, ...]] = tuple(level for level in GROUP_LEVELS if level != "cell")
+    groups: ClassVar[tuple[str, ...]] = SEVERAL_CELLS
     cells_min: ClassVar[int] = 2
 
     @abstractmethod

@@ -5,7 +5,7 @@ from typing import ClassVar
 import numpy as np
 
 from v1builder.load.groups import Groups
-from v1builder.measures.groups import GROUP_LEVELS
+from v1builder.measures.groups import SEVERAL_CELLS
 from v1builder.measures.measure import ByGroup
 from v1builder.measures.voltage import CHANGE_MV, OfVoltageChange
 
@@ -15,7 +15,7 @@ class HyperpolarisedShare(OfVoltageChange):
 
     name: ClassVar[str] = "hyperpolarised_share"
     unit: ClassVar[str] = "1"
-    groups: ClassVar[tuple[str, ...]] = tuple(level for level in GROUP_LEVELS if level != "cell")
+    groups: ClassVar[tuple[str, ...]] = SEVERAL_CELLS
     counts_cells: ClassVar[bool] = True
 
     def compute(self, groups: Groups) -> ByGroup:

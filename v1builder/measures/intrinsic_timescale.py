@@ -16,7 +16,7 @@ from v1builder.analysis.timescale import fitted_timescale, lagged_covariance
 from v1builder.load.groups import Groups
 from v1builder.measures.activity import Array, Design, Indices
 from v1builder.measures.counts import OfCounts, without_condition
-from v1builder.measures.groups import GROUP_LEVELS
+from v1builder.measures.groups import SEVERAL_CELLS
 from v1builder.measures.measure import Axis, ByGroup
 
 #: Trials beyond the first of every condition.
@@ -31,7 +31,7 @@ class IntrinsicTimescale(OfCounts):
 
     name: ClassVar[str] = "intrinsic_timescale"
     unit: ClassVar[str] = "ms"
-    groups: ClassVar[tuple[str, ...]] = tuple(level for level in GROUP_LEVELS if level != "cell")
+    groups: ClassVar[tuple[str, ...]] = SEVERAL_CELLS
     bin_ms: ClassVar[float | None] = 50.0
     axis: ClassVar[Axis | None] = Axis("lag", "ms", "autocorrelation of spike counts", "1")
 

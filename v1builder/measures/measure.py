@@ -104,6 +104,11 @@ class Measure(ABC):
         self.design = design
         self.reference: Self | None = None
 
+    @classmethod
+    def has(cls, level: str) -> bool:
+        """Whether there are values at a level. A node set is any group of cells, as the whole network is."""
+        return level in cls.groups or (level not in GROUP_LEVELS and "network" in cls.groups)
+
     @abstractmethod
     def see(self, activity: Activity) -> None:
         """Take a part of the activity (see `Activity` for their order)."""

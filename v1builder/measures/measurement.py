@@ -105,8 +105,8 @@ class Measurement:
             names: of measures.
             design: of the trials, whose cells are those that are observed.
             windows: by name; steps alone are those of all conditions, and nothing changes in them.
-            levels: of groups, of `GROUP_LEVELS`; unless given, all that the cells can be grouped by but
-                "cell".
+            levels: of groups, of `GROUP_LEVELS`, or names of node sets; unless given, all that the cells can
+                be grouped by but "cell".
             positions: [n_cells of the design] where the observed cells are among those of the model; all of
                 them, in order, unless given.
             reference: what was measured of the network that others are compared with, with the same measures
@@ -121,7 +121,7 @@ class Measurement:
             name: Window(one) if isinstance(one, slice) else one for name, one in windows.items()
         }
         raise_if_any(list(_window_problems(self._windows, design.n_steps)), ConfigError)
-        self._groups = all_groups(design.cells, levels)
+        self._groups = all_groups(design.cells, levels, design.node_sets)
         self._positions, self._reference = positions, reference
         self._measures = {
             name: [kind(design.within(window)) for kind in kinds]
@@ -205,7 +205,7 @@ class Measurement:
 
     def _rows(self, window: str, measure: Measure) -> Iterator[MeasureRow]:
         for level, groups in self._groups.items():
-            if level not in measure.groups:
+            if not measure.has(level):
                 continue
             found = measure.values(groups)
             for group, value, n, reason in zip(
@@ -215,7 +215,7 @@ class Measurement:
 
     def _curve(self, window: str, measure: Measure, axis: Axis) -> Iterator[CurveRow]:
         for level, groups in self._groups.items():
-            if level not in measure.groups:
+            if not measure.has(level):
                 continue
             for at, found in measure.curve(groups).items():
                 for group, value, n, reason in zip(

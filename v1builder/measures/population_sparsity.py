@@ -8,7 +8,7 @@ from v1builder.analysis.sparsity import sparsity
 from v1builder.load.groups import Groups
 from v1builder.measures.conditions import OfConditions
 from v1builder.measures.counts import members
-from v1builder.measures.groups import GROUP_LEVELS
+from v1builder.measures.groups import SEVERAL_CELLS
 from v1builder.measures.measure import ByGroup
 
 _CELLS_MIN: Final = 10
@@ -22,7 +22,7 @@ class PopulationSparsity(OfConditions):
 
     name: ClassVar[str] = "population_sparsity"
     unit: ClassVar[str] = "1"
-    groups: ClassVar[tuple[str, ...]] = tuple(level for level in GROUP_LEVELS if level != "cell")
+    groups: ClassVar[tuple[str, ...]] = SEVERAL_CELLS
 
     def compute(self, groups: Groups) -> ByGroup:
         """By group."""

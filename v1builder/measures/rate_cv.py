@@ -10,7 +10,7 @@ import numpy as np
 
 from v1builder.load.groups import Groups, group_cells
 from v1builder.measures.activity import Array
-from v1builder.measures.groups import GROUP_LEVELS, group_mean
+from v1builder.measures.groups import SEVERAL_CELLS, group_mean
 from v1builder.measures.measure import ByGroup, OfRates
 
 CELLS_MIN: Final = 20
@@ -50,7 +50,7 @@ class RateCV(OfRates):
 
     name: ClassVar[str] = "rate_cv"
     unit: ClassVar[str] = "1"
-    groups: ClassVar[tuple[str, ...]] = tuple(level for level in GROUP_LEVELS if level != "cell")
+    groups: ClassVar[tuple[str, ...]] = SEVERAL_CELLS
 
     def of_rates(self, rates: Array, groups: Groups) -> ByGroup:
         """Spread by group."""

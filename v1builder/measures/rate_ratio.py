@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from v1builder.load.groups import Groups
 from v1builder.measures.activity import Activity, Array, Design
-from v1builder.measures.groups import GROUP_LEVELS
+from v1builder.measures.groups import SEVERAL_CELLS
 from v1builder.measures.measure import ByGroup, Measure
 
 #: Ratio that counts as a response; as published.
@@ -27,7 +27,7 @@ class OfRateRatio(Measure):
     """Share of the cells whose rates respond to a change. Memory: two numbers per cell."""
 
     unit: ClassVar[str] = "1"
-    groups: ClassVar[tuple[str, ...]] = tuple(level for level in GROUP_LEVELS if level != "cell")
+    groups: ClassVar[tuple[str, ...]] = SEVERAL_CELLS
     counts_cells: ClassVar[bool] = True
 
     def __init__(self, design: Design):

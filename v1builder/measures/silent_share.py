@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from v1builder.load.groups import Groups
 from v1builder.measures.activity import Array
-from v1builder.measures.groups import GROUP_LEVELS, group_mean
+from v1builder.measures.groups import SEVERAL_CELLS, group_mean
 from v1builder.measures.measure import ByGroup, OfRates
 
 
@@ -18,7 +18,7 @@ class SilentShare(OfRates):
 
     name: ClassVar[str] = "silent_share"
     unit: ClassVar[str] = "1"
-    groups: ClassVar[tuple[str, ...]] = tuple(level for level in GROUP_LEVELS if level != "cell")
+    groups: ClassVar[tuple[str, ...]] = SEVERAL_CELLS
     counts_cells: ClassVar[bool] = True
 
     def of_rates(self, rates: Array, groups: Groups) -> ByGroup:

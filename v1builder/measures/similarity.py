@@ -8,7 +8,7 @@ import numpy as np
 from v1builder.load.groups import Groups
 from v1builder.measures.activity import Array, Indices
 from v1builder.measures.counts import OfCounts, members
-from v1builder.measures.groups import GROUP_LEVELS
+from v1builder.measures.groups import SEVERAL_CELLS
 from v1builder.measures.measure import ByGroup
 
 
@@ -16,7 +16,7 @@ class OfSimilarity(OfCounts):
     """A measure of the spike counts of the same cells in two networks that were shown the same trials."""
 
     unit: ClassVar[str] = "1"
-    groups: ClassVar[tuple[str, ...]] = tuple(level for level in GROUP_LEVELS if level != "cell")
+    groups: ClassVar[tuple[str, ...]] = SEVERAL_CELLS
     compares: ClassVar[bool] = True
     cells_min: ClassVar[int] = 2
 

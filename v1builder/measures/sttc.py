@@ -20,7 +20,7 @@ import numpy as np
 from v1builder.load.groups import Groups
 from v1builder.measures.activity import Design, Indices
 from v1builder.measures.counts import SAMPLE_SEED, OfCounts, members
-from v1builder.measures.groups import GROUP_LEVELS
+from v1builder.measures.groups import SEVERAL_CELLS
 from v1builder.measures.measure import ByGroup
 
 #: ms, as elephant's default.
@@ -35,7 +35,7 @@ class STTC(OfCounts):
 
     name: ClassVar[str] = "sttc"
     unit: ClassVar[str] = "1"
-    groups: ClassVar[tuple[str, ...]] = tuple(level for level in GROUP_LEVELS if level != "cell")
+    groups: ClassVar[tuple[str, ...]] = SEVERAL_CELLS
 
     def __init__(self, design: Design):
         super().__init__(design)

@@ -6,7 +6,7 @@ import numpy as np
 
 from v1builder.load.groups import Groups
 from v1builder.measures.activity import Array
-from v1builder.measures.groups import GROUP_LEVELS
+from v1builder.measures.groups import SEVERAL_CELLS
 from v1builder.measures.measure import ByGroup, OfRates
 
 _TOP: Final = 0.1
@@ -29,7 +29,7 @@ class Top10Share(OfRates):
 
     name: ClassVar[str] = "top10_share"
     unit: ClassVar[str] = "1"
-    groups: ClassVar[tuple[str, ...]] = tuple(level for level in GROUP_LEVELS if level != "cell")
+    groups: ClassVar[tuple[str, ...]] = SEVERAL_CELLS
 
     def of_rates(self, rates: Array, groups: Groups) -> ByGroup:
         """Share by group."""

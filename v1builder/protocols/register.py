@@ -55,7 +55,7 @@ def run_protocols(
     """
     kinds = [protocol_named(name) for name in dict.fromkeys(names)]
     sources = input_sources(network, dt=model.dt)
-    groups = all_groups(network.cells, levels)
+    groups = all_groups(network.cells, levels, network.node_sets)
     rows = []
     for kind in kinds:
 

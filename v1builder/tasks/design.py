@@ -38,6 +38,7 @@ def design_of(
         contrasts=common(movies, lambda one: one.contrast),
         repeats=task.repeats,
         in_vivo=in_vivo,
+        node_sets=network.node_sets,
         t_ref=membrane.per_cell("t_ref") if "t_ref" in membrane.values else None,
     )
 

@@ -184,16 +184,18 @@ class MeasureSettings(Settings):
 
     Attributes:
         names: of measures, and of protocols (`v1builder.protocols`); none measures nothing.
-        levels: groups of cells they are measured of: network, layer, class, population, cell; unless given,
-            all that the cells can be grouped by but single cells.
+        levels: groups of cells they are measured of: network, layer, class, population, cell, or names of
+            SONATA node sets (a set and all other cells); unless given, all that the cells can be grouped by
+            but single cells.
         phases: "trained" measures after training, "untrained" also before it (protocol "retrain").
         trials: of the test's kind that are measured, before and after training, in a run of their own; unless
             given as many as the test has. Measures of spikes then watch the test itself after training. A
             measure that does not stream keeps all its trials in memory.
         explain: metrics that are to explain the outcome of a comparison (`train.metric`,
             `experiments.explain`), named before anything is run.
-        lesions: after training every group of this level is silenced, and as many other cells drawn at
-            random (`experiments.lesion`); nothing unless given.
+        lesions: after training every group of this level (layer, class, population; or the cells of a node
+            set) is silenced, and as many other cells drawn at random (`experiments.lesion`); nothing unless
+            given.
         lesion_trials: test trials of each lesion.
     """
 
@@ -210,7 +212,7 @@ class MeasureSettings(Settings):
     phases: tuple[Literal["untrained", "trained"], ...] = (TRAINED,)
     trials: PositiveInt | None = None
     explain: tuple[str, ...] = ()
-    lesions: Literal["layer", "class", "population"] | None = None
+    lesions: str | None = None
     lesion_trials: PositiveInt = 256
 
     @field_validator("names")
@@ -221,6 +223,16 @@ class MeasureSettings(Settings):
                 problem = unknown_name("measure", name, [*MEASURES, *PROTOCOLS], "measure.names")
                 raise ValueError(f"{problem.what}; {problem.fix}")
         return names
+
+    @field_validator("lesions")
+    @classmethod
+    def _of_groups(cls, level: str | None) -> str | None:
+        if level in ("network", "cell"):
+            raise ValueError(
+                f"lesions of '{level}' would silence all cells or each alone: name layer, class, population "
+                "or a node set"
+            )
+        return level
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_there(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pandas as pd
 from v1builder.inputs import Source, input_sources
 from v1builder.load import Network, load_network
 from v1builder.load.reference import home_of, read_in_vivo, read_in_vivo_units
+from v1builder.measures.groups import all_groups
 from v1builder.objectives import Setting
 from v1builder.objectives.objective import core
 from v1builder.objectives.terms import Objectives
@@ -63,8 +64,8 @@ class Subjects:
         Raises:
             NetworkError: the network is not valid, or its nodes lack what a task or a readout asks for.
             DataError: an objective needs recordings, and the network has none, or none of a population.
-            ConfigError: a readout asks for populations or for more cells than there are, or an objective has
-                nothing to look at.
+            ConfigError: a readout asks for populations or for more cells than there are, an objective has
+                nothing to look at, or measures or lesions name groups that there are not.
         """
         if self._last is not None:
             known, subject = self._last
@@ -145,6 +146,9 @@ def _subject(experiment: Experiment, seed: int, read: _Read) -> Subject:
         for each in (experiment.task, *experiment.also)
     ]
     readouts(experiment, seed, tasks, network)
+    measured = experiment.measure
+    for levels in (measured.levels, measured.lesions and [measured.lesions]):
+        all_groups(network.cells, levels, network.node_sets)
     hashes = dict(read.hashes)
     for task in tasks:
         hashes.update(task.files)
