@@ -1,10 +1,14 @@
 """Input populations by the class of the source that serves them: one for every kind."""
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from lgn_nodes import lgn_nodes
 
 from v1builder.load.network import NodePopulation
+from v1builder.sonata.spikes import write_spikes
 
 
 def units(name, n, **columns):
@@ -14,7 +18,17 @@ def units(name, n, **columns):
     return NodePopulation(name, ids + 10, ids, columns, pd.DataFrame(index=ids))
 
 
+def recorded(folder=Path(tempfile.mkdtemp(prefix="spikes-"))):  # noqa: B008  (one file is enough)
+    """Three units, one of them silent, whose spikes of five seconds are in a file."""
+    rng = np.random.default_rng(0)
+    times = [np.sort(rng.uniform(0, 5000, size=n)) for n in (300, 60)]
+    ids = np.repeat([10, 12], [300, 60])
+    write_spikes(folder / "spikes.h5", {"recorded": (np.concatenate(times), ids)})
+    return units("recorded", 3, spikes_file=np.full(3, str(folder / "spikes.h5")))
+
+
 EXAMPLES = {
     "FilterSource": lgn_nodes(1, seed=0),
+    "RecordedSource": recorded(),
     "PoissonSource": units("bkg", 3, rate_Hz=np.array([5.0, 0.0, 80.0])),
 }

@@ -5,11 +5,15 @@ cell here is a position (`source_index`, `target_index`, `model_of`), never an i
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+#: Column of virtual nodes whose spikes are in a SONATA file, see `inputs.recorded`. In files relative to the
+#: types table.
+SPIKES_FILE: Final = "spikes_file"
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from v1builder.load.edge_values import EdgeValues
 from v1builder.load.integers import Integers
 from v1builder.load.membrane import read_cells
-from v1builder.load.network import EdgePopulation, Network, NodePopulation
+from v1builder.load.network import SPIKES_FILE, EdgePopulation, Network, NodePopulation
 from v1builder.load.plasticity import read_plasticity
 from v1builder.load.populations import merged
 from v1builder.schema.errors import NetworkError, raise_if_any
@@ -114,6 +115,10 @@ def _read_nodes(part: PopulationFile, name: str) -> NodePopulation:
         values = joined(str(column), table.attributes, types, rows)
         assert values is not None
         attributes[str(column)] = values
+    if SPIKES_FILE in attributes:
+        folder = (part.types_file or part.file).parent
+        files = ["" if pd.isna(file) else str(file) for file in attributes[SPIKES_FILE]]
+        attributes[SPIKES_FILE] = np.array([str(folder / file) if file else "" for file in files])
     where = f"{part.types_file or part.file}, population {name}"
     if "model_type" not in attributes:
         raise NetworkError([node_rules.no_column("model_type", where, attributes)])

@@ -200,7 +200,8 @@ def _write_models(
     written = []
     for cell, type_id in zip(first, ids, strict=True):
         ports = {key: values[receptors.group_of[cell]] for key, values in receptors.values.items()}
-        own = {key: values[membrane.group_of[cell]] for key, values in membrane.values.items()}
+        row = membrane.group_of[cell]
+        own = {key: np.asarray(values[row]) for key, values in membrane.values.items()}
         model = CellModel(
             own,
             _own_ports(ports, int(n_used[cell])),
