@@ -4,7 +4,6 @@ from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
-
 from v1builder.model import plasticity
 from v1builder.model.backends import Backend, reference
 from v1builder.model.neurons import glif
@@ -183,6 +182,16 @@ def with_levels(case):
     )  # fmt: skip
     threshold = map_floats(case._leaf, dynamics)
     case.propagators = replace(case.propagators, threshold=threshold)
+    return case
+
+
+def with_instant_synapses(case):
+    """The same case; some of its ports have exponential currents, some jump at once, some do neither."""
+    shape, generator = case.propagators.P31_fast.shape, case.generator
+    for name, low, high in (("y2_init_fast", 0.2, 1.0), ("U_jump", 0.002, 0.02)):
+        value = low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float64)
+        value[torch.rand(shape, generator=generator) < 0.4] = 0
+        case.propagators = replace(case.propagators, **{name: case._leaf(name, value)})
     return case
 
 

@@ -4,20 +4,29 @@ from dataclasses import replace
 
 import pytest
 import torch
-from cases import Case, PlasticCase, assert_close, compare, outputs, with_levels
 from networks import random_network
-
 from v1builder.model import Surrogate, V1Network
 from v1builder.model.backends import AUTO, BACKENDS, get_backend, reference, why_not
 from v1builder.model.neurons.glif import Propagators
 from v1builder.model.neurons.glifr import SmoothPropagators, SmoothSpike
 from v1builder.schema.errors import ConfigError
 
+from cases import (
+    Case,
+    PlasticCase,
+    assert_close,
+    compare,
+    outputs,
+    with_instant_synapses,
+    with_levels,
+)
+
 SMALL = {"steps": 20, "batch": 2, "cells": 23, "edges": 300, "receptors": 2, "delays": 3}
 CASES = {
     "static": Case,
     "plastic": PlasticCase,
     "moving thresholds": lambda **how: with_levels(Case(**how)),
+    "instant synapses": lambda **how: with_instant_synapses(PlasticCase(**how)),
 }
 
 

@@ -9,13 +9,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cases import Case, PlasticCase, assert_close, compare, map_floats, outputs, with_levels
-
-from v1builder.model.backends import _fused_forward, reference
-from v1builder.model.backends import _fused_rollout as fused
+from v1builder.model.backends import get_backend, reference
+from v1builder.model.backends.cpu import passes
 from v1builder.model.neurons.glif import Propagators
+from v1builder.model.neurons.glifr import SmoothPropagators, SmoothSpike
 from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
 from v1builder.schema.errors import ConfigError
+
+from cases import (
+    Case,
+    PlasticCase,
+    assert_close,
+    compare,
+    map_floats,
+    outputs,
+    with_instant_synapses,
+    with_levels,
+)
+
+fused = get_backend("fused")
 
 
 @pytest.mark.parametrize("kind", SURROGATE_KINDS)
@@ -107,7 +119,7 @@ def test_backward_twice_gives_the_same():
 
 
 def test_same_bytes_for_any_number_of_threads(monkeypatch):
-    monkeypatch.setattr(_fused_forward, "THREADED_FROM", 0)
+    monkeypatch.setattr(passes, "THREADED_FROM", 0)
     case = Case(cells=4500, edges=60000, steps=12, receptors=2, dtype=torch.float32)
     before = torch.get_num_threads()
     results = []
@@ -189,22 +201,30 @@ def test_one_message_for_what_does_not_fit(damage, word):
     assert len(caught.value.problems) == 1
 
 
-def with_delta_synapses(case):
-    return {
-        "propagators": replace(case.propagators, U_jump=torch.ones_like(case.propagators.P31_fast))
-    }
-
-
-@pytest.mark.parametrize(
-    ("changes", "word"),
-    [
-        (with_delta_synapses, "delta synapses"),
-    ],
-)
-def test_a_model_it_cannot_compute_is_refused(changes, word):
+def test_a_model_it_cannot_compute_is_refused():
     case = Case(steps=5)
-    with pytest.raises(ConfigError, match=word):
-        case.run(fused, **changes(case))
+    smooth = SmoothPropagators(**vars(case.propagators), smooth=SmoothSpike(1.0, 0.5))
+    with pytest.raises(ConfigError, match="graded signal"):
+        case.run(fused, propagators=smooth)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_exponential_currents_and_delta_synapses(batch, dtype):
+    compare(fused, with_instant_synapses(Case(batch=batch, steps=25, dtype=dtype)))
+
+
+def test_exponential_currents_alone():
+    case = with_instant_synapses(Case())
+    case.propagators = replace(case.propagators, U_jump=None)
+    del case.leaves["U_jump"]
+    compare(fused, case)
+
+
+def test_they_in_a_network_of_levels_and_plasticity_in_several_blocks():
+    how = {"cells": 4500, "edges": 60000, "steps": 8, "batch": 2, "receptors": 2, "delays": 2}
+    sites = {None: 6000, "lgn": 25, "bkg": 9}
+    compare(fused, with_instant_synapses(with_levels(PlasticCase(sites=sites, **how))))
 
 
 def test_a_device_it_cannot_use_names_the_alternative():
@@ -218,8 +238,8 @@ def test_the_number_of_threads_that_torch_was_given_stays():
     """In a process of its own, because numba starts its threads once."""
     script = (
         "import torch; torch.set_num_threads(1)\n"
-        "from cases import Case\nfrom v1builder.model.backends import _fused_rollout as fused\n"
-        "Case(steps=2).run(fused); print(torch.get_num_threads())"
+        "from cases import Case\nfrom v1builder.model.backends import get_backend\n"
+        "Case(steps=2).run(get_backend('fused')); print(torch.get_num_threads())"
     )
     environment = {**os.environ, "NUMBA_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
     done = subprocess.run(

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from v1builder.model.backends import get_backend, reference
+from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
+
 from cases import Case, PlasticCase, assert_close, compare, with_levels
 
-from v1builder.model.backends import _fused_rollout as fused
-from v1builder.model.backends import reference
-from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
+fused = get_backend("fused")
 
 
 @pytest.mark.parametrize("kind", SURROGATE_KINDS)

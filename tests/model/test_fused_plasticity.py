@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from cases import TOLERANCE, PlasticCase, assert_close, compare, outputs
-
-from v1builder.model.backends import _fused_forward, reference
-from v1builder.model.backends import _fused_rollout as fused
+from v1builder.model.backends import get_backend, reference
+from v1builder.model.backends.cpu import passes
 from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
 from v1builder.schema.errors import ConfigError
+
+from cases import TOLERANCE, PlasticCase, assert_close, compare, outputs
+
+fused = get_backend("fused")
 
 
 @pytest.mark.parametrize("kind", SURROGATE_KINDS)
@@ -91,7 +93,7 @@ def test_without_gradients_the_bytes_are_the_same():
 
 
 def test_same_bytes_for_any_number_of_threads(monkeypatch):
-    monkeypatch.setattr(_fused_forward, "THREADED_FROM", 0)
+    monkeypatch.setattr(passes, "THREADED_FROM", 0)
     sites = {None: 6000, "lgn": 25, "bkg": 9}
     case = PlasticCase(
         sites=sites, cells=4500, edges=60000, steps=12, receptors=2, dtype=torch.float32

@@ -16,19 +16,26 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from cases import Case, PlasticCase, assert_close, compare, map_floats, outputs, with_levels
 from networks import random_network
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-
 from v1builder.model import backends
-from v1builder.model.backends import _fused_rollout as fused
-from v1builder.model.backends import get_backend, reference
-from v1builder.model.backends import gpu as member
+from v1builder.model.backends import cuda as member
+from v1builder.model.backends import get_backend, plan, reference
 from v1builder.model.network import V1Network
 from v1builder.model.neurons.glifr import SmoothPropagators, SmoothSpike
 from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
 from v1builder.schema.errors import ConfigError
+
+from cases import (
+    Case,
+    PlasticCase,
+    assert_close,
+    compare,
+    outputs,
+    with_instant_synapses,
+    with_levels,
+)
 
 if find_spec("triton") is None:
     pytest.skip("Triton is not installed", allow_module_level=True)
@@ -47,10 +54,10 @@ with pytest.MonkeyPatch.context() as patch:
         for module in list(sys.modules):
             if module.partition(".")[0] == "triton" and not module.startswith("triton._C"):
                 del sys.modules[module]
-    from v1builder.model.backends import _gpu_edges, _gpu_layout
-    from v1builder.model.backends import _gpu_rollout as gpu
+    from v1builder.model.backends.cuda import kernels, launch
 
-DEVICE = "cpu" if gpu.INTERPRETED else "cuda"
+fused, gpu = backends.BACKENDS["fused"], backends.BACKENDS["triton"]
+DEVICE = "cpu" if launch.INTERPRETED else "cuda"
 SMALL = {"batch": 2, "steps": 7, "cells": 180, "receptors": 2, "delays": 2, "edges": 2000}
 
 
@@ -115,7 +122,7 @@ def test_batches_and_shapes_of_the_current(batch, current):
 
 
 def test_a_batch_larger_than_a_tile(monkeypatch):
-    monkeypatch.setattr(_gpu_layout, "MOST_SAMPLES", 2)
+    monkeypatch.setattr(launch, "MOST_SAMPLES", 2)
     compare(gpu, small(PlasticCase, batch=3))
 
 
@@ -249,9 +256,11 @@ def test_a_plan_is_made_once():
     case = small(steps=2)
     shape = (180, 2, 2)
     device = case.state.U.device
-    plan = _gpu_edges.plan_edges(case.projections, shape, device)
-    assert _gpu_edges.plan_edges(case.projections, shape, device) is plan
-    assert _gpu_edges.plan_edges(list(case.projections[:2]), shape, device) is not plan
+    of_triton = kernels.CudaKernels()
+    made = plan.plan_edges(case.projections, shape, device, of_triton)
+    again = kernels.CudaKernels()
+    assert plan.plan_edges(case.projections, shape, device, again) is made
+    assert plan.plan_edges(list(case.projections[:2]), shape, device, of_triton) is not made
 
 
 @pytest.mark.parametrize("backend", [reference, fused, gpu], ids=["reference", "fused", "triton"])
@@ -283,12 +292,12 @@ def test_the_interpreter_is_a_way_to_run_it_by_name():
 
 
 def test_without_a_device_or_triton_the_name_is_an_error(monkeypatch):
-    monkeypatch.setattr(gpu, "INTERPRETED", False)
+    monkeypatch.setattr(launch, "INTERPRETED", False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="no CUDA device"):
         get_backend("triton")
     monkeypatch.setattr(member, "_triton_version", lambda: "3.1.0")
-    with pytest.raises(ConfigError, match=r"triton 3.1.0 is installed.*3.7 or newer"):
+    with pytest.raises(ConfigError, match=r"triton 3.1.0 is installed.*3.6 or newer"):
         get_backend("triton")
     monkeypatch.setattr(backends, "find_spec", lambda name: None if name == "triton" else object())
     with pytest.raises(ConfigError, match=r"v1builder\[gpu\]") as caught:
@@ -298,7 +307,7 @@ def test_without_a_device_or_triton_the_name_is_an_error(monkeypatch):
 
 
 def test_tensors_elsewhere_are_an_error(monkeypatch):
-    monkeypatch.setattr(gpu, "INTERPRETED", False)
+    monkeypatch.setattr(kernels, "INTERPRETED", False)
     with pytest.raises(ConfigError, match="on cpu") as caught:
         Case(**SMALL).run(gpu)
     assert "'reference', or 'fused'" in str(caught.value)
@@ -330,17 +339,19 @@ def test_one_message_for_what_does_not_fit(damage, word):
     assert len(caught.value.problems) == 1
 
 
-@pytest.mark.parametrize(
-    ("change", "word"),
-    [
-        (lambda p: replace(p, U_jump=torch.ones_like(p.P31_fast)), "delta synapses"),
-        (lambda p: SmoothPropagators(**vars(p), smooth=SmoothSpike(1.0, 0.5)), "graded signal"),
-    ],
-)
-def test_a_model_it_cannot_compute_is_refused_by_name(change, word):
+def smooth(p):
+    return SmoothPropagators(**vars(p), smooth=SmoothSpike(1.0, 0.5))
+
+
+def test_a_model_it_cannot_compute_is_refused_by_name():
     case = small(steps=2)
-    with pytest.raises(ConfigError, match=word):
-        case.run(gpu, propagators=change(case.propagators))
+    with pytest.raises(ConfigError, match="graded signal"):
+        case.run(gpu, propagators=smooth(case.propagators))
+
+
+def test_exponential_currents_and_delta_synapses():
+    case = with_instant_synapses(Case(**SMALL))
+    compare(gpu, on(case))
 
 
 def test_auto_takes_the_fastest_that_can(monkeypatch, caplog):
@@ -350,9 +361,9 @@ def test_auto_takes_the_fastest_that_can(monkeypatch, caplog):
     assert backends._choose(on_device("cuda")) == ("triton", None)
     assert backends._choose(on_device("cpu")) == ("fused", None)
     assert backends._choose(on_device("mps")) == ("reference", "tensors on mps")
-    name, reason = backends._choose(on_device("cuda", "delta synapses"))
+    name, reason = backends._choose(on_device("cuda", "a graded signal"))
     assert name == "reference"
-    assert "delta synapses" in reason
+    assert "a graded signal" in reason
     monkeypatch.setattr(backends, "find_spec", lambda name: None if name == "triton" else object())
     name, reason = backends._choose(on_device("cuda"))
     assert name == "reference"
@@ -362,14 +373,12 @@ def test_auto_takes_the_fastest_that_can(monkeypatch, caplog):
 def test_auto_says_once_why_it_took_the_reference(monkeypatch, caplog):
     monkeypatch.setattr(backends, "_said", set())
     case = Case(steps=2)
-    jump = map_floats(lambda _, x: x, case.propagators)
-    jump = replace(jump, U_jump=torch.zeros_like(jump.P31_fast))
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            case.run(SimpleNamespace(rollout=get_backend("auto")), propagators=jump)
-    assert [r.getMessage().split(": ")[1] for r in caplog.records] == [
-        "exponential or delta synapses"
-    ]
+            case.run(get_backend("auto"), propagators=smooth(case.propagators))
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "the reference backend computes this model" in said
+    assert "graded signal" in said
 
 
 COMPILE = """
@@ -395,13 +404,15 @@ def compile_only(self, *args, **options):
     compiled.add(self.fn.__name__)
 
 JITFunction.run = compile_only
-from cases import Case, PlasticCase, with_levels
-from v1builder.model.backends import _gpu_rollout as gpu
+from cases import Case, PlasticCase, with_instant_synapses, with_levels
+from v1builder.model.backends import BACKENDS
+from v1builder.model.backends.cuda.kernels import CudaKernels
 
-gpu._check_tensors = lambda tensors: None
+CudaKernels.check = lambda self, tensors: None
+gpu = BACKENDS["triton"]
 for case in (
     Case(steps=3, batch=8, dtype=torch.float32),
-    with_levels(PlasticCase(steps=3, batch=1, dtype=torch.float32)),
+    with_instant_synapses(with_levels(PlasticCase(steps=3, batch=1, dtype=torch.float32))),
     with_levels(PlasticCase(steps=3, batch=40, dtype=torch.float64)),
 ):
     case.gradients(case.run(gpu))

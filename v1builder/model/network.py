@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from v1builder.load import LEVELS, Network, load_network
-from v1builder.model.backends import check_supported, get_backend
+from v1builder.model.backends import check_supported, computed_by, get_backend
 from v1builder.model.cells import Cells
 from v1builder.model.edges import EDGE_GROUPINGS, PLASTICITY_BOUNDS, Edges, signed_units
 from v1builder.model.export import exported
@@ -133,7 +133,7 @@ class V1Network(nn.Module):
         self.memory_budget = memory_budget
         self._segments: dict[tuple[int, int, bool, bool], int] = {}
         self.n_cells = network.n_cells
-        self._rollout = get_backend(backend)
+        self._backend, self._rollout = backend, get_backend(backend)
         if not keep_ports and not any(
             name in learned or grouping.get(name, "cell_model") != "cell_model"
             for name in RECEPTOR_UNITS
@@ -183,6 +183,10 @@ class V1Network(nn.Module):
     def propagators(self) -> Coefficients:
         """What the cells' steps are computed with, differentiable in what is learned."""
         return self.neuron.coefficients(self.cells())
+
+    def computed_by(self) -> dict[str, str]:
+        """What computes it where it is: backend, device, versions; and why nothing faster does."""
+        return computed_by(self._backend, self.propagators())
 
     def initial_state(self, batch: int = 1) -> State:
         """Cells at rest, nothing on its way."""

@@ -3,28 +3,43 @@
 | name | computes | needs |
 |---|---|---|
 | reference | everything, in plain torch, on any device | nothing |
-| fused | GLIF cells with alpha synapses, in compiled kernels on the CPU | numba |
+| fused | GLIF cells and their synapses, in compiled kernels on the CPU | numba |
 | triton | the same, in compiled kernels on a CUDA device | triton |
 
-A backend is a file with a subclass of `contract.Backend`, here or in another package, which registers itself.
+A backend is a file or folder with a subclass of `contract.Backend`, here or in another package, which
+registers itself.
 It is asked for by name. One that cannot run is an error, never replaced in silence; "auto" is the one choice
 left to the program: of the backends that can run where the tensors are and can compute the model, the one of
-highest priority. What leads to a slower one is logged once.
+highest priority. What leads to a slower one is logged once, and told by `computed_by`.
 """
 
 import logging
+from importlib import metadata
 from importlib.util import find_spec
 from typing import Any, Final
+
+import torch
 
 from v1builder.model.backends.contract import Backend
 from v1builder.model.rollout import Coefficients, Rollout
 from v1builder.schema.errors import ConfigError, unknown_name
 from v1builder.schema.members import import_members, named
 
-__all__ = ["AUTO", "BACKENDS", "Backend", "check_supported", "get_backend", "why_not"]
+__all__ = [
+    "AUTO",
+    "BACKENDS",
+    "Backend",
+    "check_supported",
+    "computed_by",
+    "get_backend",
+    "why_not",
+]
 
 #: The name that leaves the choice to the program.
 AUTO: Final = "auto"
+
+#: How much longer a step of plain torch takes: 20 to 40 times on two cores, 16 000 cells, batch 1 and 8.
+_SLOWER: Final = "some 20 to 40 times slower than compiled kernels"
 
 _log = logging.getLogger(__name__)
 _said: set[str] = set()
@@ -38,7 +53,7 @@ class Auto(Backend):
         name, reason = _choose(propagators)
         if reason is not None and reason not in _said:
             _said.add(reason)
-            _log.warning("the %s backend computes this model, slower than others: %s", name, reason)
+            _log.warning("the %s backend computes this model, %s: %s", name, _SLOWER, reason)
         return BACKENDS[name](propagators, *args, **kwargs)
 
 
@@ -69,14 +84,28 @@ def check_supported(propagators: Coefficients, backend: str) -> None:
     Raises:
         ConfigError: there is something that it cannot compute.
     """
-    reason = BACKENDS[backend].cannot(propagators)
+    BACKENDS[backend].require(propagators)
+
+
+def computed_by(name: str, propagators: Coefficients) -> dict[str, str]:
+    """What computes a model, as a record: backend, device, versions; and why none that is faster does.
+
+    Args:
+        name: of a backend, or "auto".
+        propagators: of the model, where they are.
+    """
+    device = propagators.device
+    backend, reason = (name, None) if name != AUTO else _choose(propagators)
+    record = {"backend": backend, "device": str(device)}
+    if device.type == "cuda":
+        record["device"] = torch.cuda.get_device_name(device)
+        record["cuda"] = str(torch.version.cuda)
+    package, _ = BACKENDS[backend].needs
+    if package:
+        record[package] = metadata.version(package)
     if reason is not None:
-        raise ConfigError.of(
-            f"the {backend} backend cannot compute this model",
-            f"backend '{backend}'",
-            reason,
-            "use backend 'reference' or 'auto'",
-        )
+        record["not_faster_because"] = reason
+    return record
 
 
 def why_not(backend: Backend) -> str | None:

@@ -7,12 +7,16 @@ import, it imports when it is called. Files whose names begin with _ are parts o
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
 from v1builder.model.rollout import Coefficients, Plasticity, Projection, Rollout, State
 from v1builder.model.surrogate import Surrogate
+from v1builder.schema.errors import ConfigError
+
+if TYPE_CHECKING:
+    from v1builder.model.backends.driver import Kernels
 
 
 class Backend(ABC):
@@ -41,6 +45,21 @@ class Backend(ABC):
         """What of a model it cannot compute; None where it can."""
         del propagators
         return None
+
+    def require(self, propagators: Coefficients) -> None:
+        """Raise what it cannot compute of a model.
+
+        Raises:
+            ConfigError: there is something that it cannot compute.
+        """
+        reason = self.cannot(propagators)
+        if reason is not None:
+            raise ConfigError.of(
+                f"the {self.name} backend cannot compute this model",
+                f"backend '{self.name}'",
+                reason,
+                "use backend 'reference' or 'auto'",
+            )
 
     @abstractmethod
     def __call__(
@@ -80,10 +99,21 @@ class Backend(ABC):
 
 
 class Compiled(Backend):
-    """A backend of compiled kernels, which are those of GLIF cells."""
+    """A backend of compiled kernels, which are those of GLIF cells: `driver` does what is common."""
 
-    about: ClassVar[str] = "GLIF cells with alpha synapses, in compiled kernels"
+    about: ClassVar[str] = "GLIF cells with all their synapses, in compiled kernels"
 
     def cannot(self, propagators: Coefficients) -> str | None:
         """What the cells say."""
         return propagators.uncompiled
+
+    @abstractmethod
+    def kernels(self) -> "Kernels":
+        """Its own part of a rollout; what it is compiled with is imported here."""
+
+    def __call__(self, propagators: Coefficients, *args: Any, **kwargs: Any) -> Rollout:
+        """Run the steps."""
+        from v1builder.model.backends import driver
+
+        self.require(propagators)
+        return driver.rollout(self.kernels(), propagators, *args, **kwargs)  # pyright: ignore[reportArgumentType]

@@ -164,8 +164,6 @@ class Propagators(SynapticCoefficients):
     @property
     def uncompiled(self) -> str | None:
         """Why the compiled backends cannot compute these cells, or None."""
-        if self.y2_init_fast is not None or self.U_jump is not None:
-            return "exponential or delta synapses"
         return None
 
     def step(

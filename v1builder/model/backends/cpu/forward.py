@@ -8,59 +8,58 @@ Layouts (b sample, A after-spike currents, R receptors, Np cells padded to whole
     U, current [b, n]; asc [b, A, n]; refractory [b, n] int32
     y [b, tile, R, 4*WIDTH]: y1_fast, y2_fast, y1_slow, y2_slow of the cells of a tile
     ring [b, (D+1)*R*Np]: what arrives at step s lies at position s mod (D+1)
-    membrane [4, n]: P33, P30, V_th, V_reset; adaptation [4, A, n]: asc_mean, _decay, _amps, _refractory
-    synapse [tile, R, 10*WIDTH]: in the order of `SYNAPSE_FIELDS`
+    membrane [4, n], adaptation [4, A, n]: in the order of `fields`
+    synapse [tile, R, 10*WIDTH]: likewise; 12*WIDTH where some currents are exponential or jump
     same_as [tile] int32: the first of the tiles in a row that have equal coefficients; reading those of
         that one only keeps them in the cache
     u, x [b, site]: sites in the order of their sources
-The fields of a tile lie at constant distances from one another, which lets the compiler vectorise.
 """
-
-from typing import Final
 
 from numba import njit, prange
 
-from v1builder.model.backends._compiled import copy, kernel
-from v1builder.model.backends._kernels_membrane import membrane_step
-from v1builder.model.backends._kernels_sites import release
-from v1builder.model.backends._kernels_threshold import moving_membrane_step
-from v1builder.model.backends._kernels_walk import deliver
-
-WIDTH: Final = 64  # cells per tile: a loop long enough to be vectorised, short enough for level 1
-MEMBRANE_FIELDS: Final = ("P33", "P30", "V_th", "V_reset")
-ADAPTATION_FIELDS: Final = ("asc_mean", "asc_decay", "asc_amps", "asc_refractory")
-SYNAPSE_FIELDS: Final = (
-    "P31_fast",
-    "P32_fast",
-    "P31_slow",
-    "P32_slow",
-    "P21_fast",
-    "P11_fast",
-    "y1_init_fast",
-    "P21_slow",
-    "P11_slow",
-    "y1_init_slow",
-)
+from v1builder.model.backends import fields as of
+from v1builder.model.backends.cpu.compiled import copy, kernel
+from v1builder.model.backends.cpu.membrane import membrane_step
+from v1builder.model.backends.cpu.sites import release
+from v1builder.model.backends.cpu.threshold import moving_membrane_step
+from v1builder.model.backends.cpu.tiles import WIDTH
+from v1builder.model.backends.cpu.walk import deliver
 
 
 @kernel()
 def _synapse_step(y, c, arriving, total):
     """One step of one receptor of one tile; adds its share of the voltage change to `total`."""
     for i in range(WIDTH):
-        y1_fast = y[i]
-        y2_fast = y[WIDTH + i]
-        y1_slow = y[2 * WIDTH + i]
-        y2_slow = y[3 * WIDTH + i]
+        y1_fast = y[of.Y1_FAST * WIDTH + i]
+        y2_fast = y[of.Y2_FAST * WIDTH + i]
+        y1_slow = y[of.Y1_SLOW * WIDTH + i]
+        y2_slow = y[of.Y2_SLOW * WIDTH + i]
         total[i] += (
-            c[i] * y1_fast
-            + c[WIDTH + i] * y2_fast
-            + c[2 * WIDTH + i] * y1_slow
-            + c[3 * WIDTH + i] * y2_slow
+            c[of.P31_FAST * WIDTH + i] * y1_fast
+            + c[of.P32_FAST * WIDTH + i] * y2_fast
+            + c[of.P31_SLOW * WIDTH + i] * y1_slow
+            + c[of.P32_SLOW * WIDTH + i] * y2_slow
         )
-        y[WIDTH + i] = c[4 * WIDTH + i] * y1_fast + c[5 * WIDTH + i] * y2_fast
-        y[i] = c[5 * WIDTH + i] * y1_fast + c[6 * WIDTH + i] * arriving[i]
-        y[3 * WIDTH + i] = c[7 * WIDTH + i] * y1_slow + c[8 * WIDTH + i] * y2_slow
-        y[2 * WIDTH + i] = c[8 * WIDTH + i] * y1_slow + c[9 * WIDTH + i] * arriving[i]
+        y[of.Y2_FAST * WIDTH + i] = (
+            c[of.P21_FAST * WIDTH + i] * y1_fast + c[of.P11_FAST * WIDTH + i] * y2_fast
+        )
+        y[of.Y1_FAST * WIDTH + i] = (
+            c[of.P11_FAST * WIDTH + i] * y1_fast + c[of.Y1_INIT_FAST * WIDTH + i] * arriving[i]
+        )
+        y[of.Y2_SLOW * WIDTH + i] = (
+            c[of.P21_SLOW * WIDTH + i] * y1_slow + c[of.P11_SLOW * WIDTH + i] * y2_slow
+        )
+        y[of.Y1_SLOW * WIDTH + i] = (
+            c[of.P11_SLOW * WIDTH + i] * y1_slow + c[of.Y1_INIT_SLOW * WIDTH + i] * arriving[i]
+        )
+
+
+@kernel()
+def _instant_step(y, c, arriving, total):
+    """What arrived at once, of exponential currents and of delta synapses, of one receptor of one tile."""
+    for i in range(WIDTH):
+        y[of.Y2_FAST * WIDTH + i] += c[of.Y2_INIT_FAST * WIDTH + i] * arriving[i]
+        total[i] += c[of.U_JUMP * WIDTH + i] * arriving[i]
 
 
 @kernel()
@@ -71,6 +70,7 @@ def synapses_step(y, cells, arriving, total, first, last):
     """
     n_receptors = cells.synapse.shape[1]
     n_padded = total.shape[0]
+    instant = cells.synapse.shape[2] > of.U_JUMP * WIDTH
     total[first:last] = 0
     for tile in range(first // WIDTH, last // WIDTH):
         lo = tile * WIDTH
@@ -78,6 +78,8 @@ def synapses_step(y, cells, arriving, total, first, last):
         for r in range(n_receptors):
             at = r * n_padded + lo
             _synapse_step(y[tile, r], c[r], arriving[at : at + WIDTH], total[lo : lo + WIDTH])
+            if instant:
+                _instant_step(y[tile, r], c[r], arriving[at : at + WIDTH], total[lo : lo + WIDTH])
     for r in range(n_receptors):
         arriving[r * n_padded + first : r * n_padded + last] = 0
 
@@ -145,7 +147,7 @@ def advance(
 ):  # fmt: skip
     """Steps t_begin..t_end of every sample, in place. At the end every spike is in the ring.
 
-    The arguments are the structures of `_kernels_layout`; current is [b or 1, t or 1, n].
+    The arguments are the structures of `backends.layout`; current is [b or 1, t or 1, n].
     """
     n_tasks = state.U.shape[0] * graph.n_blocks
     for t in range(t_begin, t_end + 1):

@@ -5,13 +5,13 @@ the walks along the edges a site is one more source, numbered after all units, a
 the value of its spike.
 
 Layouts: u, x and their adjoints [b, s]; u_before, x_before of a segment [k, b, s]; dense [b, t, input
-unit]: what the inputs emit; grad_sites [b, 3, s] of U, P_rec, P_fac. The rest as in `_triton_forward`.
+unit]: what the inputs emit; grad_sites [b, 3, s] of U, P_rec, P_fac. The rest as in `cuda.forward`.
 """
 
 import triton
 import triton.language as tl
 
-from v1builder.model.backends._triton_forward import append
+from v1builder.model.backends.cuda.forward import append
 
 
 @triton.jit

@@ -1,7 +1,7 @@
-"""Triton kernels of the backward pass: the adjoint of `_triton_forward`, in reverse time.
+"""Triton kernels of the backward pass: the adjoint of `cuda.forward`, in reverse time.
 
 A step is two launches, four with short-term plasticity: `pull_units` (`pull_sites`, then
-`_triton_sites.sites_adjoint`) takes, along the out-edges of every source, the gradient of what it emits
+`cuda.sites.sites_adjoint`) takes, along the out-edges of every source, the gradient of what it emits
 from `arrival`, the gradient with respect to what arrives; `cells_adjoint` is the adjoint of the cells'
 update and writes its step of `arrival`. An edge belongs to one source and a source to one program, so
 nothing is added atomically: the gradient of the weights has the same bytes for the same forward pass.
@@ -9,17 +9,18 @@ nothing is added atomically: the gradient of the weights has the same bytes for 
 Exact shortcuts: out-edges are walked only where the surrogate slope is not zero or the source emitted.
 A weight and its place are read once for the whole batch.
 
-Layouts as in `_triton_forward` and `_triton_replay`, and
+Layouts as in `cuda.forward` and `cuda.replay`, and
     arrival [D+1, R, n, b]: step t at position t mod (D+1), samples side by side
     the adjoint of the state (`adjoint`) like the state, without a ring
-    gradients of coefficients with a sample in front: [b, 4, n], [b, 4, A, n], [b, 10, R, n], [b, 7, n]
+    gradients of coefficients with a sample in front: [b, 4, n], [b, 4, A, n], [b, 10 or 12, R, n],
+        [b, 7, n]
 """
 
 import triton
 import triton.language as tl
 
-from v1builder.model.backends._triton_forward import constant_current, wrapped
-from v1builder.model.backends._triton_sites import emitted_before, released_before
+from v1builder.model.backends.cuda.forward import constant_current, wrapped
+from v1builder.model.backends.cuda.sites import emitted_before, released_before
 
 
 @triton.jit
@@ -134,11 +135,12 @@ def loss_at(loss, b, t, i, within):
 
 @triton.jit
 def synapses_adjoint(
-    l_y, synapse, arrival, l_drive, y, arrived, gradient, i, within, size, SYNAPSE: tl.constexpr
+    l_y, synapse, arrival, l_drive, y, arrived, gradient, i, within, size, SYNAPSE: tl.constexpr,
+    PER_PORT: tl.constexpr,
 ):  # fmt: skip
     """Adjoint of `synapses_step`; writes the gradient of what arrived to `arrival` [R, n, b].
 
-    Adds the gradient of the ten coefficients where SYNAPSE; y, arrived: before the step.
+    Adds the gradient of the PER_PORT coefficients where SYNAPSE; y, arrived: before the step.
     """
     n = size.n_cells
     plane = size.n_receptors * n
@@ -168,9 +170,15 @@ def synapses_adjoint(
             add(g + 7 * plane, l2_slow * y1_slow, within)
             add(g + 8 * plane, l1_slow * y1_slow + l2_slow * y2_slow, within)
             add(g + 9 * plane, l1_slow * arriving, within)
+            if PER_PORT == 12:
+                add(g + 10 * plane, l2_fast * arriving, within)
+                add(g + 11 * plane, l_drive * arriving, within)
         init_fast = tl.load(c + 6 * plane, mask=within, other=0.0)
         init_slow = tl.load(c + 9 * plane, mask=within, other=0.0)
         l_arriving = init_fast * l1_fast + init_slow * l1_slow
+        if PER_PORT == 12:
+            l_arriving += tl.load(c + 10 * plane, mask=within, other=0.0) * l2_fast
+            l_arriving += tl.load(c + 11 * plane, mask=within, other=0.0) * l_drive
         tl.store(arrival + at.to(tl.int64) * size.n_batch, l_arriving, mask=within)
         P31_fast = tl.load(c, mask=within, other=0.0)
         P32_fast = tl.load(c + plane, mask=within, other=0.0)
@@ -247,7 +255,7 @@ def threshold_gradient(
 def cells_adjoint(
     t, k, size, cell, drive, segment, adjoint, arrival, losses, grads, grad_cell,
     DETACH: tl.constexpr, MOVING: tl.constexpr, MEMBRANE: tl.constexpr, SYNAPSE: tl.constexpr,
-    CURRENT: tl.constexpr, CELLS: tl.constexpr,
+    CURRENT: tl.constexpr, PER_PORT: tl.constexpr, CELLS: tl.constexpr,
 ):  # fmt: skip
     """Adjoint of `cells`, step t, the k-th of its segment: grid (tiles of cells, samples)."""
     n = size.n_cells
@@ -337,5 +345,5 @@ def cells_adjoint(
     synapses_adjoint(
         adjoint.y + b * 4 * plane, cell.synapse, arrival + here, l_free,
         segment.y + row * 4 * plane, segment.arrived + row * plane,
-        grad_cell.synapse + b * 10 * plane, i, within, size, SYNAPSE,
+        grad_cell.synapse + b * PER_PORT * plane, i, within, size, SYNAPSE, PER_PORT,
     )  # fmt: skip

@@ -8,12 +8,13 @@ is the fastest, and neighbouring threads have neighbouring cells):
     U, current [b, n]; asc [b, A, n]; refractory [b, n] int32; moving [b, 2, n]: th_spike, th_voltage
     y [b, 4, R, n]: y1_fast, y2_fast, y1_slow, y2_slow; u, x [b, s]
     ring [b, D+1, R, n]: what arrives at step t lies at position t mod (D+1)
-    membrane [4, n], adaptation [4, A, n], synapse [10, R, n], threshold [7, n]: the coefficients in the
-        order of MEMBRANE_FIELDS, ADAPTATION_FIELDS, SYNAPSE_FIELDS and THRESHOLD_FIELDS
+    membrane [4, n], adaptation [4, A, n], synapse [10 or 12, R, n], threshold [7, n]: the coefficients in
+        the order of `backends.fields`
     drive, voltage, spikes [b, t, n]
-What the kernels are given are the named tuples of `_gpu_layout`. Offsets that may pass 2**31 are int64.
+What the kernels are given are the named tuples of `backends.layout` and `cuda.launch`. Offsets that may
+pass 2**31 are int64.
 
-Floating-point contraction is off where a step is computed (`_gpu_layout.CELLS_OPTIONS`), so that the
+Floating-point contraction is off where a step is computed (`cuda.launch.CELLS_OPTIONS`), so that the
 backward pass, which repeats it, finds the same spikes.
 """
 
@@ -33,11 +34,11 @@ def append(events, t, source, sample, value, emitted):
 
 
 @triton.jit
-def synapses_step(y, synapse, ring, i, within, size, CELLS: tl.constexpr):
+def synapses_step(y, synapse, ring, i, within, size, PER_PORT: tl.constexpr, CELLS: tl.constexpr):
     """One step of all receptors of a tile of cells; clears what arrived.
 
-    y [4, R, n] and ring [R, n] point at the sample and step in hand. Returns the voltage [CELLS] that the
-    currents add.
+    y [4, R, n] and ring [R, n] point at the sample and step in hand. PER_PORT coefficients: 12 where some
+    currents are exponential or jump at once, else 10. Returns the voltage [CELLS] that the currents add.
     """
     plane = size.n_receptors * size.n_cells
     total = tl.zeros([CELLS], dtype=y.dtype.element_ty)
@@ -62,7 +63,11 @@ def synapses_step(y, synapse, ring, i, within, size, CELLS: tl.constexpr):
         P11_slow = tl.load(c + 8 * plane, mask=within, other=0.0)
         init_slow = tl.load(c + 9 * plane, mask=within, other=0.0)
         tl.store(state, P11_fast * y1_fast + init_fast * arriving, mask=within)
-        tl.store(state + plane, P21_fast * y1_fast + P11_fast * y2_fast, mask=within)
+        y2_fast = P21_fast * y1_fast + P11_fast * y2_fast
+        if PER_PORT == 12:
+            y2_fast += tl.load(c + 10 * plane, mask=within, other=0.0) * arriving
+            total += tl.load(c + 11 * plane, mask=within, other=0.0) * arriving
+        tl.store(state + plane, y2_fast, mask=within)
         tl.store(state + 2 * plane, P11_slow * y1_slow + init_slow * arriving, mask=within)
         tl.store(state + 3 * plane, P21_slow * y1_slow + P11_slow * y2_slow, mask=within)
         tl.store(ring + at, tl.zeros_like(arriving), mask=within)
@@ -117,7 +122,8 @@ def constant_current(current, asc, adaptation, i, within, size):
 @triton.jit(do_not_specialize=["t"])
 def cells(
     t, size, cell, state, events, injected, out,
-    MOVING: tl.constexpr, DRIVE: tl.constexpr, VOLTAGE: tl.constexpr, CELLS: tl.constexpr,
+    MOVING: tl.constexpr, DRIVE: tl.constexpr, VOLTAGE: tl.constexpr, PER_PORT: tl.constexpr,
+    CELLS: tl.constexpr,
 ):  # fmt: skip
     """Step t of every cell: grid (tiles of cells, samples). Appends those that spiked to `events`."""
     n = size.n_cells
@@ -129,7 +135,7 @@ def cells(
 
     y, asc = state.y + b * (plane * 4), state.asc + b * (size.n_asc * n)
     ring = state.ring + (b * size.n_slots + t % size.n_slots) * plane
-    synaptic = synapses_step(y, cell.synapse, ring, i, within, size, CELLS)
+    synaptic = synapses_step(y, cell.synapse, ring, i, within, size, PER_PORT, CELLS)
 
     refractory = tl.load(state.refractory + at, mask=within, other=1)
     active = refractory == 0

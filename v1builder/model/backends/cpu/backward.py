@@ -1,4 +1,4 @@
-"""Compiled backward pass of the fused backend: the adjoint of `_kernels_forward`, in reverse time.
+"""Compiled backward pass of the fused backend: the adjoint of `cpu.forward`, in reverse time.
 
 Work is cut into blocks of cells, all samples together, so that a weight is read once for the
 whole batch. A block first pulls, along the out-edges of its cells, the gradient of their spikes from
@@ -8,7 +8,7 @@ the adjoint of its cells' update, then writes its part of `arrival` for the step
 Exact shortcuts: out-edges are walked only where the surrogate derivative is not zero or a spike reached
 weights or sites that learn, and the weight gradient only for sources that spiked.
 
-Layouts as in `_kernels_forward`, and
+Layouts as in `cpu.forward`, and
     arrival [(D+1)*R*Np, b]: step s at position s mod (D+1), samples side by side
     l_U, l_current [b, n], l_asc [b, A, n], l_y [b, tile, R, 4*WIDTH]: gradient of the loss with
         respect to the state after the step in hand
@@ -19,12 +19,13 @@ import math
 
 from numba import njit, prange
 
-from v1builder.model.backends._compiled import kernel
-from v1builder.model.backends._kernels_forward import WIDTH
-from v1builder.model.backends._kernels_membrane import membrane_adjoint
-from v1builder.model.backends._kernels_sites import release_before, sites_adjoint
-from v1builder.model.backends._kernels_threshold import moving_membrane_adjoint
-from v1builder.model.backends._kernels_walk import pull, pull_weights
+from v1builder.model.backends import fields as of
+from v1builder.model.backends.cpu.compiled import kernel
+from v1builder.model.backends.cpu.membrane import membrane_adjoint
+from v1builder.model.backends.cpu.sites import release_before, sites_adjoint
+from v1builder.model.backends.cpu.threshold import moving_membrane_adjoint
+from v1builder.model.backends.cpu.tiles import WIDTH
+from v1builder.model.backends.cpu.walk import pull, pull_weights
 
 
 @kernel()
@@ -44,49 +45,80 @@ def _bell(code, s):
 def _synapse_adjoint(l_y, c, l_drive, arrival):
     """Adjoint of one receptor of one tile; writes the gradient of what arrived to `arrival`."""
     for i in range(WIDTH):
-        y1_fast = l_y[i]
-        y2_fast = l_y[WIDTH + i]
-        y1_slow = l_y[2 * WIDTH + i]
-        y2_slow = l_y[3 * WIDTH + i]
+        y1_fast = l_y[of.Y1_FAST * WIDTH + i]
+        y2_fast = l_y[of.Y2_FAST * WIDTH + i]
+        y1_slow = l_y[of.Y1_SLOW * WIDTH + i]
+        y2_slow = l_y[of.Y2_SLOW * WIDTH + i]
         u = l_drive[i]
-        arrival[i] = c[6 * WIDTH + i] * y1_fast + c[9 * WIDTH + i] * y1_slow
-        l_y[i] = c[5 * WIDTH + i] * y1_fast + c[4 * WIDTH + i] * y2_fast + c[i] * u
-        l_y[WIDTH + i] = c[5 * WIDTH + i] * y2_fast + c[WIDTH + i] * u
-        l_y[2 * WIDTH + i] = c[8 * WIDTH + i] * y1_slow + c[7 * WIDTH + i] * y2_slow
-        l_y[2 * WIDTH + i] += c[2 * WIDTH + i] * u
-        l_y[3 * WIDTH + i] = c[8 * WIDTH + i] * y2_slow + c[3 * WIDTH + i] * u
+        arrival[i] = (
+            c[of.Y1_INIT_FAST * WIDTH + i] * y1_fast + c[of.Y1_INIT_SLOW * WIDTH + i] * y1_slow
+        )
+        l_y[of.Y1_FAST * WIDTH + i] = (
+            c[of.P11_FAST * WIDTH + i] * y1_fast
+            + c[of.P21_FAST * WIDTH + i] * y2_fast
+            + c[of.P31_FAST * WIDTH + i] * u
+        )
+        l_y[of.Y2_FAST * WIDTH + i] = (
+            c[of.P11_FAST * WIDTH + i] * y2_fast + c[of.P32_FAST * WIDTH + i] * u
+        )
+        l_y[of.Y1_SLOW * WIDTH + i] = (
+            c[of.P11_SLOW * WIDTH + i] * y1_slow + c[of.P21_SLOW * WIDTH + i] * y2_slow
+        )
+        l_y[of.Y1_SLOW * WIDTH + i] += c[of.P31_SLOW * WIDTH + i] * u
+        l_y[of.Y2_SLOW * WIDTH + i] = (
+            c[of.P11_SLOW * WIDTH + i] * y2_slow + c[of.P32_SLOW * WIDTH + i] * u
+        )
+
+
+@kernel()
+def _instant_adjoint(l_y, c, l_drive, arrival):
+    """The gradient of what arrived, through what it did at once; before `_synapse_adjoint`."""
+    for i in range(WIDTH):
+        arrival[i] = (
+            c[of.Y2_INIT_FAST * WIDTH + i] * l_y[of.Y2_FAST * WIDTH + i]
+            + c[of.U_JUMP * WIDTH + i] * l_drive[i]
+        )
+
+
+@kernel()
+def _instant_gradient(grad, l_y, arriving, l_drive):
+    """Adds the gradient of the two further coefficients."""
+    for i in range(WIDTH):
+        grad[of.Y2_INIT_FAST * WIDTH + i] += l_y[of.Y2_FAST * WIDTH + i] * arriving[i]
+        grad[of.U_JUMP * WIDTH + i] += l_drive[i] * arriving[i]
 
 
 @kernel()
 def _synapse_gradient(grad, l_y, y, arriving, l_drive):
     """Adds the gradient of the ten coefficients of one receptor of one tile, y before the step."""
     for i in range(WIDTH):
-        l1_fast = l_y[i]
-        l2_fast = l_y[WIDTH + i]
-        l1_slow = l_y[2 * WIDTH + i]
-        l2_slow = l_y[3 * WIDTH + i]
-        y1_fast = y[i]
-        y2_fast = y[WIDTH + i]
-        y1_slow = y[2 * WIDTH + i]
-        y2_slow = y[3 * WIDTH + i]
+        l1_fast = l_y[of.Y1_FAST * WIDTH + i]
+        l2_fast = l_y[of.Y2_FAST * WIDTH + i]
+        l1_slow = l_y[of.Y1_SLOW * WIDTH + i]
+        l2_slow = l_y[of.Y2_SLOW * WIDTH + i]
+        y1_fast = y[of.Y1_FAST * WIDTH + i]
+        y2_fast = y[of.Y2_FAST * WIDTH + i]
+        y1_slow = y[of.Y1_SLOW * WIDTH + i]
+        y2_slow = y[of.Y2_SLOW * WIDTH + i]
         u = l_drive[i]
-        grad[i] += u * y1_fast
-        grad[WIDTH + i] += u * y2_fast
-        grad[2 * WIDTH + i] += u * y1_slow
-        grad[3 * WIDTH + i] += u * y2_slow
-        grad[4 * WIDTH + i] += l2_fast * y1_fast
-        grad[5 * WIDTH + i] += l1_fast * y1_fast + l2_fast * y2_fast
-        grad[6 * WIDTH + i] += l1_fast * arriving[i]
-        grad[7 * WIDTH + i] += l2_slow * y1_slow
-        grad[8 * WIDTH + i] += l1_slow * y1_slow + l2_slow * y2_slow
-        grad[9 * WIDTH + i] += l1_slow * arriving[i]
+        grad[of.P31_FAST * WIDTH + i] += u * y1_fast
+        grad[of.P32_FAST * WIDTH + i] += u * y2_fast
+        grad[of.P31_SLOW * WIDTH + i] += u * y1_slow
+        grad[of.P32_SLOW * WIDTH + i] += u * y2_slow
+        grad[of.P21_FAST * WIDTH + i] += l2_fast * y1_fast
+        grad[of.P11_FAST * WIDTH + i] += l1_fast * y1_fast + l2_fast * y2_fast
+        grad[of.Y1_INIT_FAST * WIDTH + i] += l1_fast * arriving[i]
+        grad[of.P21_SLOW * WIDTH + i] += l2_slow * y1_slow
+        grad[of.P11_SLOW * WIDTH + i] += l1_slow * y1_slow + l2_slow * y2_slow
+        grad[of.Y1_INIT_SLOW * WIDTH + i] += l1_slow * arriving[i]
 
 
 @kernel()
 def _synapses_adjoint(
     lo, hi, l_y, cells, l_drive, arrival_now, scratch, y_before, arrived, grad_synapse
 ):
-    """Adjoint of all receptors of the cells of whole tiles lo..hi, every sample."""
+    """Adjoint of all receptors of the cells of whole tiles lo..hi, every sample; scratch [2, WIDTH]."""
+    instant = cells.synapse.shape[2] > of.U_JUMP * WIDTH
     n_batch = l_y.shape[0]
     n_receptors = cells.synapse.shape[1]
     n_padded = l_drive.shape[1]
@@ -105,14 +137,26 @@ def _synapses_adjoint(
                         arrived[b, r, at : at + WIDTH],
                         l_here,
                     )
+                    if instant:
+                        _instant_gradient(
+                            grad_synapse[tile, r],
+                            l_y[b, tile, r],
+                            arrived[b, r, at : at + WIDTH],
+                            l_here,
+                        )
+                if instant:
+                    _instant_adjoint(l_y[b, tile, r], c[r], l_here, scratch[1])
                 first = r * n_padded + at
                 if n_batch == 1:
                     arrived_here = only[first : first + WIDTH]
                     _synapse_adjoint(l_y[b, tile, r], c[r], l_here, arrived_here)
                 else:
-                    _synapse_adjoint(l_y[b, tile, r], c[r], l_here, scratch)
+                    _synapse_adjoint(l_y[b, tile, r], c[r], l_here, scratch[0])
                     for i in range(WIDTH):
-                        arrival_now[first + i, b] = scratch[i]
+                        arrival_now[first + i, b] = scratch[0, i]
+                if instant:
+                    for i in range(WIDTH):
+                        arrival_now[first + i, b] += scratch[1, i]
 
 
 @kernel()
@@ -267,12 +311,12 @@ def _task(
     hi = min(lo + task_size, n_cells)
 
     for b in range(n_batch):
-        threshold = cells.membrane[2]
+        threshold = cells.membrane[of.V_TH]
         if adjoint.moving.shape[1] > 0:
             threshold = segment.threshold[k, b]
         _slopes(
             segment.phase[k, b, lo:hi], drive[b, t, lo:hi], threshold[lo:hi],
-            cells.membrane[2, lo:hi], surrogate, scratch.slope[b, lo:hi],
+            cells.membrane[of.V_TH, lo:hi], surrogate, scratch.slope[b, lo:hi],
         )  # fmt: skip
     _pull_cells(lo, hi, base, k, graph, sites, segment, adjoint, scratch, grads)
     n_units = sites.first.shape[0] - 1
@@ -325,7 +369,7 @@ def retreat(
 ):  # fmt: skip
     """Adjoint of the steps t_end-1 down to t_begin, in place; adds to every gradient that has a size.
 
-    The arguments are the structures of `_kernels_layout`; adjoint.ring is `arrival`. The input units
+    The arguments are the structures of `backends.layout`; adjoint.ring is `arrival`. The input units
     are walked only `with_inputs`, for the gradient of their values or of their sites.
     """
     for t in range(t_end - 1, t_begin - 1, -1):

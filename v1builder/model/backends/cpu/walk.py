@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from v1builder.model.backends._compiled import add_dot_8, kernel, prefetch
+from v1builder.model.backends.cpu.compiled import add_dot_8, kernel, prefetch
 
 # Positions are unsigned, because a signed index that might be negative costs a test per edge; for the
 # same reason a ring is wrapped by min(at, at - size), where at - size of a small `at` is huge.

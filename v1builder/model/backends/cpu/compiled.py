@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from llvmlite import ir
 from numba import njit, types
@@ -11,7 +11,14 @@ from numba.extending import intrinsic
 
 from v1builder.schema.numba_cache import forget_stale
 
-forget_stale(Path(__file__).parent, "_kernels*.py", "_compiled.py")
+#: The sources of compiled functions, and of what they take types from.
+SOURCES: Final = (
+    *(f"{name}.py" for name in ("backward", "compiled", "edges", "forward", "membrane", "replay")),
+    *(f"{name}.py" for name in ("sites", "structures", "threshold", "tiles", "walk")),
+    "../fields.py",
+    "../layout.py",
+)
+forget_stale(Path(__file__).parent, *SOURCES)
 
 
 def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:

@@ -4,11 +4,12 @@ Every function is a row of passes over cells lo..hi, each with few arrays and wi
 the compiler turns into vector instructions. With a branch per cell it does not, which took four times as
 long. What few cells do, spiking, is a pass of its own.
 
-Layouts: adaptation [4, A, n], membrane [4, n] and asc [A, n] as in `_kernels_forward`; phase, asc_before,
-u_before and the adjoints l_* as in `_kernels_backward`; all of one sample.
+Layouts: adaptation [4, A, n], membrane [4, n] and asc [A, n] as in `cpu.forward`; phase, asc_before,
+u_before and the adjoints l_* as in `cpu.backward`; all of one sample.
 """
 
-from v1builder.model.backends._compiled import copy, kernel
+from v1builder.model.backends import fields as of
+from v1builder.model.backends.cpu.compiled import copy, kernel
 
 
 @kernel()
@@ -69,9 +70,9 @@ def _count_down(refractory):
 def _move(U, asc, refractory, membrane, adaptation, drive, phase, lo, hi):
     """What every cell does in a step once `drive` is known; returns how many spike."""
     cells = slice(lo, hi)
-    count = _phases(drive[cells], membrane[2, cells], refractory[cells], phase[cells])
+    count = _phases(drive[cells], membrane[of.V_TH, cells], refractory[cells], phase[cells])
     for a in range(asc.shape[0]):
-        _decay_active(adaptation[1, a, cells], refractory[cells], asc[a, cells])
+        _decay_active(adaptation[of.ASC_DECAY, a, cells], refractory[cells], asc[a, cells])
     copy(drive[cells], U[cells])  # of a refractory cell both are the same
     _count_down(refractory[cells])
     return count
@@ -79,10 +80,10 @@ def _move(U, asc, refractory, membrane, adaptation, drive, phase, lo, hi):
 
 @kernel()
 def _reset(i, U, asc, refractory, membrane, adaptation, t_ref):
-    U[i] = membrane[3, i]
+    U[i] = membrane[of.V_RESET, i]
     refractory[i] = t_ref[i]
     for a in range(asc.shape[0]):
-        asc[a, i] = adaptation[2, a, i] + asc[a, i] * adaptation[3, a, i]
+        asc[a, i] = adaptation[of.ASC_AMPS, a, i] + asc[a, i] * adaptation[of.ASC_REFRACTORY, a, i]
 
 
 @kernel()
@@ -98,8 +99,10 @@ def membrane_step(
     cells = slice(lo, hi)
     copy(current[cells], drive[cells])
     for a in range(asc.shape[0]):
-        _add_product(adaptation[0, a, cells], asc[a, cells], drive[cells])
-    _integrate(U[cells], membrane[0, cells], membrane[1, cells], synaptic[cells], drive[cells])
+        _add_product(adaptation[of.ASC_MEAN, a, cells], asc[a, cells], drive[cells])
+    _integrate(
+        U[cells], membrane[of.P33, cells], membrane[of.P30, cells], synaptic[cells], drive[cells]
+    )
     _hold(U[cells], refractory[cells], drive[cells])
     n_spiked = _move(U, asc, refractory, membrane, adaptation, drive, phase, lo, hi)
     count = 0
@@ -221,35 +224,35 @@ def membrane_adjoint(
     copy(g_spikes[cells], l_drive[cells])
     _add(grad_spike[cells], l_drive[cells])
     if not detach_reset:
-        _through_voltage(l_U[cells], membrane[3, cells], drive[cells], l_drive[cells])
+        _through_voltage(l_U[cells], membrane[of.V_RESET, cells], drive[cells], l_drive[cells])
         for a in range(n_asc):
             _through_asc(
-                l_asc[a, cells], adaptation[2, a, cells], adaptation[3, a, cells],
-                asc_before[a, cells], adaptation[1, a, cells], l_drive[cells],
+                l_asc[a, cells], adaptation[of.ASC_AMPS, a, cells], adaptation[of.ASC_REFRACTORY, a, cells],
+                asc_before[a, cells], adaptation[of.ASC_DECAY, a, cells], l_drive[cells],
             )  # fmt: skip
-    _at_threshold(l_drive[cells], membrane[2, cells], slope[cells])
+    _at_threshold(l_drive[cells], membrane[of.V_TH, cells], slope[cells])
     if with_parameters:
         _gradient_at_threshold(
-            slope[cells], drive[cells], membrane[2, cells], phase[cells], l_U[cells],
-            grad_membrane[2, cells], grad_membrane[3, cells],
+            slope[cells], drive[cells], membrane[of.V_TH, cells], phase[cells], l_U[cells],
+            grad_membrane[of.V_TH, cells], grad_membrane[of.V_RESET, cells],
         )  # fmt: skip
     _before_test(slope[cells], g_drive[cells], phase[cells], l_U[cells], l_drive[cells])
-    _before_step(membrane[0, cells], phase[cells], l_drive[cells], l_U[cells])
-    _scale(l_drive[cells], membrane[1, cells], l_current[cells])
+    _before_step(membrane[of.P33, cells], phase[cells], l_drive[cells], l_U[cells])
+    _scale(l_drive[cells], membrane[of.P30, cells], l_current[cells])
     if with_parameters:
-        _add_product(l_drive[cells], u_before[cells], grad_membrane[0, cells])
-        _add_product(l_drive[cells], current_before[cells], grad_membrane[1, cells])
+        _add_product(l_drive[cells], u_before[cells], grad_membrane[of.P33, cells])
+        _add_product(l_drive[cells], current_before[cells], grad_membrane[of.P30, cells])
     for a in range(n_asc):
-        mean, decay = adaptation[0, a, cells], adaptation[1, a, cells]
-        kept, before = adaptation[3, a, cells], asc_before[a, cells]
+        mean, decay = adaptation[of.ASC_MEAN, a, cells], adaptation[of.ASC_DECAY, a, cells]
+        kept, before = adaptation[of.ASC_REFRACTORY, a, cells], asc_before[a, cells]
         if with_parameters:
-            _add_triple(l_drive[cells], mean, before, grad_membrane[1, cells])
-            _add_product(l_current[cells], before, grad_adaptation[0, a, cells])
+            _add_triple(l_drive[cells], mean, before, grad_membrane[of.P30, cells])
+            _add_product(l_current[cells], before, grad_adaptation[of.ASC_MEAN, a, cells])
             _gradient_of_asc(
-                phase[cells], kept, before, l_asc[a, cells], grad_adaptation[1, a, cells]
+                phase[cells], kept, before, l_asc[a, cells], grad_adaptation[of.ASC_DECAY, a, cells]
             )
             _gradient_of_asc_reset(
-                phase[cells], before, decay, l_asc[a, cells], grad_adaptation[2, a, cells],
-                grad_adaptation[3, a, cells],
+                phase[cells], before, decay, l_asc[a, cells], grad_adaptation[of.ASC_AMPS, a, cells],
+                grad_adaptation[of.ASC_REFRACTORY, a, cells],
             )  # fmt: skip
         _asc_adjoint(phase[cells], kept, decay, l_current[cells], mean, l_asc[a, cells])

@@ -1,16 +1,16 @@
 """Recompute, for one segment of a rollout, what the backward pass needs and nobody stored.
 
-The operations and their order are those of `_kernels_forward`, so the numbers are the same to
+The operations and their order are those of `cpu.forward`, so the numbers are the same to
 the last bit. Layouts as there.
 """
 
 from numba import njit, prange
 
-from v1builder.model.backends._compiled import copy, kernel
-from v1builder.model.backends._kernels_forward import synapses_step
-from v1builder.model.backends._kernels_membrane import membrane_replay
-from v1builder.model.backends._kernels_sites import release_before
-from v1builder.model.backends._kernels_walk import deliver
+from v1builder.model.backends.cpu.compiled import copy, kernel
+from v1builder.model.backends.cpu.forward import synapses_step
+from v1builder.model.backends.cpu.membrane import membrane_replay
+from v1builder.model.backends.cpu.sites import release_before
+from v1builder.model.backends.cpu.walk import deliver
 
 
 @njit(cache=True, parallel=True)

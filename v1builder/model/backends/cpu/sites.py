@@ -11,7 +11,7 @@ segment; grad_sites [3, site] of U, P_rec, P_fac, of length 0 when nobody wants 
 
 from numba import njit, prange
 
-from v1builder.model.backends._compiled import copy, kernel
+from v1builder.model.backends.cpu.compiled import copy, kernel
 
 
 @kernel()

@@ -5,7 +5,7 @@ tile of cells through all steps of the segment. Only the gradient of the synapse
 arrived: then the spikes are listed and delivered again, step by step (`list_cells`, `deliver`,
 `replay_synapses`), where the order of a sum, and so its last bit, may differ from that of the forward pass.
 
-Layouts as in `_triton_forward`, and of the k steps of a segment, before each
+Layouts as in `cuda.forward`, and of the k steps of a segment, before each
     phase [k, b, n]: 0 refractory, 1 active, 2 spiked; slope [k, b, n]: surrogate dz/dx
     asc [k+1, b, A, n]; U, current, threshold [k, b, n]; moving [k, b, 2, n]
     y [k, b, 4, R, n]; arrived [k, b, R, n]
@@ -14,7 +14,7 @@ Layouts as in `_triton_forward`, and of the k steps of a segment, before each
 import triton
 import triton.language as tl
 
-from v1builder.model.backends._triton_forward import (
+from v1builder.model.backends.cuda.forward import (
     after_spike_currents,
     append,
     constant_current,
@@ -125,7 +125,7 @@ def list_cells(k, size, segment, events, CELLS: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["t", "k"])
-def replay_synapses(t, k, size, cell, state, segment, CELLS: tl.constexpr):
+def replay_synapses(t, k, size, cell, state, segment, PER_PORT: tl.constexpr, CELLS: tl.constexpr):
     """Keeps y before step t and what arrived in it, and takes y and ring of `state` a step on."""
     b = tl.program_id(1).to(tl.int64)
     i = tl.program_id(0) * CELLS + tl.arange(0, CELLS)
@@ -140,4 +140,4 @@ def replay_synapses(t, k, size, cell, state, segment, CELLS: tl.constexpr):
         for field in range(4):
             value = tl.load(y + field * plane + at, mask=within)
             tl.store(segment.y + kept * 4 + field * plane + at, value, mask=within)
-    synapses_step(y, cell.synapse, ring, i, within, size, CELLS)
+    synapses_step(y, cell.synapse, ring, i, within, size, PER_PORT, CELLS)
