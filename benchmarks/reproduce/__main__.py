@@ -30,7 +30,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=1, help="how many, from --first-seed on")
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--modes", nargs="+", help="all of the experiment unless given")
-    parser.add_argument("--size", default="evening", help="full (that of the source), evening or short")
+    parser.add_argument(
+        "--size", default="evening", help="full (that of the source), evening, short"
+    )
     parser.add_argument("--out", type=Path, default=records.RESULTS, help="folder of the results")
     parser.add_argument("--page", action="store_true", help=f"write {page.PAGE} from the results")
     parser.add_argument("--threads", type=int, default=1, help="of torch")

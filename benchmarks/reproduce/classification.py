@@ -23,8 +23,9 @@ def train_classifier(
     train: Callable[[int], Batch],
     test: Iterable[Batch],
     iterations: int,
-    learning_rate: float | Sequence[dict[str, Any]],
+    learning_rate: float,
     say: Say,
+    groups: Sequence[dict[str, Any]] | None = None,
     gain: float = 20.0,
     clip: float | None = 1.0,
 ) -> dict[str, Any]:
@@ -38,9 +39,9 @@ def train_classifier(
         train: the batch of an iteration.
         test: batches to be tested with.
         iterations: how many batches.
-        learning_rate: of all, or the groups of the model's parameters (the readout then has that of the
-            first).
+        learning_rate: of the readout, and of the model unless `groups` say otherwise.
         say: progress.
+        groups: the model's parameters with their learning rates.
         gain: factor on the mean output, so that a readout of torch.nn's size suits rates of some 50 Hz.
         clip: largest norm of a gradient.
 
@@ -58,11 +59,9 @@ def train_classifier(
         x, target = train(iteration)
         return functional.cross_entropy(answers(x)[0], target)
 
-    if isinstance(learning_rate, float):
-        groups = [{"params": [*model.parameters(), *readout.parameters()], "lr": learning_rate}]
-    else:
-        groups = [*learning_rate, {"params": readout.parameters(), "lr": learning_rate[0]["lr"]}]
-    losses = fit(groups, loss_of, iterations, say, clip=clip)
+    groups = groups or [{"params": model.parameters(), "lr": learning_rate}]
+    rates = [*groups, {"params": readout.parameters(), "lr": learning_rate}]
+    losses = fit(rates, loss_of, iterations, say, clip=clip)
     right, rates = [], []
     with torch.no_grad():
         for x, target in test:

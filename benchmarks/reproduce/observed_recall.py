@@ -88,7 +88,7 @@ class ObservedRecall(Experiment):
     sizes: ClassVar = {
         "full": Sizes(),
         "evening": Sizes(
-            delays_ms=(50, 100, 200, 400, 800), batch=20, iterations=120, test_trials=64
+            delays_ms=(50, 100, 200, 400, 800), batch=24, iterations=150, test_trials=256
         ),
         "short": Sizes(
             cells=20,

@@ -210,6 +210,9 @@ class StoreRecall(Experiment):
     sizes: ClassVar = {
         "full": Sizes(),
         "evening": Sizes(
+            symbols=12, p=0.2, batch=16, iterations=250, decay_every=80, test_trials=256
+        ),
+        "halved": Sizes(
             symbols=12,
             symbol_ms=100,
             p=0.25,

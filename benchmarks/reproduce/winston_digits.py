@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from scipy.ndimage import zoom
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.reproduce.classification import batches, in_parts, train_classifier
 from benchmarks.reproduce.experiment import Contrast, Experiment, Say
 from benchmarks.reproduce.winston import MODES, groups, make_layer
+from v1builder.layers import GLIFR
 from v1builder.load.images import read_image_set
 
 #: Where `v1builder fetch --source mnist --from FOLDER --out` is to put the images.
@@ -66,15 +67,15 @@ class WinstonDigits(Experiment):
     modes = MODES
     sizes: ClassVar = {
         "full": Sizes(),
-        "evening": Sizes(images="load_digits", cells=64, batch=128, learning_rate=3e-3),
+        "evening": Sizes(images="load_digits", cells=64, batch=64),
         "short": Sizes(
             images="load_digits",
             cells=24,
             rows=8,
             delay_steps=4,
             batch=128,
-            epochs=4,
-            learning_rate=2e-2,
+            epochs=8,
+            learning_rate=3e-3,
         ),
     }
     published: ClassVar = {
@@ -94,13 +95,13 @@ in the folder where this is run. Other sizes take scikit-learn's 1 797 digits of
         x, y, x_test, y_test = digits(size.images, size.rows)
         learned = None
 
-        def train(layer: nn.Module) -> dict[str, Any]:
+        def train(layer: GLIFR) -> dict[str, Any]:
             torch.manual_seed(seed)
             steps = x.shape[1]
             return train_classifier(
                 layer, size.cells, 10, slice(steps - 1, steps), batches(x, y, size.batch, seed),
                 in_parts(x_test, y_test, 500), size.epochs * (len(x) // size.batch),
-                groups(layer, size.learning_rate), say, gain=1.0, clip=None,  # pyright: ignore[reportArgumentType]
+                size.learning_rate, say, groups(layer, size.learning_rate), gain=1.0, clip=None,
             )  # fmt: skip
 
         if mode == "refined":

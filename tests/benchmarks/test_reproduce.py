@@ -1,4 +1,4 @@
-"""Published experiments: their trials, their cells, their statistics, and that a network learns each of them."""
+"""Published experiments: their trials, their cells, their statistics, and the command that runs them."""
 
 import json
 import sys
@@ -115,7 +115,7 @@ def test_the_six_sines_are_the_published_ones():
     np.testing.assert_allclose(x[:, 0, 0], np.arange(6) / 6 + 0.25, rtol=1e-6)
     f = 0.08 * (0.6 / 0.08) ** (np.arange(6) / 5)
     t = 0.05 * np.arange(100)
-    np.testing.assert_allclose(target[..., 0], np.sin(2 * np.pi * f[:, None] * t), atol=2e-6)
+    np.testing.assert_allclose(target[..., 0], np.sin(2 * np.pi * f[:, None] * t), atol=1e-5)
 
 
 def test_series_of_the_uea_archive_are_read():

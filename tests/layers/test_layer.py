@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from v1builder.layers import GLIF, GLIFR
+from v1builder.layers import GLIF, GLIFR, allen_cells
 from v1builder.schema.errors import ConfigError
 
 F64 = torch.float64
@@ -289,6 +289,26 @@ def test_sequential():
         ({"plasticity": {"U": np.ones(3), "tau_rec": 10.0}}, "'U' has a wrong shape"),
         ({"plasticity": {"U": 0.5, "tau_rec": 10.0, "tau_fca": 1.0}}, "did you mean 'tau_fac'"),
         ({"dt": 0.0}, "dt must be a positive multiple"),
+        ({"dt": "1 ms"}, "dt is not a number"),
+        ({"delay": "long"}, "a delay is not a number"),
+        ({"delay": float("nan")}, "a delay is not a number"),
+        ({"delay": ("short", "long")}, "a delay is not a number"),
+        ({"input_delay": 2.0}, "an input of currents has no delay"),
+        ({"input": "spikes", "input_delay": -1.0}, "at least one step.*(\n.*)*input_delay"),
+        ({"tau_syn": "slow"}, "tau_syn is not a number"),
+        ({"bias": "none"}, "the bias is not a number"),
+        ({"bias": float("nan")}, "the bias is not a number"),
+        ({"recurrent": True}, "the recurrence is no density"),
+        ({"recurrent": [0.1]}, "the recurrence is no density"),
+        ({"recurrent": None, "plasticity": "allen"}, "no recurrent connections whose"),
+        ({"trainable": "C_m"}, r"give \['C_m'\]"),
+        ({"surrogate": "triangular"}, "not a Surrogate"),
+        ({"seed": -1}, "a whole number from 0 up"),
+        ({"seed": 1.5}, "a whole number from 0 up"),
+        ({"cells": allen_cells().assign(C_m=-1.0)}, "C_m must be positive.*(\n.*)*165 of 165"),
+        ({"cells": allen_cells().assign(V_th=-90.0)}, "V_th must lie above E_L"),
+        ({"cells": allen_cells().assign(t_ref=-1.0)}, "t_ref must not be negative"),
+        ({"cells": allen_cells().assign(asc_decay_1=0.0)}, "asc_decay_1 must be positive"),
         ({"trainable": ["Cm"]}, "did you mean 'C_m'"),
         ({"recurent": 0.1}, "recurent"),
     ],
@@ -309,6 +329,34 @@ def test_sizes_that_are_wrong(sizes):
 def test_inputs_that_are_wrong(shape):
     with pytest.raises(ConfigError, match=r"make it \[batch, time, 4\]"):
         layer_of()(torch.zeros(*shape))
+
+
+@pytest.mark.parametrize(
+    ("input", "state", "message"),
+    [
+        (np.zeros((BATCH, STEPS, IN)), None, r"give a torch.Tensor \[batch, time, 4\]"),
+        (torch.zeros(BATCH, STEPS, IN), (1, 2), "the state is none of a layer"),
+    ],
+)
+def test_what_is_no_tensor_or_no_state_is_refused(input, state, message):
+    with pytest.raises(ConfigError, match=message):
+        layer_of()(input, state)
+
+
+def test_bias_is_said_as_in_torch_nn():
+    assert layer_of(bias=False).bias is None
+    assert layer_of(bias=True).bias.tolist() == [1.0] * HIDDEN
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [((3,), "unknown area '3'"), (("VISp", 3, 1.5), "explained_variance_min must be from 0 to 1")],
+)
+def test_tables_that_are_asked_for_wrongly(arguments, message):
+    area, *rest = arguments
+    options = dict(zip(("level", "explained_variance_min"), rest, strict=False))
+    with pytest.raises(ConfigError, match=message):
+        allen_cells(area, **options)
 
 
 def test_a_state_of_another_batch_is_refused():

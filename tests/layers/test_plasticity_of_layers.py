@@ -60,7 +60,7 @@ def second_over_first(layer, target, source):
 
 
 def test_excitation_of_sst_cells_facilitates_and_inhibition_by_pvalb_cells_depresses():
-    """The best known facts of cortical short-term plasticity (Campagnola et al. 2022, Science 375:eabj5861)."""
+    """As Campagnola et al. 2022 (Science 375:eabj5861) found them in mouse V1."""
     table = allen_cells("VISp", level=1)
     kinds = ["e23Cux2", "i23Sst", "i23Pvalb"]
     rows = [table[table["population"] == kind].index[0] for kind in kinds]

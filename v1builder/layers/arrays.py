@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from v1builder.layers.cells import DrawnCells
+from v1builder.layers.checks import is_number
 from v1builder.load.integers import Integers
 from v1builder.load.network import EdgePopulation, GroupedValues, Network, NodePopulation
 from v1builder.schema.errors import ConfigError
@@ -57,6 +58,7 @@ def pairs(
 
 
 def delays(
+    name: str,
     delay: Delay,
     ends: tuple[NDArray[np.int64], NDArray[np.int64]],
     shape: tuple[int, int],
@@ -69,11 +71,13 @@ def delays(
         ConfigError: a delay is shorter than a step, or does not fit the edges.
     """
     target, source = ends
+    where = f"layer, {name}"
+    if not is_number(delay):
+        fix = "give ms: a number, a pair (shortest, longest), or an array [target, source]"
+        raise ConfigError.of("a delay is not a number", where, delay, fix)
     if isinstance(delay, tuple):
         if len(delay) != 2 or not delay[0] <= delay[1]:
-            raise ConfigError.of(
-                "a pair of delays must be (shortest, longest)", "layer, delay", delay
-            )
+            raise ConfigError.of("a pair of delays must be (shortest, longest)", where, delay)
         values = rng.uniform(*delay, len(target))
     else:
         given = np.asarray(delay, dtype=np.float64)
@@ -81,15 +85,15 @@ def delays(
         if given.shape not in ((), (shape[0], 1), shape):
             raise ConfigError.of(
                 "the delays do not fit the connections",
-                "layer, delay",
+                where,
                 f"shape {list(given.shape)}",
                 f"give a number, a pair (shortest, longest), or an array [{shape[0]}, {shape[1]}]",
             )
         values = np.broadcast_to(given, shape)[target, source]
-    if len(values) and not (np.isfinite(values) & (values >= dt - 1e-9)).all():
+    if len(values) and not (values >= dt - 1e-9).all():
         raise ConfigError.of(
             "a delay must be at least one step",
-            "layer, delay",
+            where,
             f"{np.min(values):g} ms, dt {dt:g} ms",
             f"give delays from {dt:g} ms up, or a smaller dt",
         )

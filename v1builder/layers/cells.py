@@ -22,6 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from v1builder.curate import SelectionRule, Store, cell_models, read_store, select_cell_models
+from v1builder.layers.checks import is_number
 from v1builder.load.coordinates import ASPECTS, BACKGROUND, from_theta, to_theta
 from v1builder.load.network import GroupedValues
 from v1builder.schema.errors import ConfigError, Problem, raise_if_any, unknown_name
@@ -82,9 +83,12 @@ def allen_cells(
     if level not in range(1, 6):
         raise ConfigError.of("the GLIF level must be 1, 2, 3, 4 or 5", "layer, level", level)
     store = _embedded() if store is None else store
+    if not (is_number(explained_variance_min) and 0 <= explained_variance_min <= 1):
+        got, fix = explained_variance_min, "give a part of the variance, such as 0.7"
+        raise ConfigError.of("explained_variance_min must be from 0 to 1", _WHERE, got, fix)
     known = sorted(set(store.specimens["area"]))
     if area not in known:
-        raise ConfigError([unknown_name("area", area, known, _WHERE)])
+        raise ConfigError([unknown_name("area", str(area), known, _WHERE)])
     rule = SelectionRule(area=area, glif_level=level, explained_variance_min=explained_variance_min)
     found = tuple(dict.fromkeys(select_cell_models(store, rule)["population"]))
     if not found:
@@ -238,6 +242,7 @@ def from_table(table: pd.DataFrame, level: int) -> GroupedValues:
     if not len(table):
         problems.append(Problem("the table of cells is empty", _WHERE))
     raise_if_any(problems, ConfigError)
+    raise_if_any(_impossible(table, n_currents), ConfigError)
 
     def column(name: str) -> NDArray[np.float64]:
         return table[name].to_numpy(dtype=np.float64)
@@ -256,6 +261,24 @@ def from_table(table: pd.DataFrame, level: int) -> GroupedValues:
     ids = table["specimen_id"] if "specimen_id" in table else range(len(table))
     labels = tuple(str(one) for one in ids)
     return GroupedValues(values, np.arange(len(table)), labels)
+
+
+def _impossible(table: pd.DataFrame, n_currents: int) -> list[Problem]:
+    """One problem for every column that no cell can have, with how many rows are so."""
+    low = [(name, table[name] <= 0, "must be positive") for name in ("C_m", "g")]
+    low += [
+        (f"asc_decay_{k}", table[f"asc_decay_{k}"] <= 0, "must be positive")
+        for k in range(n_currents)
+    ]
+    low += [
+        ("V_th", table["V_th"] <= table["E_L"], "must lie above E_L"),
+        ("t_ref", table["t_ref"] < 0, "must not be negative"),
+    ]
+    return [
+        Problem(f"{name} {rule}", _WHERE, f"{int(wrong.sum())} of {len(table)} cell models")
+        for name, wrong, rule in low
+        if wrong.any()
+    ]
 
 
 def _threshold_names(level: int) -> list[str]:

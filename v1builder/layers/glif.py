@@ -21,7 +21,7 @@ output of a step knows the input up to the step before.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Final, Literal, get_args
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ from v1builder.layers.arrays import (
     pairs,
 )
 from v1builder.layers.cells import Cells, DrawnCells, draw_cells
+from v1builder.layers.checks import InputKind, check_arguments, check_forward
 from v1builder.layers.plasticity import Plasticity, allen_plasticity, synapse_models
 from v1builder.load.coordinates import rheobase
 from v1builder.load.network import EdgePopulation, GroupedValues, Network
@@ -47,10 +48,7 @@ from v1builder.model import V1Network
 from v1builder.model.edges import Edges
 from v1builder.model.rollout import State
 from v1builder.model.surrogate import Surrogate
-from v1builder.schema.errors import ConfigError, Problem, raise_if_any, unknown_name
-
-InputKind = Literal["current", "spikes"]
-INPUT_KINDS: Final[tuple[InputKind, ...]] = get_args(InputKind)
+from v1builder.schema.errors import ConfigError, unknown_name
 
 #: Part of the cells that are inhibitory under Dale's law, where the cells do not say: that of mouse cortex
 #: (Billeh et al. 2020, Neuron 106:388: 85 % of V1's cells are excitatory).
@@ -89,7 +87,7 @@ class GLIF(nn.Module):
         tau_syn: ArrayLike = 5.0,
         plasticity: Plasticity | None = None,
         dt: float = 1.0,
-        bias: float | None = 1.0,
+        bias: float | bool | None = 1.0,
         dale: bool = False,
         trainable: Sequence[str] = (),
         group_by: str | Mapping[str, str] = "cell_model",
@@ -123,8 +121,8 @@ class GLIF(nn.Module):
                 classes, of cells whose population is known; static unless given. A weight is the effect of a
                 spike after a long rest. "hidden_to_hidden.U" and so on can be among those trained.
             dt: ms.
-            bias: where the trained bias starts; None for none. At 1 cells rest at their threshold, where
-                they spike and learn as soon as there is an input.
+            bias: where the trained bias starts (True is 1); None or False for none. At 1 cells rest at their
+                threshold, where they spike and learn as soon as there is an input.
             dale: recurrent weights keep the sign of their source and are trained as logarithms. Without, they
                 may change sign, and cells are neither excitatory nor inhibitory, whatever they were in V1.
             trainable: names of cell parameters that are learned too ("C_m", "g", "V_th", "asc_amps",
@@ -148,7 +146,11 @@ class GLIF(nn.Module):
             NetworkError: parameters of the cells are not valid.
         """
         super().__init__()
-        _check(in_features, hidden, input)
+        check_arguments(
+            in_features, hidden, input=input, recurrent=recurrent, plasticity=plasticity,
+            input_delay=input_delay, tau_syn=tau_syn, dt=dt, bias=bias, trainable=trainable,
+            surrogate=surrogate, seed=seed,
+        )  # fmt: skip
         self.in_features, self.hidden, self.input, self.dt = in_features, hidden, input, dt
         self.batch_first, self.return_state = batch_first, return_state
         seed = int(torch.randint(2**31, ()).item()) if seed is None else seed
@@ -166,7 +168,7 @@ class GLIF(nn.Module):
                     [unknown_name("recurrence", density, ["dense"], "layer, recurrent")]
                 )
             ends = pairs(hidden, hidden, density, rng)
-            ms = delays(delay, ends, (hidden, hidden), dt, rng)
+            ms = delays("delay", delay, ends, (hidden, hidden), dt, rng)
             weight = _uniform(ends, hidden, rng)
             if dale:
                 weight = _signed(weight, drawn.ei[ends[1]] == "i")
@@ -174,9 +176,8 @@ class GLIF(nn.Module):
             edges.append(edge_population(RECURRENT, ends, unit[ends[0]] * weight, ms, stp))
         if input == "spikes":
             ends = pairs(hidden, in_features, 1.0, rng)
-            ms = delays(
-                dt if input_delay is None else input_delay, ends, (hidden, in_features), dt, rng
-            )
+            given = dt if input_delay is None else input_delay
+            ms = delays("input_delay", given, ends, (hidden, in_features), dt, rng)
             weight = _uniform(ends, hidden, rng)
             edges.append(edge_population(FEED, ends, unit[ends[0]] * weight, ms))
         n_units = in_features if input == "spikes" else 0
@@ -202,7 +203,9 @@ class GLIF(nn.Module):
         weight_in = rng.uniform(-1, 1, (hidden, in_features)) / in_features**0.5
         given = None if input == "spikes" else nn.Parameter(torch.tensor(weight_in, dtype=dtype))
         self.register_parameter("weight_in", given)
-        start = None if bias is None else nn.Parameter(torch.full((hidden,), bias, dtype=dtype))
+        start = None
+        if bias is not None and bias is not False:
+            start = nn.Parameter(torch.full((hidden,), float(bias), dtype=dtype))
         self.register_parameter("bias", start)
         self.to(device)
 
@@ -220,7 +223,8 @@ class GLIF(nn.Module):
         Raises:
             ConfigError: the input or the state has a wrong shape.
         """
-        self._check_input(input)
+        axes = "batch, time" if self.batch_first else "time, batch"
+        check_forward(type(self).__name__, input, self.in_features, axes, state)
         x = input if self.batch_first else input.transpose(0, 1)
         if x.is_floating_point() or self.input == "current":
             x = x.to(self.unit.dtype)
@@ -295,17 +299,6 @@ class GLIF(nn.Module):
     def _dale(self) -> bool:
         return RECURRENT in self.network.edges and self.network.edges[RECURRENT].weight is None
 
-    def _check_input(self, input: Tensor) -> None:
-        if input.ndim == 3 and input.shape[2] == self.in_features and 0 not in input.shape:
-            return
-        axes = "batch, time" if self.batch_first else "time, batch"
-        raise ConfigError.of(
-            "the input has a wrong shape",
-            f"{type(self).__name__}.forward",
-            str(list(input.shape)),
-            f"make it [{axes}, {self.in_features}]",
-        )
-
 
 class GLIFR(GLIF):
     """A layer of smooth GLIF cells of level 1 or 3, with exact gradients (`model.neurons.glifr`).
@@ -315,17 +308,6 @@ class GLIFR(GLIF):
     """
 
     neuron = "glifr"
-
-
-def _check(in_features: int, hidden: int, input: str) -> None:
-    problems = [
-        Problem(f"{name} must be a positive whole number", "layer", str(value))
-        for name, value in (("in_features", in_features), ("hidden", hidden))
-        if not (isinstance(value, int) and value > 0)
-    ]
-    if input not in INPUT_KINDS:
-        problems.append(unknown_name("kind of input", input, INPUT_KINDS, "layer, input"))
-    raise_if_any(problems, ConfigError)
 
 
 def _uniform(
