@@ -194,6 +194,9 @@ def validate(net: Net) -> None:
 @app.command()
 def info(
     net: Annotated[Path, typer.Argument(help="Folder of a network, or of a store.")],
+    html: Annotated[
+        Path | None, typer.Option(help="Of a network: write an interactive page about it.")
+    ] = None,
 ) -> None:
     """Say what is in a network or a store: cells, models, tables, sources, citations."""
     from v1builder.load import load_network
@@ -203,6 +206,11 @@ def info(
         show_store(net, sources=True)
         return
     network = load_network(net)
+    if html is not None:
+        from v1builder.report.network_page import write_network_page
+
+        written("page", write_network_page(network, html, name=net.resolve().name))
+        return
     inventory = take_inventory(network)
     show_table(inventory.populations, "Populations")
     show_table(inventory.edges, "Edges")

@@ -17,8 +17,8 @@ from v1builder.schema.files import atomic_file
 
 #: File of a run with the column of its first seed.
 COLUMN: Final = "column.npz"
-#: Edges of a page, 5 bytes each and a third more as text.
-EDGES_MAX: Final = 250_000
+#: Edges of a page, 3 bytes each and a third more as text.
+EDGES_MAX: Final = 200_000
 #: Cells that are drawn; of larger networks as many, evenly over all.
 CELLS_MAX: Final = 20_000
 #: Of the axes of the figure, for which the camera stands right: the longest, and what a column is widened to.
@@ -37,7 +37,7 @@ class Column:
         node_id: [cell] as in the files.
         drawn: [d] positions of cells that are shown.
         chosen: [c] positions of cells whose connections are all here.
-        source, target: [e] positions of the cells of an edge.
+        source, target: [e] positions of the cells of an edge, sorted by source.
         weight: [e] pA, summed over edges between the same cells.
         n_edges: of the whole network.
     """
@@ -252,7 +252,7 @@ def column_data(column: Column) -> dict[str, Any]:
         "population": base64_of(np.array([number[p] for p in column.population], np.uint16)),
         "node_id": column.node_id.tolist(),
         "chosen": column.chosen.tolist(),
-        "source": base64_of(column.source.astype(wide)),
+        "outputs": base64_of(np.bincount(column.source, minlength=len(column)).astype("<u4")),
         "target": base64_of(column.target.astype(wide)),
         "wide": 8 * np.dtype(wide).itemsize,
         "weight": base64_of(_coarse(column.weight, top)),

@@ -79,16 +79,36 @@
 
   const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
 
+  // Edges are sorted by the cell at one of their ends; how many each has says which one it is.
+  function expanded(counts, Integers) {
+    const ends = new Integers(counts.reduce((sum, n) => sum + n, 0));
+    let edge = 0;
+    counts.forEach((n, cell) => {
+      ends.fill(cell, edge, edge + n);
+      edge += n;
+    });
+    return ends;
+  }
+
   // The inputs and outputs of a cell, chosen by a click or in a list.
   function addCells(node) {
     const column = data.column;
     const places = column.places.map((one) => new Float32Array(bytes(one)));
     const population = new Uint16Array(bytes(column.population));
     const integers = column.wide === 16 ? Uint16Array : Uint32Array;
-    const source = new integers(bytes(column.source));
+    const source = expanded(new Uint32Array(bytes(column.outputs)), integers);
     const target = new integers(bytes(column.target));
     const weight = Float32Array.from(new Int8Array(bytes(column.weight)), (w) => (Math.sign(w) * column.top_pA * w * w) / 127 ** 2);
     const can = new Set(column.chosen);
+    const lgn = data.lgn && {
+      ...data.lgn,
+      x: new Float32Array(bytes(data.lgn.x)),
+      y: new Float32Array(bytes(data.lgn.y)),
+      unit: new (data.lgn.wide === 16 ? Uint16Array : Uint32Array)(bytes(data.lgn.unit)),
+      target: expanded(new Uint32Array(bytes(data.lgn.inputs)), Uint32Array),
+      weight: new Uint8Array(bytes(data.lgn.weight)),
+    };
+    let fieldLine = null;
     const line = said(node);
     const table = element("div");
     line.after(table);
@@ -107,6 +127,23 @@
 
     function at(cells) {
       return places.map((axis) => cells.map((cell) => axis[cell]));
+    }
+    // What the cell sees: its LGN inputs where they look, ON and others apart.
+    async function showFields(cell) {
+      const fields = document.getElementById("fields");
+      if (!lgn || !fields) return;
+      await draw(fields);
+      const of = [[], []];
+      lgn.target.forEach((target, edge) => target === cell && of[lgn.on[lgn.unit[edge]] ? 0 : 1].push(edge));
+      const each = (what) => of.map((edges) => edges.map(what));
+      Plotly.restyle(fields, {
+        x: each((edge) => lgn.x[lgn.unit[edge]]),
+        y: each((edge) => lgn.y[lgn.unit[edge]]),
+        "marker.size": each((edge) => 3 + 12 * Math.sqrt(lgn.weight[edge] / 255)),
+      }, [1, 2]);
+      fieldLine ??= said(fields);
+      fieldLine.textContent = `${column.populations[population[cell]]}, cell ${column.node_id[cell]}: ` +
+        (of[0].length + of[1].length ? `${of[0].length} ON inputs, ${of[1].length} others.` : "its LGN inputs, if any, are not in this page.");
     }
     function byType(edges, end) {
       const found = new Map();
@@ -133,6 +170,7 @@
       line.textContent = cell === null ? "" :
         `${column.populations[population[cell]]}, cell ${column.node_id[cell]}: ${inputs.length} inputs, ${outputs.length} outputs within the network.`;
       if (cell === null) return;
+      showFields(cell);
       const rows = [["inputs from", byType(inputs, source)], ["outputs to", byType(outputs, target)]];
       const box = element("div");
       box.className = "scroll";
@@ -151,6 +189,7 @@
       details.append(element("summary", "By population"), box);
       table.append(details);
     }
+    if (lgn && lgn.first !== null) showFields(lgn.first);
     select.addEventListener("change", () => show(select.value === "" ? null : Number(select.value)));
     node.on("plotly_click", ({ points: [point] }) => {
       const cell = point?.customdata;
