@@ -5,8 +5,9 @@
     python -m benchmarks.reproduce --page
 
 Run it in the checkout. Every run (mode and seed) is a file of its own, written when it is finished; what is
-there is not made again, so a command that was stopped goes on where it was. The last command writes
-docs/reproduction.md from all of them, and needs nothing else; so does every other one, with --page.
+there is not made again, so a command that was stopped goes on where it was. After every run
+docs/reproduction.md is written anew from all files, unless they are in another folder (--out); --page does so
+without a run.
 """
 
 import argparse
@@ -63,6 +64,8 @@ def run(experiment: Experiment, given: argparse.Namespace) -> None:
 
             record = records.make(experiment, given.size, mode, seed, given.out, say)
             say(f"{experiment.label} {record['results'][experiment.score]:.4g}")
+            if given.out == records.RESULTS:
+                page.write(given.out)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -14,15 +14,14 @@ from benchmarks.reproduce.statistics import Estimate, estimate, paired
 PAGE: Final = HERE.parents[1] / "docs" / "reproduction.md"
 _HEAD: Final = """# Published experiments, run again
 
-Written by `python -m benchmarks.reproduce --page` from the records in `benchmarks/reproduce/results`, one
-file for every network that was trained, with its settings, versions and time. `python -m
-benchmarks.reproduce NAME
---seeds N
---size full` adds networks; one that is there is not made again.
+Written by `python -m benchmarks.reproduce` from the records in `benchmarks/reproduce/results`, one file for
+every network that was trained, with its settings, versions and time. The command with `--seeds N` and `--size
+full` adds networks; one that is there is not made again.
 
-Intervals are 95 %: BCa bootstrap over networks from 8 on, t for fewer, none for one. Differences are paired
-by seed. A size other than *full* cuts the experiment down, and its numbers are not those of the
-source: what can be compared is the order. A row without networks has not been run.
+Intervals are 95 %: BCa bootstrap over networks from 8 on, t for fewer, none for one; those of accuracies by
+delay are Wilson's, over the answers of all networks together. Differences are paired by seed. A size other
+than *full* cuts the experiment down: its numbers are not those of the source, and an order that differs may
+be one of the cut. With fewer than the 10 networks of the sources nothing here is a reproduction yet.
 """
 
 
@@ -40,9 +39,12 @@ def section(experiment: Experiment, out: Path) -> str:
     lines += [f"Command: `python -m benchmarks.reproduce {experiment.name}`.", ""]
     made = {size: read_records(out, experiment, size) for size in experiment.sizes}
     made = {size: records for size, records in made.items() if records}
-    for size, records in (made or {"full": []}).items():
+    if not made:
+        published = "; ".join(f"{mode} {text}" for mode, text in experiment.published.items())
+        lines += [f"Not run yet. Published: {published or 'nothing comparable'}.", ""]
+    for size, records in made.items():
         lines += _tables(experiment, size, records)
-        if experiment.curve and records:
+        if experiment.curve:
             lines += _curves(experiment, records)
     return "\n".join(lines)
 
@@ -66,9 +68,7 @@ def _tables(experiment: Experiment, size: str, records: Sequence[dict[str, Any]]
         lines += ["| difference | published | ours | networks |", "|---|---|---|---:|"]
         lines += [_difference(one, experiment, records) for one in experiment.contrasts]
         lines.append("")
-    if records:
-        lines += [_made(records), ""]
-    return lines
+    return [*lines, _made(records), ""]
 
 
 def _curves(experiment: Experiment, records: Sequence[dict[str, Any]]) -> list[str]:
@@ -122,7 +122,15 @@ def _cuts(experiment: Experiment, size: str) -> str:
     if size == "full":
         return ""
     here, there = vars(experiment.sizes[size]), vars(experiment.sizes["full"])
-    cut = [f"{name} {here[name]} ({there[name]})" for name in here if here[name] != there[name]]
+
+    def text(value: Any) -> str:
+        return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+    cut = [
+        f"{name} {text(here[name])} ({text(there[name])})"
+        for name in here
+        if here[name] != there[name]
+    ]
     return f", with, instead of the full ones in parentheses: {', '.join(cut)}" if cut else ""
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from v1builder.curate import read_store, short_term_plasticity
 from v1builder.layers import GLIF, allen_cells
+from v1builder.layers.plasticity import embedded_fits
 from v1builder.schema.errors import ConfigError
 
 SUBCLASS = {"Pvalb": "pvalb", "Sst": "sst", "Vip": "vip", "Htr3a": "vip"}
@@ -27,7 +27,7 @@ def test_every_pair_of_cells_has_the_plasticity_of_its_classes():
     layer = v1_layer()
     edges = layer.arrays.edges["hidden_to_hidden"]
     names = layer.arrays.cells.attributes["pop_name"]
-    fits = short_term_plasticity(read_store().synaptic_physiology).set_index(["pre", "post"])
+    fits = embedded_fits().set_index(["pre", "post"])
     found = {
         name: edges.plasticity.values[name][edges.plasticity.group_of]
         for name in ("U", "tau_rec", "tau_fac")

@@ -14,7 +14,9 @@ SMALL = "TRAIN, TEST, CELLS, EPOCHS, SEEDS = 100, 50, 8, 1, (1,)"
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
     """The names that the page's program leaves behind, and the folder it ran in."""
-    pytest.importorskip("mnist1d")
+    published = pytest.importorskip("mnist1d.data")
+    few = published.get_dataset_args()
+    few.num_samples = 200
     folder = tmp_path_factory.mktemp("tutorial")
     page = PAGE.read_text(encoding="utf-8")
     assert page.count(NUMBERS) == 1
@@ -22,6 +24,7 @@ def ran(tmp_path_factory):
     found: dict = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setattr(published, "get_dataset_args", lambda: few)
         exec(compile(program, PAGE.name, "exec"), found)  # noqa: S102
     return found, folder
 

@@ -82,7 +82,7 @@ def allen_cells(
     """
     if level not in range(1, 6):
         raise ConfigError.of("the GLIF level must be 1, 2, 3, 4 or 5", "layer, level", level)
-    store = _embedded() if store is None else store
+    store = embedded_store() if store is None else store
     if not (is_number(explained_variance_min) and 0 <= explained_variance_min <= 1):
         got, fix = explained_variance_min, "give a part of the variance, such as 0.7"
         raise ConfigError.of("explained_variance_min must be from 0 to 1", _WHERE, got, fix)
@@ -110,7 +110,8 @@ def allen_cells(
 
 
 @cache
-def _embedded() -> Store:
+def embedded_store() -> Store:
+    """The tables shipped with the package."""
     return read_store()
 
 

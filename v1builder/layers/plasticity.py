@@ -1,6 +1,7 @@
 """Short-term plasticity of recurrent connections of a layer: numbers, arrays, or V1's by class of cell."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -8,7 +9,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from v1builder.build.edge_types import plasticity_of_classes
-from v1builder.curate import Store, read_store, short_term_plasticity
+from v1builder.curate import Store, short_term_plasticity
+from v1builder.layers.cells import embedded_store
 from v1builder.load.network import GroupedValues
 from v1builder.schema.errors import ConfigError, Problem, raise_if_any, unknown_name
 
@@ -17,6 +19,12 @@ Plasticity = Mapping[str, ArrayLike] | str
 
 NAMES: Final = ("U", "tau_rec", "tau_fac")
 _WHERE: Final = "layer, plasticity"
+
+
+@cache
+def embedded_fits() -> pd.DataFrame:
+    """`curate.short_term_plasticity` of the tables shipped with the package; fitting takes a second."""
+    return short_term_plasticity(embedded_store().synaptic_physiology)
 
 
 def allen_plasticity(
@@ -34,8 +42,7 @@ def allen_plasticity(
     Raises:
         ConfigError: a cell is of no population of V1.
     """
-    store = read_store() if store is None else store
-    table = store.populations
+    table = (embedded_store() if store is None else store).populations
     class_of = dict(zip(table["population"], table["synapse_class"], strict=True))
     strangers = sorted(set(population) - set(class_of))
     if strangers:
@@ -45,7 +52,8 @@ def allen_plasticity(
             ", ".join(strangers),
             "take cells of 'allen:VISp' or a table with a column population, or give U, tau_rec, tau_fac",
         )
-    fits = plasticity_of_classes(short_term_plasticity(store.synaptic_physiology))
+    fitted = embedded_fits() if store is None else short_term_plasticity(store.synaptic_physiology)
+    fits = plasticity_of_classes(fitted)
     classes, of_cell = np.unique([class_of[name] for name in population], return_inverse=True)
     found = {}
     for name in NAMES:
