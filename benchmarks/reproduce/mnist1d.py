@@ -69,7 +69,7 @@ class Mnist1D(Experiment):
     modes = ("homogeneous", "heterogeneous", "random", "learned", "GRU")
     sizes: ClassVar = {
         "full": Sizes(),
-        "evening": Sizes(epochs=8),
+        "evening": Sizes(cells=64, sample_ms=2, epochs=10),
         "short": Sizes(cells=24, sample_ms=2, train=400, test=200, epochs=4, learning_rate=0.02),
     }
     published: ClassVar = {"GRU": ".91"}
