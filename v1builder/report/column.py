@@ -267,4 +267,4 @@ def _coarse(weight: NDArray[np.float32], top: float) -> NDArray[np.int8]:
 
 def base64_of(values: NDArray[Any]) -> str:
     """The bytes of an array, little-endian, as text."""
-    return base64.b64encode(np.ascontiguousarray(values)).decode("ascii")
+    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode("ascii")

@@ -15,7 +15,7 @@ from v1builder.schema.errors import V1BuilderError
 
 #: Edges of the LGN in a page, see `lgn_data`.
 _LGN_EDGES_MAX: Final = 100_000
-_UNITS_MAX: Final = 20_000
+_UNITS_MAX: Final = 5_000
 _BINS: Final = 60
 _BIN_DEG: Final = 10
 _QUARTILES: Final = (5, 25, 50, 75, 95)
@@ -188,9 +188,9 @@ def lgn_of(network: Network) -> tuple[NodePopulation, EdgePopulation] | None:
 def fields_plot(nodes: NodePopulation) -> Plot:
     """Where LGN units look; the last two traces are for those that the chosen cell hears."""
     figure = blank("visual field, x (degrees)", "visual field, y (degrees)", height=460)
-    step = max(1, len(nodes) // _UNITS_MAX)
+    step = max(1, -(-len(nodes) // _UNITS_MAX))
     x, y = (nodes.attributes[name][::step].astype(np.float32) for name in ("x", "y"))
-    figure.add_scattergl(
+    figure.add_scatter(
         x=x,
         y=y,
         mode="markers",

@@ -64,6 +64,7 @@ def write_network_page(network: Network, path: Path | str, *, name: str = "") ->
         answer=_answer(network, inventory),
         rests=_rests(network, inventory),
         sections=[(part, title) for part, title in _TITLES.items() if shown.get(part, [True])],
+        simulated=network.simulated,
         populations=inventory.populations.to_dict("records"),
         edges=inventory.edges.to_dict("records"),
         notes=[*network.provenance.get("defaults", []), *inventory.notes],
@@ -96,7 +97,7 @@ def _rests(network: Network, inventory: Inventory) -> list[dict[str, str]]:
         )
     else:
         point = "Background weights are as built: v1builder calibrate tunes them to recorded rates."
-    borrowed = int(inventory.populations["borrowed"].sum())
+    borrowed = sum(inventory.populations["borrowed"].tolist())
     seed = network.provenance.get("seed")
     sources = len(inventory.sources)
     return [

@@ -259,7 +259,9 @@
   }
   document.querySelectorAll("details").forEach((box) =>
     box.addEventListener("toggle", () => box.open && drawAll(box.querySelectorAll(".canvas"))));
-  narrow.addEventListener("change", () => nodes.filter((node) => node.drawn).forEach((node) => Plotly.relayout(node, layoutFor(node))));
+  narrow.addEventListener("change", () => {
+    for (const node of nodes) if (node.drawn && node.data) Plotly.react(node, node.data, layoutFor(node), config);
+  });
   addEventListener("beforeprint", () => {
     document.querySelectorAll("details").forEach((box) => (box.open = true));
     nodes.forEach((node) => draw(node));

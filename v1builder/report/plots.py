@@ -58,7 +58,7 @@ class Plot:
 
 def as_json(value: Any) -> str:
     """JSON that may stand in a script of a page: < > and / are escaped."""
-    return to_json_plotly(value, engine="json")
+    return str(to_json_plotly(value, engine="json"))
 
 
 def harmless(name: object) -> str:
@@ -143,12 +143,12 @@ def segments(
 
 def level(figure: go.Figure, at: float, label: str, *, upright: bool = False) -> None:
     """A dotted line through the figure, with a label."""
-    style = {"line": {"color": GRAY, "width": 1, "dash": "dot"}}
-    text = {"annotation_text": harmless(label), "annotation_font_color": "#595959"}
+    line = {"color": GRAY, "width": 1, "dash": "dot"}
+    words = {"text": harmless(label), "font": {"color": "#595959"}, "showarrow": False}
     if upright:
-        figure.add_vline(at, annotation_position="top", **style, **text)
+        figure.add_vline(at, line=line, annotation=words, annotation_position="top")
     else:
-        figure.add_hline(at, annotation_position="top right", **style, **text)
+        figure.add_hline(at, line=line, annotation=words, annotation_position="top right")
 
 
 def known(values: Iterable[float | None]) -> list[float]:
