@@ -87,7 +87,7 @@ def recipe() -> str:
 
 def _members(members: Mapping[str, type[Settings]], key: str) -> Iterator[str]:
     for name, kind in members.items():
-        yield f'## `{key} = "{name}"` {{ #{name} }}\n\n{summary(kind)}\n'
+        yield f"## `{name}` {{ #{name} }}\n\n{summary(kind)}\n"
         if said := more(kind):
             yield f"{said}\n"
         yield key_table(kind, but=(key,))
@@ -98,7 +98,7 @@ def tasks() -> str:
     head = (
         "# Tasks\n\n"
         + _MADE
-        + "\nKeys of `[task]` and of every `[[also]]`. Times are in ms, angles "
+        + "\nKeys of `[task]` and of every `[[also]]`, by `name`. Times are in ms, angles "
     )
     head += "and sizes in degrees of the visual field. What they ask and why: [Visual tasks](../tasks.md).\n"
     return "\n".join([head, *_members(TASKS, "name")])
@@ -106,13 +106,17 @@ def tasks() -> str:
 
 def readouts() -> str:
     """Keys of every readout."""
-    head = "# Readouts\n\n" + _MADE + "\nKeys of `[readout]`; without `kind` it is `pools`.\n"
+    head = (
+        "# Readouts\n\n"
+        + _MADE
+        + "\nKeys of `[readout]`, by `kind`; without `kind` it is `pools`.\n"
+    )
     return "\n".join([head, *_members(READOUTS, "kind")])
 
 
 def objectives() -> str:
     """Keys of every objective."""
-    head = "# Objectives\n\n" + _MADE + "\nKeys of an `[[objective]]` table. "
+    head = "# Objectives\n\n" + _MADE + "\nKeys of an `[[objective]]` table, by `kind`. "
     head += "What they are for: [A column like the living one](../in_vivo.md).\n"
     return "\n".join([head, *_members(OBJECTIVES, "kind")])
 
