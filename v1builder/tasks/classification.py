@@ -18,7 +18,7 @@ class ClassificationSettings(VisualSettings):
     """Gray, a stimulus, gray; the answer is read in one window.
 
     Attributes:
-        gray_before_ms, on_ms, gray_after_ms: length of the gray before, of the stimulus, of the gray after it.
+        gray_before_ms, on_ms, gray_after_ms: length of the gray before, of the stimulus, of the gray after.
         response_ms: start and end of the window in which the answer is read.
     """
 
