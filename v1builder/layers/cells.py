@@ -266,19 +266,17 @@ def from_table(table: pd.DataFrame, level: int) -> GroupedValues:
 
 def _impossible(table: pd.DataFrame, n_currents: int) -> list[Problem]:
     """One problem for every column that no cell can have, with how many rows are so."""
-    low = [(name, table[name] <= 0, "must be positive") for name in ("C_m", "g")]
-    low += [
-        (f"asc_decay_{k}", table[f"asc_decay_{k}"] <= 0, "must be positive")
-        for k in range(n_currents)
-    ]
-    low += [
-        ("V_th", table["V_th"] <= table["E_L"], "must lie above E_L"),
-        ("t_ref", table["t_ref"] < 0, "must not be negative"),
+    columns = {str(name): table[name].to_numpy() for name in table}
+    positive = ["C_m", "g", *(f"asc_decay_{k}" for k in range(n_currents))]
+    found = [(name, "must be positive", columns[name] <= 0) for name in positive]
+    found += [
+        ("V_th", "must lie above E_L", columns["V_th"] <= columns["E_L"]),
+        ("t_ref", "must not be negative", columns["t_ref"] < 0),
     ]
     return [
-        Problem(f"{name} {rule}", _WHERE, f"{int(wrong.sum())} of {len(table)} cell models")
-        for name, wrong, rule in low
-        if wrong.any()
+        Problem(f"{name} {rule}", _WHERE, f"{np.sum(wrong)} of {len(table)} cell models")
+        for name, rule, wrong in found
+        if np.any(wrong)
     ]
 
 

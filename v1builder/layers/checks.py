@@ -98,7 +98,7 @@ def check_arguments(
     )  # fmt: skip
     refuse(
         seed is not None
-        and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0),
+        and (isinstance(seed, bool) or not (isinstance(seed, int | np.integer) and seed >= 0)),
         "the seed must be a whole number from 0 up", "seed", seed, "or leave it out",
     )  # fmt: skip
     raise_if_any(problems, ConfigError)
