@@ -91,17 +91,6 @@ class Operands(NamedTuple):
     current: Tensor  # [b or 1, t or 1, n]
 
 
-class Snapshot(NamedTuple):
-    """State before step `begin`, from which the steps up to `end` are recomputed.
-
-    y and ring are of length 0 unless the synapses' coefficients need a gradient.
-    """
-
-    begin: int
-    end: int
-    state: Dynamics
-
-
 class Wanted(NamedTuple):
     """Which gradients are wanted."""
 
@@ -165,15 +154,28 @@ class BackwardPass(ABC):
         operands: Operands,
         kept: Any,
         drive: Tensor,
+        before: Dynamics,
         losses: Losses,
         adjoint: Dynamics,
         wanted: Wanted,
     ):
-        """Begin at the adjoint of the last state, which the pass changes; kept and drive of the forward."""
+        """Begin at the adjoint of the last state, which the pass changes.
+
+        Args:
+            request: of the rollout.
+            operands: as in the forward pass.
+            kept: what that kept.
+            drive: [b, t, n] what it recorded.
+            before: the states before every segment, [segment, ...]; never changed. Their y and ring are of
+                length 0 unless the synapses' coefficients need a gradient.
+            losses: gradients of the outputs.
+            adjoint: of the state after the last step.
+            wanted: which gradients.
+        """
 
     @abstractmethod
-    def replay(self, snapshot: Snapshot) -> None:
-        """Recompute the steps that follow a snapshot, and leave the snapshot as it is."""
+    def replay(self, begin: int, end: int, k: int) -> None:
+        """Recompute the steps begin..end, the k-th segment, from the state before them."""
 
     @abstractmethod
     def retreat(self, begin: int, end: int) -> None:
@@ -376,16 +378,17 @@ class _CompiledRollout(torch.autograd.Function):
         state = _packed_state(values, refractory, request, kernels, adjoint=False)
         operands = _operands(request, cells, of["weights"], of["plasticity"], of["current"])
         run = kernels.forward(request, operands, inputs, state, keep)
-        snapshots = []
-        for begin, end in _segments(request, whole=not keep):
+        segments = list(_segments(request, whole=not keep))
+        before = _room(state, len(segments) if keep else 0, any(needs["synapse"]))
+        for k, (begin, end) in enumerate(segments):
             if keep:
-                snapshots.append(Snapshot(begin, end, state.copy(any(needs["synapse"]))))
+                _keep(state, before, k)
             run.advance(begin, end)
         recorded = run.recorded
         ctx.mark_non_differentiable(state.refractory)
         if keep:
             # Saved like everything else, so that a checkpointed segment lets go of it.
-            kept = (*cells, *run.kept, *(field for one in snapshots for field in one.state))
+            kept = (*cells, *run.kept, *before)
             learned = (*of["current"], *of["weights"], *of["plasticity"])
             ctx.save_for_backward(recorded.drive, *learned, *kept)
             ctx.kernels, ctx.request, ctx.kept = kernels, request, type(run.kept)
@@ -411,10 +414,7 @@ class _CompiledRollout(torch.autograd.Function):
             for name in ("current", "weights", "plasticity")
         )
         cells, kept = next_of(CellArrays, saved), next_of(ctx.kept, saved)
-        snapshots = [
-            Snapshot(begin, end, next_of(Dynamics, saved))
-            for begin, end in _segments(request, whole=False)
-        ]
+        before = next_of(Dynamics, saved)
         needs = request.grouped(ctx.needs_input_grad[5:])
         spikes, voltage, of_drive, _, *end = grads
         with kernels.running(drive):
@@ -427,16 +427,30 @@ class _CompiledRollout(torch.autograd.Function):
             adjoint = _packed_state(at_end, none, request, kernels, adjoint=True)
             operands = _operands(request, cells, weights, plasticity, current)
             wanted = Wanted.of(needs)
-            run = kernels.backward(request, operands, kept, drive, losses, adjoint, wanted)
-            for snapshot in reversed(snapshots):
-                run.replay(snapshot)
-                run.retreat(snapshot.begin, snapshot.end)
+            run = kernels.backward(request, operands, kept, drive, before, losses, adjoint, wanted)
+            segments = list(enumerate(_segments(request, whole=False)))
+            for k, (begin, end) in reversed(segments):
+                run.replay(begin, end, k)
+                run.retreat(begin, end)
             found = _by_group(request, run.gradients(), adjoint, wanted, kernels)
         return (None,) * 5 + tuple(
             gradient if needed else None
             for name, flags in needs.items()
             for gradient, needed in zip(found.get(name, [None] * len(flags)), flags, strict=True)
         )
+
+
+def _room(state: Dynamics, n: int, with_synapses: bool) -> Dynamics:
+    """Room for n copies, in front; those of y and ring are of length 0 unless wanted."""
+    like = state if with_synapses else state._replace(y=state.y[:0], ring=state.ring[:0])
+    return Dynamics(*(field.new_empty(n, *field.shape) for field in like))
+
+
+def _keep(state: Dynamics, room: Dynamics, k: int) -> None:
+    """Copy a state to place k."""
+    for field, copies in zip(state, room, strict=True):
+        if copies.numel():
+            copies[k].copy_(field)
 
 
 def _segments(request: Request, whole: bool) -> Iterator[tuple[int, int]]:

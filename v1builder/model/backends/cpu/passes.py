@@ -28,7 +28,6 @@ from v1builder.model.backends.driver import (
     Gradients,
     Operands,
     Request,
-    Snapshot,
     Wanted,
 )
 from v1builder.model.backends.layout import CellArrays, Dynamics, Graph, Losses, Recorded, Sites
@@ -122,6 +121,8 @@ class CpuForward(ForwardPass):
         self.releases = bool(first_site[-1] > first_site[n])
         emitted = make_room(inputs, first_site) if self.releases else inputs
         self.kept = _Kept(*inputs, *emitted)
+        self.inputs, self.emitted = self.kept.inputs, self.kept.emitted
+        self.out: Recorded = _arrays(self.recorded)
         self.scratch = self._scratch(first_site)
 
     def _scratch(self, first_site: Array) -> ForwardScratch:
@@ -139,15 +140,15 @@ class CpuForward(ForwardPass):
 
     def advance(self, begin: int, end: int) -> None:
         """Do the steps begin..end."""
-        read, state, emitted = self.read, self.state, self.kept.emitted
+        read, state, emitted = self.read, self.state, self.emitted
         if self.releases:
             release_inputs(
                 begin, end, self.request.size.n_cells, state.u, state.x, read.sites,
-                self.kept.inputs, emitted,
+                self.inputs, emitted,
             )  # fmt: skip
         forward.advance(
             begin, end, _threaded(self.request), read.cells, state, read.graph, emitted, read.sites,
-            self.scratch, read.current, _arrays(self.recorded),
+            self.scratch, read.current, self.out,
         )  # fmt: skip
 
 
@@ -160,6 +161,7 @@ class CpuBackward(BackwardPass):
         operands: Operands,
         kept: _Kept,
         drive: Tensor,
+        before: Dynamics,
         losses: Losses,
         adjoint: Dynamics,
         wanted: Wanted,
@@ -167,6 +169,7 @@ class CpuBackward(BackwardPass):
         self.request, self.read, self.wanted = request, _Compute.of(operands), wanted
         self.inputs, self.emitted = kept.inputs, kept.emitted
         self.drive: Array = drive.numpy()
+        self.before: Dynamics = _arrays(before)
         self.losses: Losses = _arrays(losses)
         self.adjoint: Dynamics = _arrays(adjoint)
         first_site: Array = self.read.sites.first  # pyright: ignore[reportAssignmentType]
@@ -177,6 +180,7 @@ class CpuBackward(BackwardPass):
         self.segment = self._room_for_a_segment(int(n_sites))
         self.grads = self._grads()
         self.grad_cells = operands.cells.zeros(membrane=wanted.membrane, synapse=wanted.synapse)
+        self.added = _cells(self.grad_cells, self.read.cells.same_as[:0])
         self.n_tasks, self.task_size = self._tasks()
         self.scratch = self._scratch()
 
@@ -244,12 +248,11 @@ class CpuBackward(BackwardPass):
         read, kind = self.read, self.request.surrogate
         surrogate = SurrogateShape(kind.code, kind.dampening, kind.width, self.request.detach_reset)
         of_edges = len(read.graph.weight) * self.request.size.n_batch / 2
-        grad_cells = _cells(self.grad_cells, read.cells.same_as[:0])
         backward.retreat(
             begin, end, _threaded(self.request, of_edges), self.n_tasks, self.task_size, surrogate,
             self.with_input_sites or len(self.grads.input) > 0, self.drive, self.segment, read.cells,
             read.graph, self.emitted, read.sites, self.adjoint, self.scratch, self.losses, self.grads,
-            grad_cells,
+            self.added,
         )  # fmt: skip
 
     def gradients(self) -> Gradients:
@@ -257,11 +260,10 @@ class CpuBackward(BackwardPass):
         of = (torch.from_numpy(field) for field in self.grads)
         return Gradients(self.grad_cells, *of)
 
-    def replay(self, snapshot: Snapshot) -> None:
-        """Recompute the steps that follow a snapshot."""
+    def replay(self, begin: int, end: int, k: int) -> None:
+        """Recompute the steps begin..end, the k-th segment."""
         read, segment = self.read, self.segment
-        begin, end = snapshot.begin, snapshot.end
-        state: Dynamics = _arrays(snapshot.state.copy(with_synapses=True))
+        state = Dynamics(*(copies[k].copy() for copies in self.before))  # pyright: ignore[reportAttributeAccessIssue]
         plan, n_cells = self.request.plan, self.request.size.n_cells
         if len(segment.current) > 1:
             segment.current[0] = state.current

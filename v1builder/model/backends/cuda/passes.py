@@ -21,7 +21,6 @@ from v1builder.model.backends.driver import (
     Gradients,
     Operands,
     Request,
-    Snapshot,
     Wanted,
 )
 from v1builder.model.backends.layout import CellArrays, Dynamics, Losses, Recorded
@@ -138,12 +137,13 @@ class CudaBackward(BackwardPass):
         operands: Operands,
         kept: InputSpikes,
         drive: Tensor,
+        before: Dynamics,
         losses: Losses,
         adjoint: Dynamics,
         wanted: Wanted,
     ):
         self.work = _Work(request, operands, kept)
-        self.drive, self.adjoint, self.wanted = drive, adjoint, wanted
+        self.drive, self.adjoint, self.wanted, self.before = drive, adjoint, wanted, before
         self.losses = _Losses(*(Steps.of(loss) for loss in losses))
         self.segment = self._room_for_a_segment()
         self.grads = self._grads()
@@ -236,24 +236,24 @@ class CudaBackward(BackwardPass):
         cells = CellArrays(*(field.sum(0) for field in of[:-1]), of.t_ref)  # pyright: ignore[reportCallIssue]
         return Gradients(cells, grads.weight, grads.input, current, grads.sites.sum(0))
 
-    def replay(self, snapshot: Snapshot) -> None:
-        """Recompute the steps that follow a snapshot."""
+    def replay(self, begin: int, end: int, k: int) -> None:
+        """Recompute the steps begin..end, the k-th segment."""
+        before = Dynamics(*(copies[k] for copies in self.before))
         work, segment, events = self.work, self.segment, self.events
         size, tile, read, kind = work.size, work.tiles.cells, work.read, work.request.surrogate
-        begin, end, start = snapshot
         launch(
             replay.replay, work.of_cells,
-            begin, end, size, read.cells, start, work.injected, self.drive, segment, kind.code,
+            begin, end, size, read.cells, before, work.injected, self.drive, segment, kind.code,
             kind.dampening, kind.width, work.moving, self.wanted.membrane, tile, **CELLS_OPTIONS,
         )  # fmt: skip
         if size.n_sites:
             launch(
-                sites.replay_sites, work.of_sites, begin, end, size, read.sites, start, work.inputs,
+                sites.replay_sites, work.of_sites, begin, end, size, read.sites, before, work.inputs,
                 segment, tile, **CELLS_OPTIONS,
             )  # fmt: skip
         if not self.wanted.synapse:
             return
-        state = start.copy(with_synapses=True)
+        state = before.copy(with_synapses=True)
         events.n_listed.zero_()
         for k, t in enumerate(range(begin, end)):
             launch(
