@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 from handmade import make_foreign, make_network
+from placed_network import placed
 
 from v1builder.report.column import column_data, column_of
 from v1builder.report.network_figures import (
@@ -21,17 +22,6 @@ from v1builder.report.network_figures import (
 from v1builder.report.network_page import write_network_page
 
 HOSTILE = "e</script><script>window.hacked=1</script>"
-
-
-def placed(network):
-    """With depths of its cells, and receptive fields of its LGN."""
-    n, lgn = network.n_cells, network.nodes["lgn"]
-    cells = dataclasses.replace(
-        network.cells, attributes=network.cells.attributes | {"y": -np.linspace(100, 800, n)}
-    )
-    fields = {"x": np.arange(6.0), "y": np.arange(6.0) + 10, "spatial_size": np.ones(6)}
-    lgn = dataclasses.replace(lgn, attributes=lgn.attributes | fields)
-    return dataclasses.replace(network, nodes={"v1": cells, "lgn": lgn})
 
 
 @pytest.fixture

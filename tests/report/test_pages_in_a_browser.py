@@ -6,9 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from comparison_files import EFFECTS, made_of, results, write
+from handmade import make_network
+from placed_network import placed
 
 from v1builder.report import write_report
 from v1builder.report.column import Column, save_column
+from v1builder.report.network_page import write_network_page
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
@@ -71,20 +74,25 @@ def browser():
 
 @pytest.fixture(scope="module")
 def opened(browser, tmp_path_factory):
-    """A page of a comparison, drawn, and what the browser said and asked for meanwhile."""
+    """The page of a comparison."""
     cells = [
         {**cell, "confusion": [[9, 1], [2 if cell["ablation"] == "intact" else 8, 8]]}
         for cell in results(EFFECTS, seeds=3)
     ]
     run = write(tmp_path_factory.mktemp("browser") / "run", made_of(cells))
     save_column(small_column(), run / "column.npz")
+    yield from shown(browser, write_report(run))
+
+
+def shown(browser, path):
+    """The page, drawn, and what the browser said and asked for meanwhile."""
     page = browser.new_page(viewport=WIDE)
     page.set_default_timeout(TIMEOUT_MS)
     said, asked = [], []
     page.on("console", lambda one: said.append(one.text) if one.type == "error" else None)
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda one: asked.append(one.url))
-    page.goto(write_report(run).as_uri(), wait_until="commit")
+    page.goto(path.as_uri(), wait_until="commit")
     page.wait_for_selector("body[data-drawn]", state="attached")
     yield SimpleNamespace(page=page, said=said, asked=asked)
     page.close()
@@ -95,6 +103,11 @@ def test_it_opens_without_an_error_or_a_request(opened):
     elsewhere = [url for url in opened.asked if not url.startswith(("data:", "blob:"))]
     assert [url.rpartition("/")[2] for url in elsewhere] == ["index.html"]
     assert opened.page.evaluate("window.hacked") is None
+    offered = opened.page.evaluate(
+        "[...document.querySelectorAll('.modebar-btn')].map((one) => one.dataset.title)"
+    )
+    assert "Zoom" in offered
+    assert not [title for title in offered if "Share" in title or "Cloud" in title]
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["1280", "390"])
@@ -112,6 +125,7 @@ def test_figures_are_drawn_and_all_fits_the_width(opened, size):
         .map((one) => one.id)"""
     )
     assert undrawn == []
+    assert page.locator(".no-webgl").count() == 0
     beyond = page.evaluate(
         """[...document.querySelectorAll("main *")].filter((one) => !one.closest(".scroll, .canvas, pre") &&
         one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.outerHTML.slice(0, 80))"""
@@ -127,7 +141,9 @@ def test_a_click_on_a_cell_shows_its_inputs_and_outputs(opened):
     for shift in (3, 1, 0):  # it is picked where the pointer was
         page.mouse.move(x + shift, y)
         page.wait_for_timeout(100)
-    page.mouse.click(x, y)
+    page.mouse.down()
+    page.wait_for_timeout(300)  # a press is seen where a picture is drawn between down and up
+    page.mouse.up()
     line = page.locator("#column ~ .said")
     wait_for(page, "document.querySelector('#column ~ .said').textContent")
     assert line.text_content() == f"{HOSTILE}, cell 101: 1 inputs, 1 outputs within the network."
@@ -183,3 +199,23 @@ def test_paper_gets_pictures_and_no_controls(opened):
     assert page.locator("#column > img").is_visible()
     assert not page.locator("#column .gl-container").is_visible()
     page.emulate_media(media="screen")
+
+
+def test_the_page_of_a_network_shows_what_a_cell_sees(browser, tmp_path):
+    network = placed(make_network())
+    heard = network.edges["lgn_to_v1"]
+    cell = int(heard.target_index[0])
+    sees = network.nodes["lgn"].attributes["pop_name"][
+        heard.source_index[heard.target_index == cell]
+    ]
+    for opened in shown(browser, write_network_page(network, tmp_path / "page.html")):
+        page = opened.page
+        assert opened.said == []
+        assert page.locator(".no-webgl").count() == 0
+        page.select_option("#cells", value=str(cell))
+        words = f"{(sees == 'sON').sum()} ON inputs, {(sees != 'sON').sum()} others."
+        wait_for(page, f"document.querySelector('#fields ~ .said').textContent.endsWith('{words}')")
+        assert (
+            page.evaluate("document.getElementById('fields').data[1].x.length")
+            == (sees == "sON").sum()
+        )

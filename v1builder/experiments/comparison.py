@@ -30,11 +30,12 @@ from v1builder.experiments.measured import (
     together,
     write_measured,
 )
-from v1builder.experiments.operating_point import RATE_HZ, RATE_RELATIVE, judge
+from v1builder.experiments.operating_point import RATE_HZ, RATE_RELATIVE
 from v1builder.experiments.seed_run import SeedRun, choose_factor, read_result, read_validation
 from v1builder.experiments.shapley import coalitions, shapley_values
 from v1builder.experiments.so_far import Pages
 from v1builder.experiments.summary import chosen_score, summarise
+from v1builder.experiments.validity import judge_conditions
 from v1builder.load.groups import group_cells
 from v1builder.schema.errors import ConfigError, unknown_name
 from v1builder.schema.names import CELL_CLASSES
@@ -175,7 +176,7 @@ class _Found:
         if whole:
             protocols = plan.experiment.compare.protocols
             results.sort(key=lambda result: protocols.index(result["protocol"]))
-        _judge(plan, results, _smallest([about["population_sizes"] for about in subjects]))
+        judge_conditions(plan.out, results, [about["population_sizes"] for about in subjects])
         rows, learned = measured_rows(results), measured_rows(results, "learned")
         write_measured(rows, plan.out)
         write_measured(learned, plan.out, LEARNED_TABLE)
@@ -359,44 +360,6 @@ def _about(subject: Subject) -> dict[str, Any]:
         "sources": network.provenance.get("data", {}).get("sources", []),
         "hashes": subject.hashes,
     }
-
-
-def _smallest(sizes: Sequence[dict[str, int]]) -> dict[str, int]:
-    """Of the populations that all seeds have."""
-    common = [name for name in sizes[0] if all(name in one for one in sizes)]
-    return {name: min(one[name] for one in sizes) for name in common}
-
-
-def _judge(plan: _Plan, results: list[dict[str, Any]], sizes: dict[str, int]) -> None:
-    """Write into every result whether its condition, over all seeds, is inside the bars."""
-    by_condition: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for result in results:
-        by_condition.setdefault((result["protocol"], result["ablation"]), []).append(result)
-    baseline = [r for r in results if r["ablation"] == "intact"]
-    for (protocol, name), members in by_condition.items():
-        seen = {r["seed"]: r for r in baseline if r["protocol"] == protocol}
-        moment = "after" if protocol == "retrain" else "trained"
-        intact = [_point(plan, protocol, seen[r["seed"]], moment) for r in members]
-        if name == "intact":
-            found = [True, []]
-        else:
-            verdict = judge(
-                [r["operating_point"]["after"] for r in members],
-                intact,
-                sizes,
-                keeps_charge=parse_ablation(name).keeps_charge,
-            )
-            found = [verdict.valid, list(verdict.reasons)]
-        for result in members:
-            result["valid"], result["invalid_because"] = found
-
-
-def _point(plan: _Plan, protocol: str, intact: dict[str, Any], moment: str) -> dict[str, Any]:
-    """The operating point of the intact network that a condition starts from."""
-    if protocol in ("readout", "finetune"):  # it starts where the baseline's training ended
-        folder = Condition("retrain", parse_ablation("intact"), intact["seed"]).folder(plan.out)
-        intact = read_result(folder)
-    return intact["operating_point"][moment]
 
 
 def _shapley(plan: _Plan, results: list[dict[str, Any]], primary: str) -> list[dict[str, Any]]:

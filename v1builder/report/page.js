@@ -3,7 +3,13 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const narrow = matchMedia("(max-width: 40rem)");
-  const config = { responsive: true, displaylogo: false, toImageButtonOptions: { format: "svg" } };
+  const config = {
+    responsive: true,
+    displaylogo: false,
+    showSendToCloud: false,
+    plotlyServerURL: "",
+    toImageButtonOptions: { format: "svg" },
+  };
   const element = (tag, text) => Object.assign(document.createElement(tag), { textContent: text ?? "" });
   const figureOf = (node) => data.figures[node.id];
 
