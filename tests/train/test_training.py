@@ -227,6 +227,8 @@ def test_train_writes_scores_and_what_made_them(experiment, tmp_path):
     stored = json.loads((tmp_path / "run" / "result.json").read_text())
     assert stored["accuracy"] == result["accuracy"] == result["n_correct"] / 8
     assert stored["provenance"]["network"]["circuit_config.json"]
+    computed_by = stored["provenance"]["computed_by"]
+    assert (computed_by["backend"], computed_by["device"]) == ("fused", "cpu")
     assert [step for step, _ in stored["learning_curve"]] == [0, 3, 6]
     splits = [(m["step"], m["split"]) for m in read_metrics(tmp_path / "run")]
     assert splits[:2] == [(0, "validation"), (0, "train")]

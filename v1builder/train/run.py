@@ -320,7 +320,10 @@ def _train(
         "seed": subject.seed,
         "notes": [*experiment.notes(), *subject.notes],
         "provenance": provenance(
-            "train", experiment=experiment.model_dump(mode="json"), network=subject.hashes
+            "train",
+            experiment=experiment.model_dump(mode="json"),
+            network=subject.hashes,
+            computed_by=classifier.network.computed_by(),
         ),
     }
     if processes.first:
