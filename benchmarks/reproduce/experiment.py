@@ -15,13 +15,11 @@ class Contrast:
 
     Attributes:
         published: what the source says of it, as text; "" where it says nothing.
-        score: which number; that of the experiment unless given.
     """
 
     mode: str
     base: str
     published: str = ""
-    score: str = ""
 
 
 class Experiment(ABC):

@@ -96,10 +96,9 @@ def _accuracy(counts: Sequence[tuple[int, int]]) -> str:
 def _difference(
     contrast: Contrast, experiment: Experiment, records: Sequence[dict[str, Any]]
 ) -> str:
-    score = contrast.score or experiment.score
-    ends = [_scores(records, mode, score) for mode in (contrast.mode, contrast.base)]
+    ends = [_scores(records, mode, experiment.score) for mode in (contrast.mode, contrast.base)]
     found = estimate(paired(*ends))
-    name = f"{contrast.mode} - {contrast.base}" + (f", {score}" if contrast.score else "")
+    name = f"{contrast.mode} - {contrast.base}"
     return f"| {name} | {contrast.published or '-'} | {_text(found, sign=True)} | {found.n} |"
 
 

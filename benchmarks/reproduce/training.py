@@ -53,23 +53,15 @@ def fit(
     return losses
 
 
-def filtered(spikes: Tensor, start: int, stop: int, tau: float, dt: float = 1.0) -> Tensor:
-    """Mean over a window of spikes filtered with an exponential, [batch, cell].
+def window_kernel(start: int, stop: int, tau: float, dt: float = 1.0) -> Tensor:
+    """[stop] what a spike in each step adds to the mean over a window of exponentially filtered spikes.
 
     Args:
-        spikes: [batch, step, cell].
         start: first step of the window.
         stop: step after the last.
         tau: ms of the filter, which has the sum 1.
         dt: ms.
     """
-    return torch.einsum(
-        "btn,t->bn", spikes[:, :stop], window_kernel(start, stop, tau, dt).to(spikes)
-    )
-
-
-def window_kernel(start: int, stop: int, tau: float, dt: float = 1.0) -> Tensor:
-    """[stop] what a spike in each step adds to the mean over the window of the filtered spikes."""
     keep = torch.exp(torch.tensor(-dt / tau, dtype=torch.float64))
     step = torch.arange(stop, dtype=torch.float64)
     first = torch.clamp(start - step, min=0)

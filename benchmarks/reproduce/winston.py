@@ -36,9 +36,11 @@ _CHARGE: Final = math.e * DT
 class Settings(Protocol):
     """What a layer needs to know."""
 
-    cells: int
-    delay_steps: int
-    learning_rate: float
+    @property
+    def cells(self) -> int: ...
+
+    @property
+    def delay_steps(self) -> int: ...
 
 
 @dataclass(frozen=True)
