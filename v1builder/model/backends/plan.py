@@ -13,7 +13,7 @@ to 8 more (the sorted weights, and their gradient).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import ClassVar, Final, NamedTuple, Protocol
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import torch
@@ -55,9 +55,9 @@ class Sorting(Protocol):
         index: type of the places of sites.
     """
 
-    name: str
-    tile: int
-    index: torch.dtype
+    name: ClassVar[str]
+    tile: ClassVar[int]
+    index: ClassVar[torch.dtype]
 
     def sort_edges(
         self,

@@ -42,8 +42,8 @@ def sort_edges(
         delayed = p.delay_steps.numpy().astype(np.int32) * ring.n_receptors + p.receptor.numpy()
         slots.append((delayed * ring.n_padded + target).astype(np.int32, copy=False))
     row, order, slot = _sort(np.concatenate(rows), np.concatenate(slots), n_sources * n_blocks)
-    of = (torch.from_numpy(one) for one in (order, slot, row))
-    return SortedEdges(*of, n_blocks, block_size)
+    edges, places, rows_of = (torch.from_numpy(one) for one in (order, slot, row))
+    return SortedEdges(edges, places, rows_of, n_blocks, block_size)
 
 
 def _count_blocks(projections: Sequence[Projection], n_cells: int) -> int:
