@@ -16,6 +16,7 @@ SHOWS = {
     "03_simulate.ipynb": (3, "Rates score below recorded units in 3 of 3 metrics"),
     "04_train.ipynb": (1, "better than guessing: True"),
     "06_tasks.ipynb": (2, "the test has new images only: True"),
+    "07_dynamics.ipynb": (5, "a spike more is forgotten: "),
     "05_ablate.ipynb": (1, "4 differences; a sign-flip test gives p >= 0.5"),
 }
 

@@ -8,5 +8,6 @@ intact networks on several tasks beside their baselines.
 from v1builder.experiments.ablations import parse_ablation
 from v1builder.experiments.battery import run_battery
 from v1builder.experiments.comparison import compare
+from v1builder.experiments.measure_network import measure_network
 
-__all__ = ["compare", "parse_ablation", "run_battery"]
+__all__ = ["compare", "measure_network", "parse_ablation", "run_battery"]
