@@ -36,10 +36,10 @@ PLACE = """([trace, point]) => {
 
 def wait_for(page, expression):
     """Until it is true; the page forbids what playwright's own waiting is made of."""
-    for _ in range(TIMEOUT_MS // 50):
+    for _ in range(TIMEOUT_MS // 100):
         if page.evaluate(expression):
             return
-        page.wait_for_timeout(50)
+        page.wait_for_timeout(100)
     raise TimeoutError(expression)
 
 
@@ -137,12 +137,12 @@ def test_figures_are_drawn_and_all_fits_the_width(opened, size):
 def test_a_click_on_a_cell_shows_its_inputs_and_outputs(opened):
     page = opened.page
     page.locator("#column").scroll_into_view_if_needed()
+    wait_for(page, "document.getElementById('column')._fullLayout.width > 1000")
     x, y = page.evaluate(PLACE, [0, 1])
-    for shift in (3, 1, 0):  # it is picked where the pointer was
-        page.mouse.move(x + shift, y)
-        page.wait_for_timeout(100)
+    page.mouse.move(x + 3, y)
+    page.mouse.move(x, y)
+    wait_for(page, "document.querySelector('#column .hovertext')")  # picked, and its label drawn
     page.mouse.down()
-    page.wait_for_timeout(300)  # a press is seen where a picture is drawn between down and up
     page.mouse.up()
     line = page.locator("#column ~ .said")
     wait_for(page, "document.querySelector('#column ~ .said').textContent")

@@ -197,12 +197,20 @@
     }
     if (lgn && lgn.first !== null) showFields(lgn.first);
     select.addEventListener("change", () => show(select.value === "" ? null : Number(select.value)));
-    node.on("plotly_click", ({ points: [point] }) => {
-      const cell = point?.customdata;
-      if (cell === undefined) return;
+    // plotly sees a click where it draws between press and release; a slow machine may not.
+    let hovered, pressed;
+    const chosen = (cell) => {
+      if (cell === undefined || select.value === String(cell)) return;
       if (can.has(cell)) show(cell);
       else line.textContent = `${column.populations[population[cell]]}, cell ${column.node_id[cell]}: its connections are not in this page.`;
-    });
+    };
+    node.on("plotly_hover", ({ points: [point] }) => (hovered = point?.customdata));
+    node.on("plotly_unhover", () => (hovered = undefined));
+    node.on("plotly_click", ({ points: [point] }) => chosen(point?.customdata));
+    node.addEventListener("pointerdown", (event) => (pressed = [event.clientX, event.clientY, hovered]), true);
+    node.addEventListener("pointerup", (event) => {
+      if (pressed && Math.hypot(event.clientX - pressed[0], event.clientY - pressed[1]) < 4) chosen(pressed[2]);
+    }, true);
   }
 
   // What lies in a box drawn over the raster.
