@@ -54,7 +54,9 @@ def test_written_and_read_back(text, small_network_folder, tmp_path):
 def test_a_carried_network_spikes_alike_in_nest(small_column, tmp_path):
     """What `ablate` writes, its weights carried and its background tuned: equal spikes under PointNet."""
     net = tmp_path / "ablated"
-    ablate_network(small_column, "mean(population) | no_asc", net, n_trials=2)
+    ablate_network(
+        small_column, "mean(population) | no_asc", net, n_trials=2, calibration_seconds=4.0
+    )
     assert validate(net) == []
     network = load_network(net)
     assert len(network.membrane.labels) == len(set(network.cells.attributes["pop_name"]))
