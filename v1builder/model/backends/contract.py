@@ -16,7 +16,7 @@ from v1builder.model.surrogate import Surrogate
 from v1builder.schema.errors import ConfigError
 
 if TYPE_CHECKING:
-    from v1builder.model.backends.driver import Kernels
+    from v1builder.model.backends.kernels import Kernels
 
 
 class Backend(ABC):

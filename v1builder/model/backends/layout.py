@@ -62,7 +62,7 @@ class Sites(NamedTuple):
     P_fac: Tensor  # [s]
 
 
-class Recorded(NamedTuple):
+class RecordedSteps(NamedTuple):
     """[b, t, n] each; of drive and voltage one step or none when nobody wants them."""
 
     drive: Tensor
@@ -76,6 +76,9 @@ class Losses(NamedTuple):
     spikes: Tensor
     voltage: Tensor
     drive: Tensor
+
+
+Recorded = RecordedSteps  # under which name compiled functions are still found
 
 
 class CellArrays(NamedTuple):

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from v1builder.model.backends.contract import Compiled
-from v1builder.model.backends.driver import Kernels
+from v1builder.model.backends.kernels import Kernels
 
 
 class Fused(Compiled):

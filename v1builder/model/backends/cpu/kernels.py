@@ -11,7 +11,7 @@ from torch import Tensor
 from v1builder.model.backends.cpu import edges
 from v1builder.model.backends.cpu.passes import CpuBackward, CpuForward
 from v1builder.model.backends.cpu.tiles import WIDTH, from_tiles, to_tiles
-from v1builder.model.backends.driver import BackwardPass, ForwardPass, Kernels
+from v1builder.model.backends.kernels import BackwardPass, ForwardPass, Kernels
 from v1builder.model.backends.plan import EdgePlan, Ring, SortedEdges
 from v1builder.model.rollout import Projection
 from v1builder.schema.errors import ConfigError

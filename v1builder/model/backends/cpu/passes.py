@@ -13,16 +13,16 @@ from v1builder.model.backends.cpu.edges import make_room
 from v1builder.model.backends.cpu.sites import release_inputs, replay_sites
 from v1builder.model.backends.cpu.structures import (
     BackwardScratch,
-    Cells,
     EmittedSpikes,
     ForwardScratch,
     GradientArrays,
-    Segment,
+    ReplayedSegment,
     SurrogateShape,
+    TiledCells,
 )
 from v1builder.model.backends.cpu.threshold import replay_moving_membrane
 from v1builder.model.backends.cpu.tiles import WIDTH, Array, first_alike
-from v1builder.model.backends.driver import (
+from v1builder.model.backends.kernels import (
     BackwardPass,
     ForwardPass,
     Gradients,
@@ -30,7 +30,14 @@ from v1builder.model.backends.driver import (
     Request,
     Wanted,
 )
-from v1builder.model.backends.layout import CellArrays, Dynamics, Graph, Losses, Recorded, Sites
+from v1builder.model.backends.layout import (
+    CellArrays,
+    Dynamics,
+    Graph,
+    Losses,
+    RecordedSteps,
+    Sites,
+)
 
 THREADED_FROM: Final = (
     16384  # units of work per step (about 1 ns each) that pay for a second thread
@@ -45,15 +52,15 @@ def _arrays(tensors: Any) -> Any:
     )
 
 
-def _cells(cells: CellArrays, same_as: Array) -> Cells:
+def _cells(cells: CellArrays, same_as: Array) -> TiledCells:
     of = _arrays(cells)
-    return Cells(of.membrane, of.adaptation, of.synapse, same_as, of.threshold, of.t_ref)
+    return TiledCells(of.membrane, of.adaptation, of.synapse, same_as, of.threshold, of.t_ref)
 
 
 class _Compute(NamedTuple):
     """What both passes read."""
 
-    cells: Cells
+    cells: TiledCells
     graph: Graph
     sites: Sites
     current: Array  # [b or 1, t or 1, n]
@@ -112,7 +119,7 @@ class CpuForward(ForwardPass):
         size, like = request.size, state.U
         b, t, n = size.n_batch, size.n_steps, size.n_cells
         recorded, dtype = request.record_voltage, self.read.current.dtype
-        self.recorded = Recorded(
+        self.recorded = RecordedSteps(
             drive=like.new_empty(b, t if keep_drive or recorded else 1, n),
             voltage=like.new_empty(b, t if recorded else 0, n),
             spikes=torch.from_numpy(np.zeros((b, t, n), dtype)),
@@ -122,7 +129,7 @@ class CpuForward(ForwardPass):
         emitted = make_room(inputs, first_site) if self.releases else inputs
         self.kept = _Kept(*inputs, *emitted)
         self.inputs, self.emitted = self.kept.inputs, self.kept.emitted
-        self.out: Recorded = _arrays(self.recorded)
+        self.out: RecordedSteps = _arrays(self.recorded)
         self.scratch = self._scratch(first_site)
 
     def _scratch(self, first_site: Array) -> ForwardScratch:
@@ -184,7 +191,7 @@ class CpuBackward(BackwardPass):
         self.n_tasks, self.task_size = self._tasks()
         self.scratch = self._scratch()
 
-    def _room_for_a_segment(self, n_sites: int) -> Segment:
+    def _room_for_a_segment(self, n_sites: int) -> ReplayedSegment:
         n_batch, _, n_cells = self.drive.shape
         length, dtype = self.request.segment, self.drive.dtype
         n_moving = self.adjoint.moving.shape[1]
@@ -193,7 +200,7 @@ class CpuBackward(BackwardPass):
         cells = self.read.cells
         tiles, n_receptors = cells.synapse.shape[:2]
         n_currents = len(fields.CURRENTS)
-        return Segment(
+        return ReplayedSegment(
             phase=np.empty((length, n_batch, n_cells), np.uint8),
             asc=np.empty((length, n_batch, cells.adaptation.shape[1], n_cells), dtype),
             U=np.empty((of_membrane, n_batch, n_cells), dtype),

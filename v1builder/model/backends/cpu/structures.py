@@ -18,7 +18,7 @@ class EmittedSpikes(NamedTuple):
     value: Tensor
 
 
-class Cells(NamedTuple):
+class TiledCells(NamedTuple):
     """Coefficients of all cells; with the first of the tiles in a row whose synapses are alike."""
 
     membrane: Array  # [4, n]
@@ -48,7 +48,7 @@ class SurrogateShape(NamedTuple):
     detach_reset: bool
 
 
-class Segment(NamedTuple):
+class ReplayedSegment(NamedTuple):
     """What is recomputed of the k steps of one segment, before each. Unneeded arrays have length 1."""
 
     phase: Array  # [k, b, n]
@@ -86,3 +86,7 @@ class GradientArrays(NamedTuple):
     input: Array  # [b, t, input unit]
     current: Array  # [b or 1, t or 1, n]
     sites: Array  # [3, s]
+
+
+# What was compiled under these names is still found.
+Cells, Segment = TiledCells, ReplayedSegment

@@ -21,7 +21,7 @@ from typing import ClassVar, Final
 import torch
 
 from v1builder.model.backends.contract import Compiled
-from v1builder.model.backends.driver import Kernels
+from v1builder.model.backends.kernels import Kernels
 
 #: Of Triton, the oldest version that the kernels have run with.
 _OLDEST: Final = (3, 6)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from v1builder.model.backends.cuda.launch import INTERPRETED, InputSpikes
 from v1builder.model.backends.cuda.passes import CudaBackward, CudaForward
-from v1builder.model.backends.driver import BackwardPass, ForwardPass, Kernels
+from v1builder.model.backends.kernels import BackwardPass, ForwardPass, Kernels
 from v1builder.model.backends.plan import EdgePlan, Ring, SortedEdges
 from v1builder.model.rollout import Projection
 from v1builder.schema.errors import ConfigError

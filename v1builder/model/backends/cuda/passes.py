@@ -15,7 +15,7 @@ from v1builder.model.backends.cuda.launch import (
     Tiles,
     launch,
 )
-from v1builder.model.backends.driver import (
+from v1builder.model.backends.kernels import (
     BackwardPass,
     ForwardPass,
     Gradients,
@@ -23,7 +23,7 @@ from v1builder.model.backends.driver import (
     Request,
     Wanted,
 )
-from v1builder.model.backends.layout import CellArrays, Dynamics, Losses, Recorded
+from v1builder.model.backends.layout import CellArrays, Dynamics, Losses, RecordedSteps
 
 
 class _Work:
@@ -66,7 +66,7 @@ class CudaForward(ForwardPass):
         b, t, n = request.size.n_batch, request.size.n_steps, request.size.n_cells
         new, recorded = state.U.new_empty, request.record_voltage
         self.with_drive = keep_drive or recorded
-        self.recorded = Recorded(
+        self.recorded = RecordedSteps(
             drive=new(b, t if self.with_drive else 0, n),
             voltage=new(b, t if recorded else 0, n),
             spikes=new(b, t, n),
