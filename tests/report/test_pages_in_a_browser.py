@@ -10,7 +10,7 @@ from handmade import make_network
 from placed_network import placed
 
 from v1builder.report import write_report
-from v1builder.report.column import Column, save_column
+from v1builder.report.column import ShownColumn, save_column
 from v1builder.report.network_page import write_network_page
 
 CHROMIUM = shutil.which("chromium")
@@ -47,7 +47,7 @@ def small_column():
     """Six cells in a row below another; every cell hears the one above it."""
     n = 6
     every = np.arange(n, dtype=np.int32)
-    return Column(
+    return ShownColumn(
         x=np.zeros(n, np.float32),
         y=np.linspace(-600, -100, n, dtype=np.float32),
         z=np.zeros(n, np.float32),

@@ -27,7 +27,7 @@ _DRAWN: Final = {"x": "x", "y": "z", "z": "y"}  # the third axis of the figure i
 
 
 @dataclass(frozen=True)
-class Column:
+class ShownColumn:
     """Cells of a network and the connections of those that can be chosen.
 
     Attributes:
@@ -71,7 +71,7 @@ def has_places(network: Network) -> bool:
 
 def column_of(
     network: Network, *, edges_max: int = EDGES_MAX, cells_max: int = CELLS_MAX
-) -> Column:
+) -> ShownColumn:
     """The cells of a network, and the edges among them of as many cells as a page has room for.
 
     Args:
@@ -94,7 +94,7 @@ def column_of(
     kept = np.zeros(n, bool)
     kept[chosen] = True
     of_chosen = kept[source] | kept[target]
-    return Column(
+    return ShownColumn(
         **places,
         population=names,
         excitatory=_excitatory(network, names),
@@ -134,13 +134,13 @@ def _excitatory(network: Network, names: NDArray[np.str_]) -> NDArray[np.bool_]:
     return np.char.startswith(np.char.lower(names), "e")
 
 
-def save_column(column: Column, path: Path) -> None:
+def save_column(column: ShownColumn, path: Path) -> None:
     """Write the column, so that pages of a run need not read its network."""
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **vars(column))
 
 
-def read_column(path: Path) -> Column | None:
+def read_column(path: Path) -> ShownColumn | None:
     """What `save_column` wrote; None where there is no file.
 
     Raises:
@@ -150,15 +150,15 @@ def read_column(path: Path) -> Column | None:
         return None
     try:
         with np.load(path, allow_pickle=False) as found:
-            values: dict[str, Any] = {name: found[name] for name in Column.__annotations__}
+            values: dict[str, Any] = {name: found[name] for name in ShownColumn.__annotations__}
         values["n_edges"] = int(values["n_edges"])
-        return Column(**values)
+        return ShownColumn(**values)
     except (OSError, ValueError, LookupError, TypeError, EOFError, BadZipFile) as error:
         fix = "remove it: the page is then made without its figure"
         raise NetworkError.of("a file is damaged", path, error, fix) from None
 
 
-def column_plot(column: Column) -> Plot:
+def column_plot(column: ShownColumn) -> Plot:
     """Cells by type in 3-D; the last three traces are for the chosen cell, its inputs and its outputs."""
     figure = blank(height=560)
     colors = colors_of(column)
@@ -219,7 +219,7 @@ def column_plot(column: Column) -> Plot:
     )
 
 
-def _proportions(column: Column) -> tuple[dict[str, float], float]:
+def _proportions(column: ShownColumn) -> tuple[dict[str, float], float]:
     """Sizes of the axes of the figure, and how much wider than it is a thin column is drawn."""
     extent = {
         axis: float(np.ptp(getattr(column, of))) if len(column) else 0.0
@@ -234,13 +234,13 @@ def _proportions(column: Column) -> tuple[dict[str, float], float]:
     }, widened
 
 
-def colors_of(column: Column) -> dict[str, str]:
+def colors_of(column: ShownColumn) -> dict[str, str]:
     """Colours of its populations."""
     first = [int(np.argmax(column.population == name)) for name in column.populations]
     return population_colors(column.populations, [bool(column.excitatory[i]) for i in first])
 
 
-def column_data(column: Column) -> dict[str, Any]:
+def column_data(column: ShownColumn) -> dict[str, Any]:
     """What the script needs to show the inputs and outputs of a cell."""
     names = column.populations
     number = {name: place for place, name in enumerate(names)}

@@ -32,7 +32,7 @@ _CHANGES: Final = {
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredPlots:
     """A measure and the figures of it."""
 
     title: str
@@ -40,7 +40,7 @@ class Measured:
     plots: list[Plot] = field(default_factory=list)
 
 
-def measured_plots(comparison: Row) -> list[Measured]:
+def measured_plots(comparison: Row) -> list[MeasuredPlots]:
     """The figures of every measure that has values."""
     rows = [*comparison.get("measures", []), *comparison.get("learned", [])]
     rows = [{"phase": "trained", **row} for row in rows if row["n"]]  # earlier versions say none
@@ -59,7 +59,7 @@ def measured_plots(comparison: Row) -> list[Measured]:
     return drawn
 
 
-def _dots(measure: str, rows: list[Row], control: list[Row]) -> Measured:
+def _dots(measure: str, rows: list[Row], control: list[Row]) -> MeasuredPlots:
     window = _usual([row["window"] for row in rows])
     protocol = rows[0]["protocol"]
     shown = [row for row in rows if (row["window"], row["protocol"]) == (window, protocol)]
@@ -73,7 +73,7 @@ def _dots(measure: str, rows: list[Row], control: list[Row]) -> Measured:
         if row["level"] == level and row["ablation"] == "intact" and row["protocol"] == protocol
     ]
     label = _with_unit(measure.replace("_", " "), rows[0]["unit"])
-    found = Measured(measure, _caption(shown, window, protocol))
+    found = MeasuredPlots(measure, _caption(shown, window, protocol))
     for part, key, what in (
         (network, "ablation", "by condition"),
         (types, "group", f"intact, by {level}"),
@@ -121,7 +121,7 @@ def _groups(
     return Plot(name, what, f"{label}, {what}: {said}.", figure)
 
 
-def _curves(measure: str, rows: list[Row]) -> Measured:
+def _curves(measure: str, rows: list[Row]) -> MeasuredPlots:
     """Mean and interval along the axis, a line for every condition; dashed before training."""
     window, protocol = _usual([row["window"] for row in rows]), rows[0]["protocol"]
     shown = [row for row in rows if (row["window"], row["protocol"]) == (window, protocol)]
@@ -158,7 +158,9 @@ def _curves(measure: str, rows: list[Row]) -> Measured:
                 )
     alt = f"{label} against {axis}, for {', '.join(ablations)}."
     caption = _caption(shown, window, protocol)
-    return Measured(f"{measure}, curve", caption, [Plot(f"curve-{measure}", label, alt, figure)])
+    return MeasuredPlots(
+        f"{measure}, curve", caption, [Plot(f"curve-{measure}", label, alt, figure)]
+    )
 
 
 def _of(rows: list[Row], ablation: str, phase: str) -> Iterator[Row]:

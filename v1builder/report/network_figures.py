@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from v1builder.load import Groups, Network, NodePopulation, group_cells
 from v1builder.load.network import EdgePopulation
-from v1builder.report.column import Column, base64_of
+from v1builder.report.column import ShownColumn, base64_of
 from v1builder.report.palette import EXCITATORY, INHIBITORY, color_of
 from v1builder.report.plots import Plot, blank, harmless, level, named_axis
 from v1builder.schema.errors import V1BuilderError
@@ -223,7 +223,7 @@ def _kinds(nodes: NodePopulation) -> NDArray[np.str_]:
     return np.asarray(names).astype(str)
 
 
-def lgn_data(column: Column, nodes: NodePopulation, edges: EdgePopulation) -> dict[str, Any]:
+def lgn_data(column: ShownColumn, nodes: NodePopulation, edges: EdgePopulation) -> dict[str, Any]:
     """The inputs from the LGN of as many of the cells that can be chosen as there is room for."""
     n = len(column)
     degree = np.bincount(edges.target_index, minlength=n)

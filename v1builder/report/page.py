@@ -10,7 +10,14 @@ import pandas as pd
 from v1builder.load import load_network
 from v1builder.report import comparison_tables as tables
 from v1builder.report.answers import answer_plots
-from v1builder.report.column import COLUMN, Column, column_data, column_of, column_plot, read_column
+from v1builder.report.column import (
+    COLUMN,
+    ShownColumn,
+    column_data,
+    column_of,
+    column_plot,
+    read_column,
+)
 from v1builder.report.figures import (
     difference_plots,
     dose_plots,
@@ -148,7 +155,7 @@ def _write_tables(folder: Path, comparison: dict[str, Any]) -> None:
 def _plots(
     comparison: dict[str, Any],
     trial: Trial | None,
-    column: Column | None,
+    column: ShownColumn | None,
     explained: list[dict[str, Any]],
 ) -> dict[str, list[Plot]]:
     """Figures by section."""
@@ -200,7 +207,7 @@ def _learning_curves(
 
 def _column(
     run: Path, comparison: dict[str, Any], trial: Trial | None
-) -> tuple[Column | None, str]:
+) -> tuple[ShownColumn | None, str]:
     """The column that the run kept, or that of its network if it is still there; and what to know of it."""
     if (column := read_column(run / COLUMN)) is not None:
         return column, "Connections are those of the first seed's intact network after training."
