@@ -138,10 +138,11 @@ def test_a_click_on_a_cell_shows_its_inputs_and_outputs(opened):
     page = opened.page
     page.locator("#column").scroll_into_view_if_needed()
     wait_for(page, "document.getElementById('column')._fullLayout.width > 1000")
-    x, y = page.evaluate(PLACE, [0, 1])
     for attempt in range(
         TIMEOUT_MS // 200
     ):  # what is under the pointer is known once it was drawn there
+        page.locator("#column").scroll_into_view_if_needed()  # figures above it may still grow
+        x, y = page.evaluate(PLACE, [0, 1])
         page.mouse.move(x + attempt % 2, y)
         page.wait_for_timeout(200)
         if page.locator("#column .hovertext").count():
