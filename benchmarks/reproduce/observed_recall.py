@@ -5,7 +5,8 @@ answer is read from the spikes of these 100 ms. All inputs fire at a low rate th
 in training and tested apart. The network is that of STORE-RECALL in size; cells are drawn from the Allen
 Cell Types Database in the proportions of V1 and keep the signs of their kind; after-spike currents (GLIF
 3), thresholds (GLIF 5) and short-term plasticity of the pair of classes are added one after the other. GLIF
-1 with static synapses is the baseline: what recurrence alone can do.
+1 with static synapses is the baseline: what recurrence alone can do. The longest
+delay that is tested stands for itself or any longer one.
 """
 
 from dataclasses import dataclass
