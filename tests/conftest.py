@@ -4,7 +4,7 @@ import os
 import signal
 from pathlib import Path
 
-# As the command line does: torch's and numba's OpenMP threads must not spin long against each other.
+# As importing the package does: torch's and numba's OpenMP threads must not spin long against each other.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 # A shell's background jobs ignore Ctrl-C, and so would the programs that tests start and interrupt.
