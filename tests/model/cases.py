@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
+
 from v1builder.model import plasticity
 from v1builder.model.backends import Backend, reference
 from v1builder.model.neurons import glif

@@ -4,13 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from networks import random_network
-from v1builder.model import Surrogate, V1Network
-from v1builder.model.backends import AUTO, BACKENDS, get_backend, reference, why_not
-from v1builder.model.neurons.glif import Propagators
-from v1builder.model.neurons.glifr import SmoothPropagators, SmoothSpike
-from v1builder.schema.errors import ConfigError
-
 from cases import (
     Case,
     PlasticCase,
@@ -20,6 +13,13 @@ from cases import (
     with_instant_synapses,
     with_levels,
 )
+from networks import random_network
+
+from v1builder.model import Surrogate, V1Network
+from v1builder.model.backends import AUTO, BACKENDS, get_backend, reference, why_not
+from v1builder.model.neurons.glif import Propagators
+from v1builder.model.neurons.glifr import SmoothPropagators, SmoothSpike
+from v1builder.schema.errors import ConfigError
 
 SMALL = {"steps": 20, "batch": 2, "cells": 23, "edges": 300, "receptors": 2, "delays": 3}
 CASES = {

@@ -9,13 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from v1builder.model.backends import get_backend, reference
-from v1builder.model.backends.cpu import passes
-from v1builder.model.neurons.glif import Propagators
-from v1builder.model.neurons.glifr import SmoothPropagators, SmoothSpike
-from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
-from v1builder.schema.errors import ConfigError
-
 from cases import (
     Case,
     PlasticCase,
@@ -26,6 +19,13 @@ from cases import (
     with_instant_synapses,
     with_levels,
 )
+
+from v1builder.model.backends import get_backend, reference
+from v1builder.model.backends.cpu import passes
+from v1builder.model.neurons.glif import Propagators
+from v1builder.model.neurons.glifr import SmoothPropagators, SmoothSpike
+from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
+from v1builder.schema.errors import ConfigError
 
 fused = get_backend("fused")
 

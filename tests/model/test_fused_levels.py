@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from cases import Case, PlasticCase, assert_close, compare, with_levels
+
 from v1builder.model.backends import get_backend, reference
 from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
-
-from cases import Case, PlasticCase, assert_close, compare, with_levels
 
 fused = get_backend("fused")
 

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from cases import TOLERANCE, PlasticCase, assert_close, compare, outputs
+
 from v1builder.model.backends import get_backend, reference
 from v1builder.model.backends.cpu import passes
 from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
 from v1builder.schema.errors import ConfigError
-
-from cases import TOLERANCE, PlasticCase, assert_close, compare, outputs
 
 fused = get_backend("fused")
 

@@ -33,6 +33,8 @@ def test_all_that_is_compiled_is_forgotten_when_any_of_it_changes():
 )
 def test_no_backend_imports_the_compiler_of_another(module, foreign):
     pytest.importorskip("triton")
-    code = f"import sys; import v1builder.model.backends.{module}; print({foreign!r} in sys.modules)"
+    code = (
+        f"import sys; import v1builder.model.backends.{module}; print({foreign!r} in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]

@@ -16,17 +16,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from networks import random_network
-from torch import Tensor
-from torch.utils.checkpoint import checkpoint
-from v1builder.model import backends
-from v1builder.model.backends import cuda as member
-from v1builder.model.backends import get_backend, plan, reference
-from v1builder.model.network import V1Network
-from v1builder.model.neurons.glifr import SmoothPropagators, SmoothSpike
-from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
-from v1builder.schema.errors import ConfigError
-
 from cases import (
     Case,
     PlasticCase,
@@ -36,6 +25,17 @@ from cases import (
     with_instant_synapses,
     with_levels,
 )
+from networks import random_network
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from v1builder.model import backends
+from v1builder.model.backends import cuda as member
+from v1builder.model.backends import get_backend, plan, reference
+from v1builder.model.network import V1Network
+from v1builder.model.neurons.glifr import SmoothPropagators, SmoothSpike
+from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
+from v1builder.schema.errors import ConfigError
 
 if find_spec("triton") is None:
     pytest.skip("Triton is not installed", allow_module_level=True)

@@ -78,9 +78,6 @@ class Losses(NamedTuple):
     drive: Tensor
 
 
-Recorded = RecordedSteps  # under which name compiled functions are still found
-
-
 class CellArrays(NamedTuple):
     """Coefficients of all cells, or their gradients; fields in the order of `fields`."""
 

@@ -86,7 +86,3 @@ class GradientArrays(NamedTuple):
     input: Array  # [b, t, input unit]
     current: Array  # [b or 1, t or 1, n]
     sites: Array  # [3, s]
-
-
-# What was compiled under these names is still found.
-Cells, Segment = TiledCells, ReplayedSegment
