@@ -1,6 +1,7 @@
 """Measures of a network as it is: trials of a test, ablations of a bench, tables."""
 
 import json
+from importlib import import_module
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,6 @@ import pytest
 import torch
 from handmade import make_foreign
 
-from v1builder.experiments import measure_network as module
 from v1builder.experiments.ablations import parse_ablation
 from v1builder.experiments.measure_network import (
     MeasuredNetworks,
@@ -29,6 +29,9 @@ from v1builder.schema.errors import ConfigError
 from v1builder.tasks import design_of, make_task
 from v1builder.tasks.flow_perturbation import FlowPerturbation
 from v1builder.train import Classifier, evaluate, stream
+
+# The package shows the function under the same name.
+module = import_module("v1builder.experiments.measure_network")
 
 OPTIONS = {"n_trials": 2, "background": "ratio"}
 SHORT = FlowPerturbation(
