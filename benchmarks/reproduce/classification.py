@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from benchmarks.reproduce.experiment import Say
 from benchmarks.reproduce.training import fit
+from v1builder.layers import GLIF
 
 #: Trials and their classes: [n, step, feature], [n].
 Batch = tuple[Tensor, Tensor]
@@ -102,3 +103,27 @@ def batches(x: Tensor, target: Tensor, batch: int, seed: int) -> Callable[[int],
 def in_parts(x: Tensor, target: Tensor, batch: int) -> list[Batch]:
     """All of a data set, for testing."""
     return list(zip(x.split(batch), target.split(batch), strict=True))
+
+
+def v1_layer(inputs: int, cells: int, mode: str, seed: int) -> GLIF:
+    """GLIF3 cells of V1 under Dale's law, with static synapses or with V1's short-term plasticity."""
+    plasticity = "allen" if mode == "STP" else None
+    return GLIF(inputs, cells, cells="allen:VISp", dale=True, plasticity=plasticity, seed=seed)
+
+
+def train_trials(
+    layer: GLIF, n_classes: int, window: slice, draw: Any, size: Any, seed: int, say: Say
+) -> dict[str, Any]:
+    """`train_classifier` on trials that are drawn anew."""
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    tests = torch.Generator().manual_seed(10**6 + seed)
+
+    def of_test() -> Any:
+        for first in range(0, size.test_trials, size.batch):
+            yield draw(min(size.batch, size.test_trials - first), size, tests)
+
+    return train_classifier(
+        layer, size.cells, n_classes, window, lambda _: draw(size.batch, size, generator),
+        of_test(), size.iterations, size.learning_rate, say,
+    )  # fmt: skip

@@ -5,9 +5,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from benchmarks.reproduce.classification import Batch
+from benchmarks.reproduce.classification import Batch, train_trials, v1_layer
 from benchmarks.reproduce.experiment import Contrast, Experiment, Say
-from benchmarks.reproduce.match_to_sample import train_trials, v1_layer
 
 
 @dataclass(frozen=True)

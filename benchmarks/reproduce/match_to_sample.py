@@ -6,9 +6,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from benchmarks.reproduce.classification import Batch, train_classifier
+from benchmarks.reproduce.classification import Batch, train_trials, v1_layer
 from benchmarks.reproduce.experiment import Contrast, Experiment, Say
-from v1builder.layers import GLIF
 
 
 @dataclass(frozen=True)
@@ -94,27 +93,3 @@ read from the second direction on."""
         steps = size.fixation_ms + size.sample_ms + size.delay_ms + size.test_ms
         window = slice(steps - size.test_ms, steps)
         return train_trials(layer, 2, window, draw_trials, size, seed, say)
-
-
-def v1_layer(inputs: int, cells: int, mode: str, seed: int) -> GLIF:
-    """GLIF3 cells of V1 under Dale's law, with static synapses or with V1's short-term plasticity."""
-    plasticity = "allen" if mode == "STP" else None
-    return GLIF(inputs, cells, cells="allen:VISp", dale=True, plasticity=plasticity, seed=seed)
-
-
-def train_trials(
-    layer: GLIF, n_classes: int, window: slice, draw: Any, size: Any, seed: int, say: Say
-) -> dict[str, Any]:
-    """`train_classifier` on trials that are drawn anew."""
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    tests = torch.Generator().manual_seed(10**6 + seed)
-
-    def of_test() -> Any:
-        for first in range(0, size.test_trials, size.batch):
-            yield draw(min(size.batch, size.test_trials - first), size, tests)
-
-    return train_classifier(
-        layer, size.cells, n_classes, window, lambda _: draw(size.batch, size, generator),
-        of_test(), size.iterations, size.learning_rate, say,
-    )  # fmt: skip
