@@ -8,6 +8,7 @@ import typer
 from rich.text import Text
 
 from v1builder.schema.errors import ConfigError, NetworkError, V1BuilderError
+from v1builder.schema.memory import keep_memory
 from v1builder.terminal import (
     Bars,
     console,
@@ -54,14 +55,21 @@ def _version(shown: bool) -> None:
         raise typer.Exit
 
 
+#: Commands that go through many batches of trials.
+_MANY_BATCHES = {"train", "battery", "compare", "measure", "lesion", "judge", "demo"}
+
+
 @app.callback()
 def options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it and exit.")
     ] = False,
 ) -> None:
     """Options of all commands."""
     del version
+    if context.invoked_subcommand in _MANY_BATCHES:
+        keep_memory()
 
 
 @app.command()

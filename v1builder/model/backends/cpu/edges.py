@@ -123,23 +123,43 @@ def list_spikes(
         like: [b, n] in the model's dtype.
         n_steps: of the rollout.
     """
-    n_rows = len(like) * n_steps
+    start = np.zeros(len(like) * n_steps + 1, np.int64)
     arrays = []
     for name, first in plan.first_source.items():
         dense = inputs[name].detach()
-        if not dense.is_floating_point():
-            dense = dense.to(torch.uint8) if dense.dtype != torch.bool else dense.view(torch.uint8)
-        arrays.append((first, dense.contiguous().numpy().reshape(n_rows, -1)))
-    start = np.zeros(n_rows + 1, np.int64)
-    for _, dense in arrays:
-        _count(dense, start[1:])
+        if dense.dtype == torch.bool:
+            dense = dense.view(torch.uint8)
+        elif not dense.is_floating_point():
+            dense = dense.to(torch.uint8)
+        if dense.stride(-1) != 1:
+            dense = dense.contiguous()
+        begin, flat = _rows(dense)
+        _count(flat, begin, dense.shape[-1], start[1:])
+        arrays.append((first, dense.shape[-1], begin, flat))
     np.cumsum(start, out=start)
     fill = start[:-1].copy()
     source = torch.empty(int(start[-1]), dtype=torch.int32)
     value = torch.empty(int(start[-1]), dtype=like.dtype)
-    for first, dense in arrays:
-        _fill(dense, first, fill, source.numpy(), value.numpy())
+    for first, n, begin, flat in arrays:
+        if flat.dtype == np.uint8:
+            words = flat[: len(flat) // 8 * 8].view(np.uint64)
+            _fill_from_words(flat, words, begin, n, first, fill, source.numpy(), value.numpy())
+        else:
+            _fill(flat, begin, n, first, fill, source.numpy(), value.numpy())
     return EmittedSpikes(torch.from_numpy(start), source, value)
+
+
+def _rows(dense: Tensor) -> tuple[NDArray[np.int64], Array]:
+    """Where each row (b, t) of [b, t, n] begins in the memory it is a part of, and that memory, not copied.
+
+    A part of the steps of an input is not contiguous; its copy would cost as much as all that is done here.
+    """
+    n_samples, n_steps, _ = dense.shape
+    sample, step, _ = dense.stride()
+    begin = np.arange(n_samples)[:, None] * sample + np.arange(n_steps) * step
+    size = dense.untyped_storage().nbytes() // dense.element_size()
+    flat = dense.as_strided((size,), (1,), 0).numpy()
+    return (begin + dense.storage_offset()).ravel(), flat
 
 
 def make_room(spikes: EmittedSpikes, first_site: Array) -> EmittedSpikes:
@@ -164,22 +184,51 @@ def _put(values, order, out):
 
 
 @njit(cache=True, parallel=True)
-def _count(dense, count):
-    for row in prange(dense.shape[0]):
+def _count(flat, begin, n, count):
+    for row in prange(begin.shape[0]):
+        here = flat[begin[row] : begin[row] + n]
         total = 0
-        for s in range(dense.shape[1]):
-            if dense[row, s] != 0:
+        for s in range(n):
+            if here[s] != 0:
                 total += 1
         count[row] += total
 
 
 @njit(cache=True, parallel=True)
-def _fill(dense, first, fill, source, value):
-    for row in prange(dense.shape[0]):
+def _fill(flat, begin, n, first, fill, source, value):
+    for row in prange(begin.shape[0]):
+        here = flat[begin[row] : begin[row] + n]
         at = fill[row]
-        for s in range(dense.shape[1]):
-            if dense[row, s] != 0:
+        for s in range(n):
+            if here[s] != 0:
                 source[at] = first + s
-                value[at] = dense[row, s]
+                value[at] = here[s]
+                at += 1
+        fill[row] = at
+
+
+@njit(cache=True, parallel=True)
+def _fill_from_words(flat, words, begin, n, first, fill, source, value):
+    """`_fill` for bytes: most are 0, so eight are looked at together (a little-endian machine)."""
+    for row in prange(begin.shape[0]):
+        low = begin[row]
+        high = low + n
+        last = min((high + 7) // 8, words.shape[0])
+        at = fill[row]
+        for w in range(low // 8, last):
+            word = words[w]
+            place = 8 * w
+            while word != 0:
+                byte = word & np.uint64(255)
+                if byte != 0 and low <= place < high:
+                    source[at] = first + (place - low)
+                    value[at] = byte
+                    at += 1
+                word >>= np.uint64(8)
+                place += 1
+        for place in range(max(low, 8 * last), high):
+            if flat[place] != 0:
+                source[at] = first + (place - low)
+                value[at] = flat[place]
                 at += 1
         fill[row] = at
