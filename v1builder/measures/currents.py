@@ -16,7 +16,12 @@ from v1builder.measures.measure import OfCells
 
 def excitation_inhibition(currents: Array) -> tuple[Array, Array]:
     """[...] pA each, both not negative, of the currents of ports [..., port]."""
-    return currents.clip(min=0).sum(axis=-1), -currents.clip(max=0).sum(axis=-1)
+    E, I = (np.zeros(currents.shape[:-1]) for _ in range(2))  # noqa: E741
+    # Port by port: a sum over so short a last axis takes three times as long.
+    for port in range(currents.shape[-1]):
+        E += np.maximum(currents[..., port], 0)
+        I -= np.minimum(currents[..., port], 0)  # noqa: E741
+    return E, I
 
 
 class OfCurrents(OfCells):
@@ -53,17 +58,19 @@ class OfCurrents(OfCells):
         if self._before is not None and np.array_equal(activity.trials, self._trials):
             n_before = self._before[0].shape[1]
             E, I = (np.concatenate(both, axis=1) for both in zip(self._before, (E, I), strict=True))  # noqa: E741
+        # Of any lag the sums are a difference of these.
+        until_E, until_I = (_until(both) for both in (E, I))
         for row, lag in enumerate(self._lags):
             stop = E.shape[1]
             first = max(n_before, abs(lag))
             if first >= stop:
                 continue
             now, then = slice(first, stop), slice(first - abs(lag), stop - abs(lag))
-            e, i = (E[:, then], I[:, now]) if lag >= 0 else (E[:, now], I[:, then])
-            self._product[row] += np.einsum("btn,btn->n", e, i)
-            self._earlier[row] += e.sum(axis=(0, 1))
-            self._later[row] += i.sum(axis=(0, 1))
-            self._pairs[row] += e.shape[0] * e.shape[1]
+            of_e, of_i = (then, now) if lag >= 0 else (now, then)
+            self._product[row] += np.einsum("btn,btn->n", E[:, of_e], I[:, of_i])
+            self._earlier[row] += until_E[of_e.stop] - until_E[of_e.start]
+            self._later[row] += until_I[of_i.stop] - until_I[of_i.start]
+            self._pairs[row] += len(E) * (stop - first)
         keep = max(0, E.shape[1] - int(np.abs(self._lags).max()))
         self._trials, self._before = activity.trials, (E[:, keep:].copy(), I[:, keep:].copy())
 
@@ -92,6 +99,12 @@ class OfCurrents(OfCells):
             covariance, spread, out=np.full_like(covariance, np.nan), where=varies & (spread > 0)
         )
         return value, "excitation or inhibition does not vary"
+
+
+def _until(current: Array) -> Array:
+    """[step + 1, n_cells] sums over trials and all steps before, of [trial, step, n_cells]."""
+    by_step = current.sum(axis=0)
+    return np.concatenate([np.zeros_like(by_step[:1]), by_step.cumsum(axis=0)])
 
 
 def lags_within(most_ms: float, dt: float) -> Indices:
