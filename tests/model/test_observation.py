@@ -148,6 +148,6 @@ def test_what_cannot_be_run_is_said(network, inputs):
 
 def test_a_segment_is_shorter_where_its_spikes_would_fill_the_memory():
     assert segment_steps(1, 1000) == 250
-    assert segment_steps(1, 1000, longest_delay=2000) == 8000
+    assert segment_steps(1, 1000, longest_delay=2000) == 16_000
     assert segment_steps(16, 100_000) == 10
     assert segment_steps(1, 10**9) == 1

@@ -103,12 +103,13 @@ class Observable(Protocol):
 
 
 def segment_steps(batch: int, n_cells: int, longest_delay: int = 1) -> int:
-    """Steps of a segment: 250, or 4 times the longest delay; fewer where their spikes need more than 64 MiB.
+    """Steps of a segment: 250, or 8 times the longest delay; fewer where their spikes need more than 64 MiB.
 
     What is on its way is handed from segment to segment, as many steps as the longest delay has: 2 000 at a
-    step of .001 ms, where segments of 250 steps took 17 times as long as those of 8 000.
+    step of .001 ms, where segments of 250 steps took 17 times as long as those of 8 000. Beyond 16 times the
+    longest delay the spikes of a segment no longer fit into the caches, which costs more than it saves.
     """
-    wanted = max(SEGMENT_STEPS, 4 * longest_delay)
+    wanted = max(SEGMENT_STEPS, 8 * longest_delay)
     return max(1, min(wanted, _SEGMENT_SPIKES // max(1, batch * n_cells)))
 
 
@@ -286,10 +287,12 @@ class SpikeEvents(Observer):
     def see(self, segment: Segment) -> None:
         """Keep the spikes of a segment."""
         spikes = segment.spikes if self._source is None else segment.inputs[self._source]
-        at = spikes.nonzero(as_tuple=True)
-        sample, step, unit = (index.to(torch.int32).cpu().numpy() for index in at)
-        rows = np.stack([sample, step + np.int32(segment.start), unit])
-        self._parts.append((rows, spikes[at].double().cpu().numpy()))
+        # A fifth of the time of torch's nonzero on numbers, nearly all of which are zero.
+        at = np.flatnonzero((spikes != 0).cpu().numpy())
+        sample, step, unit = np.unravel_index(at, spikes.shape)
+        rows = np.stack([sample, step + segment.start, unit]).astype(np.int32)
+        found = spikes.flatten()[torch.from_numpy(at).to(spikes.device)]
+        self._parts.append((rows, found.double().cpu().numpy()))
 
     def events(self) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Of s spikes: sample, step and unit [3, s], by segment and there by sample, step, unit; number [s].

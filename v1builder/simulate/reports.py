@@ -75,7 +75,7 @@ class Recording(Observer):
         """Keep what is recorded of a segment."""
         first, last = np.searchsorted(self.steps, [segment.start, segment.stop])
         values = segment.recorded[self.variable][0].cpu().numpy()
-        self._rows[first:last] = values[self.steps[first:last] - segment.start][:, self.cells]
+        self._rows[first:last] = values[np.ix_(self.steps[first:last] - segment.start, self.cells)]
 
     def write(self, cells: NodePopulation, dt: float) -> None:
         """Write the SONATA report, by population of the files."""
