@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from statsmodels.regression.linear_model import OLS
+from statsmodels.stats.anova import anova_lm
 
-from v1builder.experiments.statistics.mixed import crossed, mixed_model
+from v1builder.experiments.statistics.mixed import crossed, effect_of, mixed_model
 from v1builder.experiments.statistics.power import (
     detectable_difference,
     trial_noise,
@@ -60,53 +62,87 @@ def test_noise_of_d_prime_by_simulation():
     assert difference.std() == pytest.approx(trial_noise_of_d_prime(1.6, 2048), rel=0.03)
 
 
-def runs(network_sd, seed_sd, noise=0.02, n_networks=8, n_seeds=6):
-    rng = np.random.default_rng(7)
+def runs(network_sd, seed_sd, noise=0.02, n_networks=8, n_seeds=6, *, differ=0.0, rng=None):
+    """Three conditions; of both effects one is 0. `differ` is their spread between networks and seeds."""
+    rng = np.random.default_rng(7) if rng is None else rng
+    shape = n_networks, n_seeds
     networks, seeds = rng.normal(0, network_sd, n_networks), rng.normal(0, seed_sd, n_seeds)
     effects = {"intact": 0.0, "mean(ei)": -0.03, "dose(1.5, ei) | no_asc": 0.0}
-    return pd.DataFrame(
-        [
-            {
-                "value": 0.8 + effect + networks[i] + seeds[j] + rng.normal(0, noise),
-                "condition": name,
-                "network": f"network {i}",
-                "seed": j,
-            }
-            for name, effect in effects.items()
-            for i in range(n_networks)
-            for j in range(n_seeds)
-        ]
-    )
+    index = pd.MultiIndex.from_product([range(n_networks), range(n_seeds)])
+    tables = []
+    for name, effect in effects.items():
+        own = rng.normal(0, differ, n_networks)[:, None] + rng.normal(0, differ, n_seeds)
+        value = 0.8 + effect + networks[:, None] + seeds + (own if name != "intact" else 0.0)
+        value = (value + rng.normal(0, noise, shape)).ravel()
+        who = {"network": index.get_level_values(0), "seed": index.get_level_values(1)}
+        tables.append(pd.DataFrame({"value": value, "condition": name, **who}))
+    return pd.concat(tables, ignore_index=True)
 
 
-def test_the_mixed_model_of_a_balanced_design_is_its_analysis_of_variance():
-    """Restricted maximum likelihood then equals the mean squares, as long as these are positive."""
-    table = runs(0.05, 0.04)
+def test_the_mixed_model_is_the_analysis_of_variance_of_differences():
+    """Mean squares of statsmodels' `anova_lm`, and Satterthwaite's degrees of freedom."""
+    table = runs(0.05, 0.04, differ=0.02)
     found = mixed_model(table, "intact")
-    assert found.converged
     assert [effect.name for effect in found.effects] == ["mean(ei)", "dose(1.5, ei) | no_asc"]
-    y = table["value"].to_numpy().reshape(3, 8, 6)
-    means = [y.mean(axis=axes) for axes in ((1, 2), (0, 2), (0, 1))]
-    fitted = means[0][:, None, None] + means[1][None, :, None] + means[2][None, None] - 2 * y.mean()
-    residual = ((y - fitted) ** 2).sum() / (144 - 1 - 2 - 7 - 5)
-    error = math.sqrt(2 * residual / 48)
-    for effect, mean in zip(found.effects, means[0][1:] - means[0][0], strict=True):
-        assert effect.mean == pytest.approx(mean)
-        half = stats.norm.ppf(0.975) * error
-        assert (effect.low, effect.high) == pytest.approx((mean - half, mean + half), rel=1e-2)
-        assert effect.p == pytest.approx(2 * stats.norm.sf(abs(mean) / error), rel=0.1)
-    network_variance = (18 * means[1].var(ddof=1) - residual) / 18
-    seed_variance = (24 * means[2].var(ddof=1) - residual) / 24
-    assert found.residual_sd == pytest.approx(math.sqrt(residual), rel=1e-2)
-    assert found.network_sd == pytest.approx(math.sqrt(network_variance), rel=2e-2)
-    assert found.seed_sd == pytest.approx(math.sqrt(seed_variance), rel=2e-2)
+    base = table[table["condition"] == "intact"].reset_index(drop=True)
+    for effect in found.effects:
+        own = table[table["condition"] == effect.name].reset_index(drop=True)
+        own["d"] = own["value"] - base["value"]
+        squares = anova_lm(OLS.from_formula("d ~ C(network) + C(seed)", own).fit())
+        network, seed, rest = squares["mean_sq"]
+        variance = (network + seed - rest) / 48
+        df = (network + seed - rest) ** 2 / (network**2 / 7 + seed**2 / 5 + rest**2 / 35)
+        assert effect.mean == pytest.approx(own["d"].mean())
+        half = stats.t.ppf(0.975, df) * math.sqrt(variance)
+        assert (effect.low, effect.high) == pytest.approx((effect.mean - half, effect.mean + half))
+        t = abs(effect.mean) / math.sqrt(variance)
+        assert effect.p == pytest.approx(2 * stats.t.sf(t, df))
+        assert effect.network_sd == pytest.approx(math.sqrt((network - rest) / 6))
+        assert effect.seed_sd == pytest.approx(math.sqrt((seed - rest) / 8))
+    network, seed, rest = anova_lm(
+        OLS.from_formula("value ~ C(network) + C(seed)", base).fit()
+    )["mean_sq"]  # fmt: skip
+    assert found.residual_sd == pytest.approx(math.sqrt(rest))
+    assert found.network_sd == pytest.approx(math.sqrt((network - rest) / 6))
+    assert found.seed_sd == pytest.approx(math.sqrt((seed - rest) / 8))
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (3, 3), (8, 6), (5, 20)])
+@pytest.mark.parametrize("differ", [0.0, 0.5, 1.0, 2.0])
+def test_intervals_of_the_mixed_model_hold_the_truth(shape, differ):
+    """95 % or more, also where an effect differs between networks and seeds (`differ` x the noise of runs).
+
+    Random intercepts alone (statsmodels' MixedLM) held it in 39 to 66 % of tables with `differ` 1. What is
+    counted has a standard deviation of .7 %. Few networks cannot show that effects do not differ, and then
+    the intervals are wide.
+    """
+    rng, n, held = np.random.default_rng(3), 1000, 0
+    for _ in range(n):
+        d = rng.normal(0, 1, shape) + differ * (
+            rng.normal(0, 1, shape[0])[:, None] + rng.normal(0, 1, shape[1])
+        )
+        found = effect_of("x", d)
+        held += found.low <= 0 <= found.high
+    assert held / n > 0.93
+    if differ == 2 and shape == (8, 6):
+        assert held / n < 0.97
 
 
 def test_spread_that_is_not_there():
     found = mixed_model(runs(0.0, 0.0), "intact")
     assert found.network_sd < 0.01
     assert found.seed_sd < 0.01
-    assert found.effects[0].p < 1e-6
+    assert found.effects[0].p < 0.01
+    (effect, _) = mixed_model(runs(0.05, 0.04, noise=0.0), "intact").effects
+    assert effect.mean == pytest.approx(-0.03)
+
+
+def test_equal_differences_have_no_interval():
+    table = runs(0.0, 0.0, noise=0.0)
+    table["value"] = np.where(table["condition"] == "intact", 0.5, 0.25)
+    (effect, _) = mixed_model(table, "intact").effects
+    assert effect.mean == -0.25
+    assert np.isnan([effect.low, effect.high, effect.p]).all()
 
 
 def test_when_networks_are_crossed_with_seeds():
