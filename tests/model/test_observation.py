@@ -151,3 +151,17 @@ def test_a_segment_is_shorter_where_its_spikes_would_fill_the_memory():
     assert segment_steps(1, 1000, longest_delay=2000) == 16_000
     assert segment_steps(16, 100_000) == 10
     assert segment_steps(1, 10**9) == 1
+
+
+def test_currents_of_many_ports_make_a_segment_shorter(network, inputs, monkeypatch):
+    """Memory is that of all that is kept of a segment, not of its spikes alone; no number depends on it."""
+    monkeypatch.setattr("v1builder.model.observation._SEGMENT_SPIKES", 3 * 16 * 10 * 7)
+    model = V1Network(network, keep_ports=True)
+    state = model.initial_state(3)
+    of_spikes, of_ports, whole = Kept("V_m"), Kept("I_syn_by_port"), Kept("I_syn_by_port")
+    observe(model, inputs, [of_spikes], state=state)
+    observe(model, inputs, [of_ports], state=state)
+    observe(model, inputs, [whole], state=state, steps=STEPS)
+    assert {segment.stop - segment.start for segment in of_spikes.segments[:-1]} == {70}
+    assert {segment.stop - segment.start for segment in of_ports.segments[:-1]} == {7}
+    assert torch.equal(of_ports.recorded("I_syn_by_port"), whole.recorded("I_syn_by_port"))

@@ -25,7 +25,7 @@ from v1builder.model.rollout import Coefficients, Rollout, State
 from v1builder.schema.errors import ConfigError
 
 SEGMENT_STEPS: Final = 250
-#: Spikes [batch, step, cell] of a segment, 64 MiB in float32.
+#: Spikes [batch, step, cell] of a segment, 64 MiB in float32; likewise all that is recorded step by step.
 _SEGMENT_SPIKES: Final = 1 << 24
 
 #: Spikes [batch, step, unit] by input, whole or as a function of first and last step. A function is called
@@ -75,6 +75,7 @@ class Observable(Protocol):
     """What a run needs of a model. `V1Network` has it, and calls `observe` itself."""
 
     n_cells: int
+    n_ports: int
     cells: Any
     neuron: Any
     bias_current: Any
@@ -136,7 +137,8 @@ def observe(
         current: injected into the cells.
         state: where to start; at rest unless given.
         first_step: number that the first step has for the observers.
-        steps: length of a segment; `segment_steps` unless given.
+        steps: length of a segment; unless given that of `segment_steps`, where quantities other than spikes
+            and V_m count as more cells.
 
     Returns:
         The state after the last step.
@@ -153,7 +155,7 @@ def observe(
         raise ConfigError.of("the number of steps is not known", "observe", fix="give n_steps")
     recorder = _Recorder(model, {name for one in observers for name in one.needs})
     longest = 1 if state is None else len(state.pending)
-    length = steps or segment_steps(batch, model.n_cells, longest)
+    length = steps or segment_steps(batch, model.n_cells * recorder.numbers, longest)
     for start in range(0, n_steps, length):
         stop = min(start + length, n_steps)
         spikes = dict(inputs(start, stop)) if callable(inputs) else _cut(inputs, start, stop)
@@ -178,7 +180,11 @@ def _part(current: Tensor | None, start: int, stop: int) -> Tensor | None:
 
 
 class _Recorder:
-    """Runs segments, at once or step by step, and knows what is held over a refractory period."""
+    """Runs segments, at once or step by step, and knows what is held over a refractory period.
+
+    Attributes:
+        numbers: that are kept of every cell and step of a run step by step, 1 of any other.
+    """
 
     def __init__(self, model: Observable, names: Collection[str]):
         self._model = model
@@ -186,6 +192,8 @@ class _Recorder:
         self._wanted = {name: recordable(name, own) for name in sorted(names)}
         self._held: dict[str, Tensor] = {}
         self._by_step = not self._wanted.keys() <= {V_M}
+        each = (model.n_ports if one.by_port else 1 for one in self._wanted.values())
+        self.numbers = sum(each) if self._by_step else 1
         self._propagators = model.propagators() if self._by_step else None
 
     def run(

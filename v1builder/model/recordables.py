@@ -53,11 +53,13 @@ class Recordable:
         unit: mV or pA.
         value: [b, n] (or [b, n, port]) after a step.
         held: whether a refractory cell keeps the value of the step in which it spiked.
+        by_port: whether every port has its own.
     """
 
     unit: str
     value: Callable[[Step], Tensor]
     held: bool = False
+    by_port: bool = False
 
 
 def _ports_before(step: Step) -> Tensor:
@@ -74,7 +76,7 @@ _NAMED: Final[dict[str, Recordable]] = {
     "I_syn": Recordable("pA", lambda step: _ports_before(step).sum(-1), held=True),
     "I_syn_ex": Recordable("pA", lambda step: _ports_after(step)[..., 0]),
     "I_syn_in": Recordable("pA", lambda step: _ports_after(step)[..., 1]),
-    "I_syn_by_port": Recordable("pA", _ports_after),
+    "I_syn_by_port": Recordable("pA", _ports_after, by_port=True),
 }
 _PORT: Final = re.compile(r"I_syn_([1-9]\d*)")
 #: What NEST's GLIF cells record. Cells with two ports have V_m, and with currents also `IAF_CURRENTS`.
