@@ -134,7 +134,6 @@ def test_figures_are_drawn_and_all_fits_the_width(opened, size):
     page.set_viewport_size(WIDE)
 
 
-@pytest.mark.slow
 def test_a_click_on_a_cell_shows_its_inputs_and_outputs(opened):
     page = opened.page
     page.locator("#column").scroll_into_view_if_needed()
@@ -159,7 +158,6 @@ def test_a_click_on_a_cell_shows_its_inputs_and_outputs(opened):
     assert [[round(one) for one in of] for of in y_of] == [[-400], [-600], [-500]]
 
 
-@pytest.mark.slow
 def test_a_cell_is_chosen_from_the_list_with_the_keyboard(opened):
     page = opened.page
     page.select_option("#cells", label="i4Pvalb, cell 103")
@@ -208,7 +206,6 @@ def test_paper_gets_pictures_and_no_controls(opened):
     page.emulate_media(media="screen")
 
 
-@pytest.mark.slow
 def test_the_page_of_a_network_shows_what_a_cell_sees(browser, tmp_path):
     network = placed(make_network())
     heard = network.edges["lgn_to_v1"]

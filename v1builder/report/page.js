@@ -161,6 +161,7 @@
       return [...found].sort((a, b) => Math.abs(b[1][1]) - Math.abs(a[1][1]));
     }
     function show(cell) {
+      select.value = cell === null ? "" : String(cell); // first: plotly repeats a click while it draws again
       const inputs = [], outputs = [];
       if (cell !== null)
         for (let edge = 0; edge < source.length; edge++) {
@@ -172,7 +173,6 @@
       Plotly.restyle(node, { x, y, z, visible: cell !== null }, [last - 3, last - 2, last - 1]);
       Plotly.restyle(node, { "marker.opacity": cell === null ? 0.85 : 0.12 }, [...Array(last - 3).keys()]).then(() => picture(node));
       table.replaceChildren();
-      select.value = cell === null ? "" : String(cell);
       line.textContent = cell === null ? "" :
         `${column.populations[population[cell]]}, cell ${column.node_id[cell]}: ${inputs.length} inputs, ${outputs.length} outputs within the network.`;
       if (cell === null) return;
