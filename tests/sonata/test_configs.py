@@ -121,6 +121,16 @@ def test_bmtk_simulation_config(small_network_folder: Path, tmp_path: Path) -> N
     assert simulation.node_sets == {"some": {"node_id": [1]}}
 
 
+def test_slips_of_the_guide_s_own_examples(small_network_folder: Path, tmp_path: Path) -> None:
+    """300_pointneurons and one_cell_iclamp_nest of AllenInstitute/sonata."""
+    config = bmtk_config(small_network_folder) | {"mechanisms_dir": "../shared_components"}
+    config["reports"]["v"] |= {"module": "membrane_report", "sections": "multimeter_report"}
+    assert read(tmp_path, config).config.reports["v"].variables == ["V_m"]
+    with pytest.raises(ConfigError, match="sections"):
+        config["reports"]["v"]["sections"] = "axon"
+        read(tmp_path, config)
+
+
 def test_networks_may_be_inline_or_beside(small_network_folder: Path, tmp_path: Path) -> None:
     config = bmtk_config(small_network_folder)
     circuit = json.loads((small_network_folder / "circuit_config.json").read_text())

@@ -468,6 +468,40 @@ def test_parameters_of_single_edges_are_refused(folder):
     refused_by_both(folder, "edges with synapse parameters of their own are not supported")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dealy": 3.0}, "did you mean 'delay'"),
+        ({"receptor_tpye": 3}, "did you mean 'receptor_type'"),
+        ({"erev": 0.0}, "unknown synapse parameter 'erev'"),
+        ({"U": 0.3, "tau_rec": 100.0}, "a static_synapse has no short-term plasticity"),
+    ],
+)
+def test_synapse_files_are_read_strictly(folder, changes, message):
+    """NEST refuses what a synapse does not have; here it had no effect."""
+    edit_json(folder / "components/synaptic_models/e_to_e.json", **changes)
+    refused_by_both(folder, message)
+
+
+def test_what_pointnet_takes_from_no_synapse_file(folder):
+    """BMTK's tutorials write a weight there, of which PointNet makes nothing, and DPointNet a fit."""
+    before = load_network(folder).edges["v1_to_v1"].weight
+    changes = {"weight": 250.0, "basis_weights": [-0.07, 1.11, 0.23, -0.02]}
+    edit_json(folder / "components/synaptic_models/e_to_e.json", **changes)
+    assert accepted_by_both(folder).edges["v1_to_v1"].weight.tolist() == before.tolist()
+
+
+def test_templates_without_a_schema(folder):
+    """As in the networks of BMTK's DPointNet."""
+    before = load_network(folder)
+    types = read_types(folder / NODE_TYPES, "node_type_id")
+    write_types(folder / NODE_TYPES, types.assign(model_template="glif_psc_double_alpha"))
+    again = accepted_by_both(folder)
+    assert V1Network(again, backend="reference").neuron.name == "glif"
+    for name, values in before.membrane.values.items():
+        np.testing.assert_array_equal(again.membrane.values[name], values)
+
+
 def test_tables_with_several_spaces(tmp_path):
     """The SONATA guide: columns are separated by one or multiple spaces."""
     path = tmp_path / "t.csv"

@@ -35,6 +35,7 @@ SIMULATION_KEYS = (
     "node_set",
     "connection_overrides",
     "target_simulator_version",
+    "mechanisms_dir",
 )
 #: Keys that name a further file, see `network_file`.
 FURTHER_KEYS = ("network", "simulation")

@@ -2,7 +2,7 @@
 
 GLIF cells are in `glif_cells`, integrate-and-fire cells in `integrate_fire`; the numbers of NEST's other
 neurons with currents as synapses are read as they are (`other_neurons`). A template may carry the
-schema `nestml:` instead of `nest:`; as in BMTK, NEST's built-in model of that name is meant.
+schema `nestml:` instead of `nest:`, or none; as in BMTK, NEST's built-in model of that name is meant.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -60,10 +60,9 @@ TEMPLATES: Final = (GLIF_TEMPLATE, ALPHA_TEMPLATE, *ALLEN_TEMPLATES, *SHAPE_OF)
 
 
 def plain_template(template: str) -> str:
-    """A template with the schema "nest:"."""
-    return (
-        "nest:" + template.removeprefix("nestml:") if template.startswith("nestml:") else template
-    )
+    """A template with the schema "nest:", which BMTK's DPointNet leaves out."""
+    bare = template.removeprefix("nestml:")
+    return template if ":" in bare or not bare else f"nest:{bare}"
 
 
 def is_read_as_it_is(template: str) -> bool:

@@ -6,6 +6,10 @@ NEST's `tsodyks2_synapse` (3.10). The first spike of a source, whenever it comes
 u x with u and x as given, so a synapse that starts at rest has u = U and x = 1; note that the default of
 u is 0.5 whatever U is. NEST also takes U = 0 (a synapse that never releases) and any
 x; here U must be positive and x from 0 to 1, as they are fractions of resources.
+
+A file with a parameter that its synapse does not have is an error, as in NEST. `weight` has no effect, since
+PointNet gives every edge its own, and neither have the `basis_weights` of BMTK's DPointNet, which fit the
+currents that the cell models say.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from v1builder.schema.errors import Problem
+from v1builder.schema.errors import Problem, unknown_name
 from v1builder.schema.parameters import PLASTICITY_UNITS
 from v1builder.sonata.join import SYNAPSE_PARAMETER, is_absent, numbers
 
@@ -30,6 +34,7 @@ TSODYKS_DEFAULTS: Final[dict[str, float]] = {
     "u": 0.5,
     "x": 1.0,
 }
+_OF_EVERY_SYNAPSE: Final = ("receptor_type", "delay", "weight", "basis_weights")
 
 
 def templates(types: pd.DataFrame) -> NDArray[np.object_]:
@@ -92,6 +97,7 @@ def synapse_problems(types: pd.DataFrame, where: object) -> list[Problem]:
         for name in dict.fromkeys(templates(types))
         if name not in (STATIC, TSODYKS)
     }
+    problems |= _unknown_parameters(types, where)
     parameters = tsodyks_parameters(types)
     names = model_names(types.loc[parameters.index])
     for name, row in zip(names, parameters.to_dict("records"), strict=True):
@@ -105,6 +111,32 @@ def synapse_problems(types: pd.DataFrame, where: object) -> list[Problem]:
                     "correct the file",
                 )
     return list(problems.values())
+
+
+def _unknown_parameters(types: pd.DataFrame, where: object) -> dict[str, Problem]:
+    """Parameters of synaptic model files that their synapses do not have."""
+    problems: dict[str, Problem] = {}
+    keys = [key for key in types if str(key).startswith(SYNAPSE_PARAMETER)]
+    rows = types[keys].to_dict("records")
+    for file, template, row in zip(model_names(types), templates(types), rows, strict=True):
+        here = f"{where}, synaptic model {file}"
+        own = [
+            str(key).removeprefix(SYNAPSE_PARAMETER)
+            for key, value in row.items()
+            if not is_absent(value)
+        ]
+        plastic = [name for name in own if name in TSODYKS_DEFAULTS]
+        if plastic and template == STATIC:
+            what = f"a {STATIC} has no short-term plasticity"
+            fix = f"name the model_template {TSODYKS}, or remove them from the file"
+            problems[f"{file} plastic"] = Problem(what, here, ", ".join(plastic), fix)
+        known = (*_OF_EVERY_SYNAPSE, *(TSODYKS_DEFAULTS if template == TSODYKS else ()))
+        problems |= {
+            f"{file} {name}": unknown_name("synapse parameter", name, known, here)
+            for name in own
+            if name not in (*_OF_EVERY_SYNAPSE, *plastic)
+        }
+    return problems
 
 
 def not_at_rest(
