@@ -13,6 +13,8 @@ from v1builder.analysis.release import (
     regular_efficacy,
     release_filter,
 )
+from v1builder.analysis.transfer import transformed
+from v1builder.lgn import modulated_poisson_spikes
 from v1builder.model import plasticity as stp
 
 SYNAPSES = [Release(0.5, 200.0, 0.0), Release(0.15, 60.0, 500.0), Release(0.3, 130.0, 50.0)]
@@ -115,3 +117,20 @@ def test_depression_passes_on_changes_and_facilitation_what_lasts():
     assert (slow, fast) == (pytest.approx(1 / 9, rel=1e-3), pytest.approx(1 / 3, rel=1e-3))
     slow, fast = np.abs(release_filter(facilitating._replace(tau_rec=5.0), 5.0, [0.1, 100.0]))
     assert slow > 1.1 * fast
+
+
+@pytest.mark.parametrize("frequency", [4.0, 25.0])
+def test_modulated_poisson_spikes_are_released_as_the_filter_says(frequency):
+    """S_xy/S_xx of the modulation and of what the step of the model releases, of a depressing synapse."""
+    synapse, rate, depth = SYNAPSES[0], 20.0, 0.5
+    t = torch.arange(1500, dtype=torch.float64)
+    modulation = depth * torch.cos(2 * torch.pi * frequency * t / 1000).expand(4000, -1)
+    generator = torch.Generator().manual_seed(1)
+    every = modulated_poisson_spikes(torch.tensor([rate]), 1 + modulation, 1.0, generator)
+    spikes = every.clamp(max=1)[..., 0].numpy()
+    released = torch.from_numpy(stepped(synapse, spikes) * spikes)
+    f = torch.tensor([frequency], dtype=torch.float64)
+    given, found = (transformed(one[:, 500:, None], f, 1.0)[:, 0] for one in (modulation, released))
+    response = (given.conj() * found).sum() / (given.abs() ** 2).sum()
+    expected = rate / 1000 * release_filter(synapse, rate, [frequency])[0]
+    assert abs(response.item() - expected) < 0.05 * abs(expected)

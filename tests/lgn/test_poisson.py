@@ -2,7 +2,7 @@ import pytest
 import torch
 from scipy import stats
 
-from v1builder.lgn import poisson_spikes
+from v1builder.lgn import modulated_poisson_spikes, poisson_spikes
 
 
 def generator(seed=0):
@@ -79,3 +79,24 @@ def test_repeated_rates_are_independent_poisson_counts_of_their_mean():
     dispersion = ((per_trial - 500) ** 2 / 500).sum()
     assert stats.chi2.sf(dispersion, 20) > 1e-3
     assert stats.chi2.cdf(dispersion, 20) > 1e-3
+
+
+def test_rates_that_are_modulated_together_are_poisson_in_every_bin():
+    """Mean and variance of every unit in every bin are its rate times the factor."""
+    rates, factor = torch.tensor([0.0, 20.0, 300.0]), torch.tensor([0.5, 0.0, 2.0])
+    factor = factor.expand(20_000, 3)
+    counts = modulated_poisson_spikes(rates, factor, 1.0, generator()).double()
+    assert counts.shape == (20_000, 3, 3)
+    expected = factor[0][:, None] * rates / 1000
+    error = (expected / 20_000) ** 0.5
+    assert ((counts.mean(dim=0) - expected).abs() <= 4 * error).all()
+    assert counts.var(dim=0) == pytest.approx(expected.numpy(), rel=0.06)
+    joint = torch.corrcoef(counts[:, 2].T[1:])[0, 1]
+    assert joint.abs() < 5 / 20_000**0.5
+
+
+def test_modulated_rates_of_no_unit_and_of_many_events():
+    assert modulated_poisson_spikes(torch.zeros(3), torch.ones(2, 4), 1.0, generator()).sum() == 0
+    many = modulated_poisson_spikes(torch.tensor([5e5]), torch.ones(9), 1.0, generator())
+    assert many.dtype == torch.float32
+    assert many.mean() == pytest.approx(500, rel=0.1)

@@ -15,7 +15,7 @@ from v1builder.schema.errors import ConfigError
 QUICK = {
     "n_pairs": 2, "warm_up_ms": 20.0, "transient_ms": 10.0, "duration_ms": 100.0, "part_ms": 50.0,
     "n_sequences": 2, "n_values": 220, "hold_ms": 2.0, "max_delay": 5, "n_inputs": 4, "n_rows": 2,
-    "n_seconds": 1,
+    "n_seconds": 1, "n_segments": 1, "segment_ms": 200.0,
 }  # fmt: skip
 #: A network of each kind of cells; the smooth ones differentiate every step.
 KINDS = {

@@ -65,6 +65,34 @@ def poisson_spikes(
     return counts
 
 
+def modulated_poisson_spikes(
+    rates: Tensor, factor: Tensor, dt: float, generator: torch.Generator
+) -> Tensor:
+    """Number of events of Poisson processes whose rates all go up and down together.
+
+    An event's bin is drawn in proportion to the factor and its unit in proportion to the rate: nothing is
+    computed for every unit in every bin.
+
+    Args:
+        rates: [unit] Hz, not negative.
+        factor: [..., bin] of the rates, not negative.
+        dt: ms per bin.
+        generator: source of randomness, on the device of `rates`.
+
+    Returns:
+        [..., bin, unit] uint8; float32 where more than `MEAN_OF_UINT8` are expected in a bin.
+    """
+    many = bool((rates.max() * factor.max() * (dt / 1000) > MEAN_OF_UINT8).any())
+    dtype = torch.float32 if many else torch.uint8
+    counts = torch.zeros(*factor.shape, len(rates), dtype=dtype, device=rates.device)
+    bins = poisson_events(factor * rates.sum(dtype=torch.float64), dt, generator)
+    cumulative = rates.cumsum(0, dtype=torch.float64)
+    position = torch.rand(len(bins), dtype=torch.float64, device=rates.device, generator=generator)
+    unit = torch.searchsorted(cumulative, position.mul_(cumulative[-1]), right=True)
+    add_events(counts, bins * len(rates) + unit.clamp_(max=len(rates) - 1))
+    return counts
+
+
 def add_events(counts: Tensor, bins: Tensor) -> None:
     """Add one to `counts` (contiguous) at each flat position in `bins`."""
     counts.view(-1).scatter_add_(0, bins, torch.ones_like(bins, dtype=counts.dtype))

@@ -13,22 +13,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from v1builder.analysis.transfer import Estimate, transformed
 from v1builder.load.groups import Groups
-from v1builder.measures import ByGroup, MeasureRow
+from v1builder.measures import MeasureRow
 from v1builder.model.observation import Observer, Segment, observe
+from v1builder.protocols._response import GroupMeans, response_rows
 from v1builder.protocols.probes import rheobase
 from v1builder.protocols.protocol import Preparation, Protocol
 
 #: ms of a segment, and those that one number of the current is held.
 _SEGMENT_MS: Final = 1000.0
 _HOLD_MS: Final = 2.0
-#: A gain counts when it is so many standard errors from 0.
-_ERRORS: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -79,24 +77,16 @@ class CellTransfer(Protocol):
             ),
             steps=length,
         )
-        seconds = self.n_rows * n_seconds
         for level, groups in preparation.groups.items():
-            estimate = response.estimate(level)
-            for column, frequency in enumerate(self.frequencies):
-                for measure, unit in self.gives.items():
-                    found = _values(estimate, column, groups, seconds, measure)
-                    for at, group in enumerate(groups.labels):
-                        yield MeasureRow(
-                            measure, unit, f"{frequency:g} Hz", level, group,
-                            float(found.value[at]), int(found.n[at]), found.reason[at],
-                        )  # fmt: skip
-
-
-def _values(estimate: Estimate, column: int, groups: Groups, seconds: int, measure: str) -> ByGroup:
-    response, error = estimate.response[:, column], estimate.error[:, column]
-    known = np.abs(response) > _ERRORS * error
-    value = np.abs(response) if measure == "transfer_gain" else np.angle(response, deg=True)
-    return ByGroup.where(known, value, groups.sizes, f"no response beyond noise in {seconds} s")
+            yield from response_rows(
+                response.estimate(level),
+                self.frequencies,
+                groups,
+                level,
+                gain=("transfer_gain", "Hz/pA"),
+                phase=("transfer_phase", "deg"),
+                seconds=self.n_rows * n_seconds,
+            )
 
 
 class _Response(Observer):
@@ -117,11 +107,7 @@ class _Response(Observer):
     ):
         self._dt, self._strength = dt, strength
         self._frequencies = torch.tensor(frequencies, dtype=strength.dtype, device=strength.device)
-        self._groups = groups
-        self._of_cell = {
-            level: torch.from_numpy(each.of_cell).to(strength.device)
-            for level, each in groups.items()
-        }
+        self._means = {level: GroupMeans(one, strength.device) for level, one in groups.items()}
         self._products: dict[str, list[Tensor]] = {level: [] for level in groups}
         self._power: list[Tensor] = []
 
@@ -130,12 +116,8 @@ class _Response(Observer):
         fired = transformed(segment.spikes, self._frequencies, self._dt) / (self._dt / 1000)
         self._power.append((given.abs() ** 2).mean(dim=(0, 1)))
         product = given.conj() * fired / self._strength[:, None]
-        for level, of_cell in self._of_cell.items():
-            groups = self._groups[level]
-            total = product.new_zeros(len(product), len(groups), product.shape[2])
-            total.index_add_(1, of_cell, product)
-            sizes = torch.as_tensor(groups.sizes, device=total.device).clamp(min=1)
-            self._products[level].append(total / sizes[:, None])
+        for level, means in self._means.items():
+            self._products[level].append(means(product))
 
     def estimate(self, level: str) -> Estimate:
         """Of a level, from rows and segments as samples."""
