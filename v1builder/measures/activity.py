@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -98,6 +99,21 @@ class Activity:
     step: Indices
     voltage: Array | None = None
     currents: Array | None = None
+
+    @cached_property
+    def excitation_inhibition(self) -> tuple[Array, Array]:
+        """[b, t, n] pA each, none negative: sums of the positive and of the negative currents of ports.
+
+        Once for all measures that ask: there may be ten times as many currents.
+        """
+        assert self.currents is not None
+        E, I = (np.empty(self.currents.shape[:-1]) for _ in range(2))  # noqa: E741
+        ones = np.ones(self.currents.shape[-1])
+        # A product with ones takes a third of the time of a sum over so short an axis.
+        for e, i, ports in zip(E, I, self.currents, strict=True):
+            np.matmul(np.maximum(ports, 0), ones, out=e)
+            np.matmul(np.minimum(ports, 0), -ones, out=i)
+        return E, I
 
 
 def joined(parts: Sequence[Activity]) -> Activity:

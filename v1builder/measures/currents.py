@@ -14,16 +14,6 @@ from v1builder.measures.activity import Activity, Array, Design, Indices
 from v1builder.measures.measure import OfCells
 
 
-def excitation_inhibition(currents: Array) -> tuple[Array, Array]:
-    """[...] pA each, both not negative, of the currents of ports [..., port]."""
-    E, I = (np.zeros(currents.shape[:-1]) for _ in range(2))  # noqa: E741
-    # Port by port: a sum over so short a last axis takes three times as long.
-    for port in range(currents.shape[-1]):
-        E += np.maximum(currents[..., port], 0)
-        I -= np.minimum(currents[..., port], 0)  # noqa: E741
-    return E, I
-
-
 class OfCurrents(OfCells):
     """A measure of how excitation E and inhibition I of a cell go together, at some lags.
 
@@ -51,8 +41,7 @@ class OfCurrents(OfCells):
 
     def see(self, activity: Activity) -> None:
         """Add products at all lags that end in these steps."""
-        assert activity.currents is not None
-        E, I = excitation_inhibition(activity.currents)  # noqa: E741
+        E, I = activity.excitation_inhibition  # noqa: E741
         self._squares += np.stack([(E**2).sum(axis=(0, 1)), (I**2).sum(axis=(0, 1))])
         n_before = 0
         if self._before is not None and np.array_equal(activity.trials, self._trials):

@@ -5,7 +5,6 @@ from typing import ClassVar
 import numpy as np
 
 from v1builder.measures.activity import Activity, Array, Design
-from v1builder.measures.currents import excitation_inhibition
 from v1builder.measures.measure import OfCells
 
 
@@ -22,8 +21,7 @@ class ExcitationShare(OfCells):
 
     def see(self, activity: Activity) -> None:
         """Add both currents."""
-        assert activity.currents is not None
-        both = excitation_inhibition(activity.currents)
+        both = activity.excitation_inhibition
         self._charge += np.stack([one.sum(axis=(0, 1)) for one in both])
 
     def of_cells(self) -> tuple[Array, str]:
