@@ -1,8 +1,8 @@
 """A lesion finds the type that an answer goes through, and its control does not find a size.
 
-Planted: cells of type "relay" hear which side was shown and tell it to the readers; four times as many cells of
-type "bystander" hear as many spikes whatever was shown, and tell all readers. The answer is which half of the
-readers fires more.
+Planted: cells of type "relay" hear which side was shown and tell it to the readers; four times as many cells
+of type "bystander" hear as many spikes whatever was shown, and tell all readers. The answer is which half of
+the readers fires more.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ LEFT, RIGHT, ALWAYS = range(3)
 
 
 def planted() -> Network:
-    """Equal cells, 20 mV from threshold: one spike of the input is enough, a reader needs about four relays."""
+    """Equal cells, 20 mV from threshold: a spike of the input is enough, a reader needs about four relays."""
     names = np.repeat(list(SIZES), list(SIZES.values()))
     n, one = len(names), np.zeros(len(names), np.int64)
     kind = pd.DataFrame(index=pd.Index([0], name="node_type_id"))
