@@ -31,7 +31,8 @@ from v1builder.experiments.measured import (
     write_measured,
 )
 from v1builder.experiments.operating_point import RATE_HZ, RATE_RELATIVE
-from v1builder.experiments.seed_run import SeedRun, choose_factor, read_result, read_validation
+from v1builder.experiments.seed_run import choose_factor, read_result, read_validation
+from v1builder.experiments.seed_runs import SeedRuns
 from v1builder.experiments.shapley import coalitions, shapley_values
 from v1builder.experiments.so_far import Pages
 from v1builder.experiments.summary import chosen_score, summarise
@@ -45,7 +46,7 @@ from v1builder.schema.records import write_record
 from v1builder.schema.run_folders import run_folder
 from v1builder.tasks import Score
 from v1builder.train.settings import Experiment
-from v1builder.train.subjects import Subject, Subjects
+from v1builder.train.subjects import Subject
 
 Progress = Callable[[str, int, int], None]
 
@@ -288,22 +289,12 @@ class _Plan:
         return [_Job(self, protocol, ablation, seed, factors) for seed in seeds]
 
 
-class _Runs:
-    """The runs of seeds in this process; the last one is kept, since its networks are in memory."""
+class _Runs(SeedRuns):
+    """The runs of seeds in this process, and the jobs they do."""
 
     def __init__(self, plan: _Plan, show: Progress):
+        super().__init__(plan.experiment, plan.out, show)
         self.plan = plan
-        self.show = show
-        self.subjects = Subjects()
-        self._last: SeedRun | None = None
-
-    def of(self, seed: int) -> SeedRun:
-        """The run of a seed."""
-        if self._last is None or self._last.subject.seed != seed:
-            self._last = None  # frees its memory first
-            subject = self.subjects.of(self.plan.experiment, seed)
-            self._last = SeedRun(self.plan.experiment, subject, self.plan.out, self.show)
-        return self._last
 
     def do(self, job: _Job) -> None:
         """Make what a job makes."""

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from v1builder.experiments.ablations import parse_ablation
 from v1builder.experiments.condition import PROTOCOLS, Condition
-from v1builder.experiments.seed_run import SeedRun
+from v1builder.experiments.seed_runs import SeedRuns
 from v1builder.load import Network
 from v1builder.schema.errors import ConfigError, StorageError, unknown_name
 from v1builder.schema.records import read_record
@@ -18,7 +18,7 @@ from v1builder.train.evaluation import Classifier
 from v1builder.train.metric import TRAINED, UNTRAINED
 from v1builder.train.run import make_classifier
 from v1builder.train.settings import Experiment
-from v1builder.train.subjects import Subject, Subjects
+from v1builder.train.subjects import Subject
 
 _COMPARISON, _RESULT = "comparison.json", "result.json"
 _AGAIN: Final = (
@@ -79,8 +79,7 @@ class FinishedRun:
             else self._said.get("provenance", {}).get("experiment")
         )
         self.experiment = _experiment(settings, self.file)
-        self._last: SeedRun | None = None
-        self._subjects = Subjects()
+        self._runs = SeedRuns(self.experiment, self.folder.absolute(), lambda *_: None)
 
     @staticmethod
     def is_one(folder: Path | str) -> bool:
@@ -172,9 +171,9 @@ class FinishedRun:
             StorageError: files of the run are damaged or gone.
         """
         if self.compares:
-            run = self._seed_run(condition.seed)
+            run = self._runs.of(condition.seed)
             return Learned(run.subject, *run.learned(condition))
-        subject = self._subjects.of(self.experiment, condition.seed)
+        subject = self._runs.subjects.of(self.experiment, condition.seed)
         checkpoint = load_checkpoint(self.folder, {}, finished=self.experiment.train.steps)
         if checkpoint is None:
             raise StorageError.of(
@@ -191,14 +190,6 @@ class FinishedRun:
         found = self.learned(self.condition("retrain", "intact", condition.seed))
         after = found.classifier.network.export(found.before)
         return {UNTRAINED: found.before, TRAINED: after}
-
-    def _seed_run(self, seed: int) -> SeedRun:
-        if self._last is None or self._last.subject.seed != seed:
-            self._last = None  # frees its memory first
-            subject = self._subjects.of(self.experiment, seed)
-            folder = self.folder.absolute()
-            self._last = SeedRun(self.experiment, subject, folder, lambda *_: None)
-        return self._last
 
 
 def _experiment(settings: Any, path: Path) -> Experiment:

@@ -5,12 +5,13 @@ five quantiles. Between these a distribution is taken as linear, beyond them as 
 (`neuropixels_units`) has one row per unit; half of them are targets of training, the others are held out.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from v1builder.schema.errors import DataError, NetworkError
 from v1builder.schema.names import CELL_CLASSES
@@ -92,14 +93,9 @@ def recorded(reference: pd.DataFrame, population: str, metric: str) -> Recorded:
         DataError: no layer has recordings of its class.
     """
     own = reference_type(population)
-    of_class = [
-        row
-        for row in pd.DataFrame(reference[reference["metric"] == metric]).to_dict("records")
-        if str(row["cell_type"]).split(" ")[-1] == own.split(" ")[-1]
-    ]
-    rows = [row for row in of_class if row["cell_type"] == own]
-    if sum(int(row["n_units"]) for row in rows) < MIN_UNITS:
-        rows = of_class
+    known = pd.DataFrame(reference[reference["metric"] == metric])
+    chosen = known[_standing_for(own, known["cell_type"], known["n_units"])]
+    rows = pd.DataFrame(chosen).to_dict("records")
     if not rows:
         raise DataError.of(
             f"no layer has recordings of the class of population {population}",
@@ -113,9 +109,8 @@ def recorded(reference: pd.DataFrame, population: str, metric: str) -> Recorded:
     ]
     if len(layers) == 1:
         return layers[0]
-    values = np.sort(np.concatenate([layer.sample(layer.n_units) for layer in layers]))
-    types = tuple(layer.cell_types[0] for layer in layers)
-    return Recorded(types, len(values), values, (np.arange(len(values)) + 0.5) / len(values))
+    values = np.concatenate([layer.sample(layer.n_units) for layer in layers])
+    return _pooled([layer.cell_types[0] for layer in layers], values)
 
 
 def recorded_units(units: pd.DataFrame, population: str, metric: str) -> Recorded:
@@ -132,10 +127,7 @@ def recorded_units(units: pd.DataFrame, population: str, metric: str) -> Recorde
     """
     own = reference_type(population)
     known = pd.DataFrame(units[units[metric].notna()])
-    of_class = known[known["cell_type"].astype(str).str.split(" ").str[-1] == own.split(" ")[-1]]
-    rows = pd.DataFrame(of_class[of_class["cell_type"] == own])
-    if len(rows) < MIN_UNITS:
-        rows = pd.DataFrame(of_class)
+    rows = pd.DataFrame(known[_standing_for(own, known["cell_type"], np.ones(len(known)))])
     if rows.empty:
         raise DataError.of(
             f"no layer has units of the class of population {population}",
@@ -143,9 +135,23 @@ def recorded_units(units: pd.DataFrame, population: str, metric: str) -> Recorde
             own,
             "add some",
         )
-    values = np.sort(rows[metric].to_numpy(np.float64))
-    types = tuple(dict.fromkeys(rows["cell_type"].astype(str)))
-    return Recorded(types, len(values), values, (np.arange(len(values)) + 0.5) / len(values))
+    return _pooled(rows["cell_type"], rows[metric].to_numpy(np.float64))
+
+
+def _standing_for(own: str, cell_types: Iterable[str], n_units: ArrayLike) -> NDArray[np.bool_]:
+    """[k] which rows stand for a type: its own, or with too few units in these all of its class."""
+    names = [str(name) for name in cell_types]
+    of_type = np.array([name == own for name in names], bool)
+    if np.asarray(n_units)[of_type].sum() >= MIN_UNITS:
+        return of_type
+    return np.array([name.split(" ")[-1] == own.split(" ")[-1] for name in names], bool)
+
+
+def _pooled(cell_types: Iterable[str], values: NDArray[np.float64]) -> Recorded:
+    """The distribution of single values, whichever type they are of."""
+    at = (np.arange(len(values)) + 0.5) / len(values)
+    types = tuple(dict.fromkeys(str(name) for name in cell_types))
+    return Recorded(types, len(values), np.sort(values), at)
 
 
 def _quantiles(row: dict) -> NDArray[np.float64]:
