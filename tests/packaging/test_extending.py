@@ -15,6 +15,7 @@ EXAMPLE = re.compile(
 #: Suites of tests that are run for every member of a room.
 SUITES = {
     "v1builder.stimuli": "tests/stimuli/test_every_stimulus.py",
+    "v1builder.images": "tests/images/test_every_image_set.py",
     "v1builder.tasks": "tests/tasks/test_every_task.py",
     "v1builder.readout": "tests/readout/test_every_readout.py",
     "v1builder.model.neurons": "tests/model/test_every_neuron.py",
@@ -56,8 +57,8 @@ def run(lab, *arguments):
 
 
 def test_the_examples_pass_the_suites_of_their_rooms(lab):
-    done = run(lab, "-m", "pytest", "-q", "-p", "no:cacheprovider", *SUITES.values(),
-               "-k", "Disc or which_side or early or median_rate or pif or dense or quiet")  # fmt: skip
+    members = "Disc or stripes or which_side or early or median_rate or pif or dense or quiet"
+    done = run(lab, "-m", "pytest", "-q", "-p", "no:cacheprovider", *SUITES.values(), "-k", members)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     n_passed = int(re.search(r"(\d+) passed", done.stdout)[1])
     assert n_passed > 20

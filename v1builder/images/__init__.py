@@ -1,7 +1,7 @@
 """Images and films to be shown: sets that come with libraries, fetched data sets, and the user's own folders.
 
-A set is one file of this package with a subclass of `ImageSet`. It gives pixels; how large they appear on the
-screen, and when, is a matter of stimuli and tasks.
+A set is one file of this package with a subclass of `ImageSet` that has a `name`. It gives pixels; how large
+they appear on the screen, and when, is a matter of stimuli and tasks.
 """
 
 from v1builder.images.digits import Digits

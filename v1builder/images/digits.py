@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -27,6 +27,8 @@ class Digits(ImageSet):
     The first 60 % are for training and the last 25 % for the test: the set is not shuffled, since images next
     to each other are by the same hands.
     """
+
+    name: ClassVar[str] = "digits"
 
     @property
     def citation(self) -> str:

@@ -1,6 +1,7 @@
 """What every set of images has in common."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,12 @@ class ImageSet(ABC):
 
     A member is a frozen dataclass: equal sets are one, and cheap to compare. Pixels are read when they are
     asked for, and not kept.
+
+    Attributes:
+        name: under which tasks find the set; empty for one that is made of files.
     """
+
+    name: ClassVar[str] = ""
 
     @property
     def citation(self) -> str:

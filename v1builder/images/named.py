@@ -3,20 +3,16 @@
 from pathlib import Path
 from typing import Final
 
-from v1builder.images.digits import Digits
 from v1builder.images.fetched import FetchedImages
 from v1builder.images.folder import ImageFolder
 from v1builder.images.image_set import ImageSet
-from v1builder.images.photographs import Photographs
-from v1builder.images.textures import Textures
 from v1builder.schema.errors import DataError, unknown_name
+from v1builder.schema.members import import_members, named
+
+import_members("v1builder.images", but=__name__)
 
 #: Sets that need no files.
-NAMED: Final[dict[str, type[ImageSet]]] = {
-    "digits": Digits,
-    "photographs": Photographs,
-    "textures": Textures,
-}
+NAMED: Final[dict[str, type[ImageSet]]] = named(ImageSet, lambda kind: kind.name, "image set")
 
 
 def image_set(name: str) -> ImageSet:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,8 @@ class Photographs(ImageSet):
     Attributes:
         contrast: RMS.
     """
+
+    name: ClassVar[str] = "photographs"
 
     contrast: float = 0.3
 

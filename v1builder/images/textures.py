@@ -1,7 +1,7 @@
 """Textures with the spectrum of natural images: noise whose amplitude falls as 1/f."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 
@@ -31,6 +31,8 @@ class Textures(ImageSet):
         side: pixels.
         contrast: RMS.
     """
+
+    name: ClassVar[str] = "textures"
 
     n: int = 8
     side: int = 64
