@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from v1builder.load.integers import Integers
 from v1builder.load.network import EdgePopulation, GroupedValues
 from v1builder.model import plasticity
-from v1builder.model.parameters import POSITIVE, Bounds, GroupedParameter
+from v1builder.model.parameters import POSITIVE, Bounds, GroupedParameter, of_members
 from v1builder.model.rollout import Plasticity, Projection
 from v1builder.schema.errors import ConfigError, NetworkError, Problem, raise_if_any, unknown_name
 from v1builder.sonata.synapse_models import not_at_rest
@@ -255,5 +255,6 @@ class Edges(nn.Module):
             return self.unit * self.weight
         if self.log_scale is None:
             return self.base
-        log_scale = self.log_scale if self.group_of is None else self.log_scale[self.group_of]
-        return self.base * log_scale.exp()
+        if self.group_of is None:
+            return self.base * self.log_scale.exp()
+        return self.base * of_members(self.log_scale, self.group_of).exp()

@@ -114,7 +114,24 @@ class GroupedParameter(nn.Module):
 
     def forward(self) -> Tensor:
         """[n, ...] value of each cell."""
-        return self.values()[self.group_of]
+        return of_members(self.values(), self.group_of)
+
+
+def of_members(values: Tensor, group_of: Tensor) -> Tensor:
+    """`values[group_of]`, whose gradient has the same bytes on any number of threads.
+
+    That of an index is summed by all threads of a CPU as they come, in float32 from 2^15 members on; that of
+    `index_select` on one dimension by one thread. On CUDA it is the other way round.
+    """
+    if values.is_cuda or not values.requires_grad:
+        return values[group_of]
+    if values.dim() == 1:
+        return values.index_select(0, group_of)
+    width = values.shape[1:].numel()
+    columns = group_of[:, None] * width + torch.arange(width, device=group_of.device)
+    return (
+        values.reshape(-1).index_select(0, columns.flatten()).view(len(group_of), *values.shape[1:])
+    )
 
 
 def group_mean(

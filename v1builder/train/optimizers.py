@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from v1builder.model import V1Network
 from v1builder.model.edges import Edges
 from v1builder.model.parameters import GroupedParameter
+from v1builder.train.gradient_norm import sum_of_squares
 
 OptimizerName = Literal["adam", "exponentiated_gradient"]
 #: Of the mean gradient, as Adam's first.
@@ -56,7 +57,7 @@ class ExponentiatedGradient(torch.optim.Optimizer):
                 mean = state.get("mean")
                 mean = gradient if mean is None else mean.lerp(gradient, 1 - _MOMENTUM)
                 state["mean"] = mean
-                scale = mean.square().mean().sqrt()
+                scale = (sum_of_squares(mean) / mean.numel()).sqrt()
                 if scale > 0:
                     parameter -= group["lr"] * mean / scale
 
