@@ -119,7 +119,20 @@ def test_interventions_that_move_both_tell_nothing_apart():
     found = explained(*planted(0, interventions=both))
     assert found["cause"]["verdict"] == found["companion"]["verdict"] == "explains"
     assert found["cause"]["inseparable"] == ["companion"]
+    assert found["companion"]["inseparable"] == ["cause"]
     assert "cannot be told from companion" in found["cause"]["text"]
+
+
+@pytest.mark.parametrize("seed", [132, 198])
+def test_what_was_never_moved_without_the_cause_is_not_called_one(seed):
+    """Draws in which the intervention on the companion alone predicts too little to tell anything."""
+    found = explained(*planted(seed))
+    told = {each["ablation"]: each["outcome"] for each in found["companion"]["interventions"]}
+    assert told["only(threshold, population)"] == ""
+    assert "follows" in told.values()
+    assert found["cause"]["verdict"] == "explains"
+    assert found["companion"]["verdict"] == "not decided"
+    assert "also moved cause, which accuracy follows alone as well" in found["companion"]["text"]
 
 
 def test_prediction_of_the_other_half_is_that_of_a_line():

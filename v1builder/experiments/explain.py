@@ -6,10 +6,8 @@ conditions predict the other half (aim R^2 >= .5), and whether *interventions* o
 heterogeneity that move the metric move the outcome to the side that the other conditions say, every one of
 them in at least 80 % of seeds.
 
-A metric that only goes along with a cause has a slope and predicts, as long as conditions move both. What
-tells them apart is an intervention that moves one without the other; where none does, metrics that move
-together name each other. Metrics are named in the experiment before anything is run (`[measure] explain`);
-what is named later is explored, and says so.
+`explain_verdict` has what may then be said of a metric. Metrics are named in the experiment before anything
+is run (`[measure] explain`); what is named later is explored, and says so.
 """
 
 from collections.abc import Collection, Sequence
@@ -21,6 +19,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
+from v1builder.experiments.explain_verdict import FOLLOWS, NOT, UNCLEAR, judge
 from v1builder.experiments.measured import LEARNED_TABLE, TABLE, read_rows, together
 from v1builder.experiments.outcomes import BASELINE
 from v1builder.experiments.statistics.explaining import (
@@ -32,7 +31,7 @@ from v1builder.experiments.statistics.explaining import (
     slopes,
     too_few,
 )
-from v1builder.experiments.statistics.family import ALPHA, holm
+from v1builder.experiments.statistics.family import holm
 from v1builder.experiments.statistics.paired import t_interval
 from v1builder.measures.groups import GROUP_LEVELS
 from v1builder.schema.errors import ConfigError, StorageError, unknown_name
@@ -43,16 +42,13 @@ from v1builder.train.metric import Metric
 
 #: Words of ablations that change a dose or one aspect and leave the rest.
 INTERVENTIONS: Final = ("dose", "only", "all_but")
-#: Share of seeds in which an intervention must move the outcome to the predicted side, and the R^2 aimed at.
-AGREEMENT_AIM, R2_AIM = 0.8, 0.5
+#: Share of seeds in which an intervention must move the outcome to the predicted side.
+AGREEMENT_AIM: Final = 0.8
 #: An intervention tells something only if it should move the outcome by so many standard deviations of its
 #: paired change over seeds: then a cause moves it to the predicted side in 95 % of seeds.
 _VISIBLE: Final = 1.645
-FOLLOWS, NOT, UNCLEAR = "follows", "does not follow", "unclear"
 #: Seeds below which signs are not counted: 3 of 3 is what a coin does in one of eight.
 SIGNS_MIN: Final = 5
-#: Correlation of two metrics over conditions from which on they are not told apart.
-_TOGETHER: Final = 0.9
 _SEED: Final = 0
 _DECLARED: Final = "declared.json"
 _AGAIN: Final = "remove the file and run compare again, which goes on from what is finished"
@@ -142,13 +138,12 @@ def explain(
                 "unit": _unit(rows, Metric.parse(name)),
             }
             found.append(one | _explained(runs, why, margin))
-        _name_inseparable(found, protocol, tables)
     for named_before in (True, False):
         own = [one for one in found if one["declared"] is named_before]
         for one, p in zip(own, holm([one["slope"]["p"] for one in own]), strict=True):
             one["slope"]["p_holm"] = float(p)
-    for one in found:
-        one["verdict"], one["text"] = _verdict(one)
+    for protocol in dict.fromkeys(one["protocol"] for one in found):
+        judge([one for one in found if one["protocol"] == protocol])
     return [_plain(one) for one in found]
 
 
@@ -317,61 +312,6 @@ def _points(changes: Any) -> list[dict[str, Any]]:
             point |= {what: float(own[what].mean()), f"{what}_low": low, f"{what}_high": high}
         points.append(point | {"intervention": is_intervention(str(name))})
     return points
-
-
-def _name_inseparable(
-    found: list[dict[str, Any]], protocol: str, tables: dict[str, tuple[Any, str]]
-) -> None:
-    """Write into every metric which others changed with it over all conditions."""
-    means: Any = pd.DataFrame(
-        {
-            name: _changes(runs).groupby("condition")["metric"].mean()
-            for name, (runs, _) in tables.items()
-        }
-    )
-    related = means.corr(min_periods=CONDITIONS_MIN).abs()
-    for one in found:
-        if one["protocol"] == protocol:
-            own = related[one["metric"]].drop(one["metric"])
-            one["inseparable"] = [str(name) for name in own.index[own > _TOGETHER]]
-
-
-def _verdict(one: dict[str, Any]) -> tuple[str, str]:
-    """What may be said of a metric, and why, in words."""
-    slope, prediction = one["slope"], one["out_of_sample"]
-    follows = [each for each in one["interventions"] if each["outcome"] == FOLLOWS]
-    against = [each["ablation"] for each in one["interventions"] if each["outcome"] == NOT]
-    unclear = [each["ablation"] for each in one["interventions"] if each["outcome"] == UNCLEAR]
-    label = one["label"]
-    if slope["note"]:
-        return "not decided", f"Nothing can be said: {slope['note']}."
-    if not slope["p_holm"] < ALPHA:
-        return "no relation shown", (
-            f"Over {one['n_conditions']} conditions {label} does not go with it "
-            f"(p = {slope['p_holm']:.2g} after Holm); what is not seen may still be there."
-        )
-    said = f"{label} changes with it over conditions (p = {slope['p_holm']:.2g} after Holm)"
-    if against:
-        return "correlates only", (
-            f"{said}, but where an intervention moved it {label} did not follow: {', '.join(against)}."
-        )
-    if not follows:
-        why = f"no intervention moved it so far that {label} would be seen to follow"
-        return "not decided", f"{said}; {why}."
-    if unclear:
-        return "not decided", (
-            f"{said}, and {label} follows some interventions that moved it, but whether it does here is "
-            f"not seen: {', '.join(unclear)}."
-        )
-    moved = (
-        f"interventions that moved it moved {label} as predicted in {one['agreement']:.0%} of seeds"
-    )
-    with_it = ", ".join(one["inseparable"])
-    also = f" It cannot be told from {with_it}, which moved with it." if with_it else ""
-    if not prediction["r2"] >= R2_AIM:
-        r2 = prediction["note"] or f"R^2 = {prediction['r2']:.2f} out of sample"
-        return "explains in part", f"{said}, and {moved}; {r2}.{also}"
-    return "explains", f"{said}, {moved}, R^2 = {prediction['r2']:.2f} out of sample.{also}"
 
 
 def markdown(found: Sequence[dict[str, Any]]) -> str:
