@@ -241,8 +241,8 @@ def renamed(network):
 
 @torch.no_grad()
 def spikes(network, gray):
-    """[n_cells] in front of a gray screen, without recurrence."""
-    model = V1Network(network.without_recurrence(), dt=1.0, trainable=[])
+    """[n_cells] in front of a gray screen."""
+    model = V1Network(network, dt=1.0, trainable=[])
     return model(dict(gray)).spikes.sum(dim=(0, 1)).numpy()
 
 

@@ -4,9 +4,11 @@ The builder tunes the background of every cell model until its cells, without re
 gray screen, fire at the rates of their population. Carrying the ratio of background to rheobase
 (`load.carrying`) keeps that only on average: how much background a cell needs is no linear function of
 its parameters, so cells of a mean model fire less than the mean of the cells they replace. Here the
-background of every new model is multiplied by the factor at which its cells, without recurrence and with
-the same gray input, fire as many spikes in all as the cells in the same places did before. A model that
-does so untuned keeps its background to the last digit: an ablation that changes nothing changes nothing.
+background of every new model is multiplied by the factor at which its cells, with the same gray input, fire
+as many spikes in all as the cells in the same places did before. They are tuned without recurrence, each
+model by itself; and once more, to what by then is missing within the network, since recurrence does not add
+to a mean cell the mean of what it adds. A model that does so untuned keeps its background to the last
+digit: an ablation that changes nothing changes nothing.
 
 Cells that share a row of parameters and a population are one model. Models that fired too rarely to be
 tuned one by one share the factor of the others of their population. Cells that an ablation leaves alone
@@ -14,7 +16,7 @@ are not tuned.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -29,11 +31,15 @@ from v1builder.model.observation import SpikeCounts, observe
 
 Array = NDArray[np.float64]
 
-#: Largest factor that is tried.
-FACTOR_MAX: Final = 3.0
+#: Largest factor that is tried. A model half way between one that fires 17 Hz with almost no background and
+#: the mean of its population needs 6 times the background half way to fire as much (i4Vip).
+FACTOR_MAX: Final = 10.0
 #: Spikes of a model in the probe below which its rate is not known well enough (30 % at 10 spikes).
 SPIKES_MIN: Final = 10
-_BISECTIONS: Final = 8  # the last step is .016 or less
+_BISECTIONS: Final = 10  # the last step is .01
+#: The second time: largest ratio of factors and of spikes, steps.
+_AROUND: Final = 1.5
+_BISECTIONS_AROUND: Final = 6
 
 
 def with_factors(network: Network, factor: Array) -> Network:
@@ -53,7 +59,7 @@ def calibrated(
     dt: float,
     affected: NDArray[np.bool_] | None = None,
 ) -> tuple[Network, dict[str, Any]]:
-    """The ablated network with its background tuned to what the intact cells fired without recurrence.
+    """The ablated network with its background tuned to what the intact cells fired.
 
     Args:
         ablated: with carried weights.
@@ -64,33 +70,76 @@ def calibrated(
 
     Returns:
         The network, and a record: by population the median factor, and how many cells could not be brought to
-        their target within 0 to `FACTOR_MAX`. Without background, or where no cell model is new (cells
+        their target within what is tried. Without background, or where no cell model is new (cells
         only changed places, and brought their background along), the ablated network itself.
     """
     if not background_edges(ablated) or _same_models(ablated.membrane, intact.membrane):
         return ablated, {"tuned_models": 0}
-    target = _counts(intact.without_recurrence(), gray, dt)
-    changed = np.ones(intact.n_cells, bool) if affected is None else affected
+    target, changed = _counts(intact.without_recurrence(), gray, dt), affected
+    if changed is None:
+        changed = np.ones(intact.n_cells, bool)
     model_of = _models(ablated, target, changed)
-    wanted = np.bincount(model_of, target)
-    bare = ablated.without_recurrence()
 
-    def fired(factor: Array) -> Array:
-        spikes = _counts(with_factors(bare, factor[model_of]), gray, dt)
-        return np.bincount(model_of, spikes).astype(np.float64)
+    def fired(network: Network, factor: Array) -> Array:
+        tuned = with_factors(network, factor[model_of])
+        return np.bincount(model_of, _counts(tuned, gray, dt)).astype(np.float64)
 
-    low, high = np.zeros(len(wanted)), np.full(len(wanted), FACTOR_MAX)
-    factor, exact = np.ones(len(wanted)), np.bincount(model_of, changed) == 0
-    for _ in range(_BISECTIONS):
-        spikes = fired(factor)
-        exact |= spikes == wanted
-        low = np.where(spikes < wanted, factor, low)
-        high = np.where(spikes < wanted, high, factor)
-        factor = np.where(exact, factor, (low + high) / 2)
-    reachable = exact | ((low > 0) & (high < FACTOR_MAX))
-    tuned = with_factors(ablated, factor[model_of])
+    bare, wanted = ablated.without_recurrence(), np.bincount(model_of, target).astype(np.float64)
+    tuning = _Tuning(np.bincount(model_of, changed) == 0)
+    tuning.bisect(lambda factor: fired(bare, factor), wanted, _BISECTIONS)
+    if len(bare.edges) < len(ablated.edges):
+        before = np.bincount(model_of, _counts(intact, gray, dt))
+        missing = before - fired(ablated, tuning.factor)
+        wanted = np.clip(wanted + missing, wanted / _AROUND, wanted * _AROUND)
+        tuning.look_around(_AROUND)
+        tuning.bisect(lambda factor: fired(bare, factor), wanted, _BISECTIONS_AROUND)
+    factor = tuning.factor[model_of]
     n_tuned = len(np.unique(model_of[changed]))
-    return tuned, _record(ablated, factor[model_of], reachable[model_of], n_tuned)
+    record = _record(ablated, factor, tuning.reached[model_of], n_tuned)
+    return with_factors(ablated, factor), record
+
+
+class _Tuning:
+    """Bisection of the factors of all models at once.
+
+    Attributes:
+        factor: [model] the present one.
+        reached: [model] whether it lies inside of every bracket, or is kept.
+    """
+
+    def __init__(self, kept: NDArray[np.bool_]):
+        """Begin between 0 and `FACTOR_MAX`; models that are `kept` stay at 1."""
+        self._kept = kept
+        self._low, self._high = np.zeros(len(kept)), np.full(len(kept), FACTOR_MAX)
+        self.factor = np.ones(len(kept))
+        self.reached = np.ones(len(kept), bool)
+
+    def bisect(self, fired: Callable[[Array], Array], wanted: Array, n_steps: int) -> None:
+        """Halve the brackets, and go where the spikes at their ends point to.
+
+        A model that fires as wanted is at its factor from then on.
+        """
+        low, high = self._low, self._high
+        fewer, more = np.full(len(low), np.nan), np.full(len(low), np.nan)
+        for _ in range(n_steps):
+            spikes = fired(self.factor)
+            self._kept = self._kept | (spikes == wanted)
+            less = spikes < wanted
+            self._low, fewer = np.where(less, (self.factor, spikes), (self._low, fewer))
+            self._high, more = np.where(less, (self._high, more), (self.factor, spikes))
+            middle = (self._low + self._high) / 2
+            self.factor = np.where(self._kept, self.factor, middle)
+        between = ~self._kept & (more > fewer)  # both are known
+        part = np.divide(wanted - fewer, more - fewer, out=np.full(len(low), 0.5), where=between)
+        pointed = self._low + (self._high - self._low) * part
+        self.factor = np.where(self._kept, self.factor, pointed)
+        self.reached &= self._kept | ((self._low > low) & (self._high < high))
+
+    def look_around(self, times: float) -> None:
+        """New brackets around the present factors; models that fired as wanted untuned stay kept."""
+        self._kept = self.factor == 1
+        self._low = self.factor / times
+        self._high = np.minimum(self.factor * times, FACTOR_MAX)
 
 
 def _same_models(a: GroupedValues, b: GroupedValues) -> bool:
