@@ -13,10 +13,12 @@ def recording(path, n_steps, n_cells):
     return Recording(path, "V_m", "mV", np.arange(n_cells), np.arange(n_steps))
 
 
-def test_a_report_without_room_is_refused_before_anything_is_simulated(tmp_path):
+@pytest.mark.parametrize("room", [100_000, 600_000])
+def test_a_report_without_room_is_refused_before_anything_is_simulated(tmp_path, room):
+    """Of 400 kB, which take as much again while they are written."""
     report = recording(tmp_path / "report.h5", 1000, 100)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
     try:
         with pytest.raises(StorageError, match=r"report\.h5"), report.on_disk():
             pass

@@ -7,9 +7,10 @@ A report of several variables becomes one file for each, NAME_VARIABLE.h5: SONAT
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,10 @@ from v1builder.schema.errors import ConfigError, unknown_name
 from v1builder.schema.files import storage_error
 from v1builder.sonata.reports import write_reports
 from v1builder.sonata.simulation_config import ReportSettings, Simulation
+
+#: Bytes of a report besides its rows: ids and places of a cell, and what HDF5 has around all.
+_PER_CELL: Final = 32
+_AROUND_ROWS: Final = 1 << 16
 
 
 class Recording(Observer):
@@ -49,10 +54,11 @@ class Recording(Observer):
         self.cells, self.steps = cells, steps
         self.needs = (variable,)
         self._rows: NDArray[np.float32] = np.zeros((0, 0), np.float32)
+        self._release: Callable[[], object] = lambda: None  # gives back the room for the report
 
     @contextmanager
     def on_disk(self) -> Iterator[None]:
-        """Makes room for the rows, in a file that disappears.
+        """Makes room for the rows, in a file that disappears, and as much again for the report.
 
         Raises:
             StorageError: there is no room, or the file system refused.
@@ -65,8 +71,10 @@ class Recording(Observer):
                 try:
                     self.path.parent.mkdir(parents=True, exist_ok=True)
                     file = held.enter_context(tempfile.TemporaryFile(dir=self.path.parent))
-                    _reserve(file.fileno(), 4 * shape[0] * shape[1])
+                    report = 4 * shape[0] * shape[1] + _PER_CELL * shape[1] + _AROUND_ROWS
+                    _reserve(file.fileno(), 4 * shape[0] * shape[1] + report)
                     self._rows = np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
+                    self._release = lambda: file.truncate(self._rows.nbytes)
                 except OSError as error:
                     raise storage_error(error, self.path) from error
             yield
@@ -79,6 +87,7 @@ class Recording(Observer):
 
     def write(self, cells: NodePopulation, dt: float) -> None:
         """Write the SONATA report, by population of the files."""
+        self._release()
         ends = (self.steps[:2] + 1) * dt
         step = float(ends[1] - ends[0]) if len(ends) > 1 else dt
         found = {}

@@ -117,7 +117,7 @@ def _unknown_parameters(types: pd.DataFrame, where: object) -> dict[str, Problem
     """Parameters of synaptic model files that their synapses do not have."""
     problems: dict[str, Problem] = {}
     keys = [key for key in types if str(key).startswith(SYNAPSE_PARAMETER)]
-    rows = types[keys].to_dict("records")
+    rows = types.loc[:, keys].to_dict("records")
     for file, template, row in zip(model_names(types), templates(types), rows, strict=True):
         here = f"{where}, synaptic model {file}"
         own = [
