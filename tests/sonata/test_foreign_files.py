@@ -390,6 +390,47 @@ def test_attributes_without_a_types_table(folder):
     assert accepted_by_both(folder).nodes["lgn"].is_virtual
 
 
+def test_explicit_enumerations(folder):
+    """The guide: numbers in the attribute, their texts in `@library` under its name."""
+    before = load_network(folder)
+    names = before.cells.attributes["pop_name"].astype(str)
+    texts, codes = np.unique(names, return_inverse=True)
+    replace_dataset(folder, V1_NODES, f"{NODES}/0/pop_name", codes.astype(np.uint8))
+    replace_dataset(folder, V1_NODES, f"{NODES}/0/@library/pop_name", texts.tolist())
+    functions = ["weight_function_recurrent", "wmax"]
+    n = len(dataset(folder, V1_EDGES, f"{EDGES}/source_node_id"))
+    replace_dataset(folder, V1_EDGES, f"{EDGES}/0/weight_function", np.arange(n) % 2)
+    replace_dataset(folder, V1_EDGES, f"{EDGES}/0/@library/weight_function", functions)
+    network = accepted_by_both(folder)
+    assert network.cells.attributes["pop_name"].tolist() == names.tolist()
+    edges = network.edges["v1_to_v1"]
+    raw = dataset(folder, V1_EDGES, f"{EDGES}/0/syn_weight").astype(float)
+    np.testing.assert_allclose(edges.weight, np.where(np.arange(n) % 2, raw * edges.nsyns, raw))
+    replace_dataset(folder, V1_NODES, f"{NODES}/0/pop_name", codes + 1)
+    refused_by_both(folder, "a value is not one of its enumeration")
+
+
+def test_a_types_table_of_several_populations(folder):
+    """The guide: their ids may collide, and a column says whose a row is."""
+    path = folder / "network/lgn_node_types.csv"
+    header = "node_type_id population model_type pop_name"
+    rows = ["300 lgn virtual lgn", "400 bkg virtual bkg", "300 bkg virtual another"]
+    path.write_text("\n".join([header, *rows]) + "\n")
+    bkg = "network/bkg_nodes.h5"
+    n = len(dataset(folder, bkg, "nodes/bkg/node_type_id"))
+    replace_dataset(folder, bkg, "nodes/bkg/node_type_id", np.where(np.arange(n), 300, 400))
+
+    def edit(config):
+        for entry in config["networks"]["nodes"]:
+            if "bkg" in entry["nodes_file"]:
+                entry["node_types_file"] = "$BASE_DIR/network/lgn_node_types.csv"
+
+    edit_config(folder, edit)
+    network = accepted_by_both(folder)
+    assert set(network.nodes["lgn"].attributes["pop_name"]) == {"lgn"}
+    assert network.nodes["bkg"].attributes["pop_name"].tolist() == ["bkg", *["another"] * (n - 1)]
+
+
 def test_edges_without_a_types_table(folder):
     n = len(dataset(folder, V1_EDGES, f"{EDGES}/source_node_id"))
     replace_dataset(folder, V1_EDGES, f"{EDGES}/0/receptor_type", np.full(n, 3))

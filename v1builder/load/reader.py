@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from v1builder.load.edge_values import EdgeValues
 from v1builder.load.integers import Integers
 from v1builder.load.membrane import read_cells
-from v1builder.load.network import SPIKES_FILE, EdgePopulation, Network, NodePopulation
+from v1builder.load.network import (
+    CURRENT_FILE,
+    SPIKES_FILE,
+    EdgePopulation,
+    Network,
+    NodePopulation,
+)
 from v1builder.load.plasticity import read_plasticity
 from v1builder.load.populations import merged
 from v1builder.schema.errors import NetworkError, raise_if_any
@@ -107,7 +113,7 @@ def _ignored(cells: NodePopulation, path: Path) -> dict[str, None]:
 
 def _read_nodes(part: PopulationFile, name: str) -> NodePopulation:
     table = read_nodes(part.file, name)
-    types = node_rules.node_types(part, table.node_type_id)
+    types = node_rules.node_types(part, name, table.node_type_id)
     rows, problems = node_rules.known_types(table.node_type_id, types, part)
     raise_if_any(problems, NetworkError)
     attributes: dict[str, NDArray[Any]] = dict(table.attributes)
@@ -115,10 +121,10 @@ def _read_nodes(part: PopulationFile, name: str) -> NodePopulation:
         values = joined(str(column), table.attributes, types, rows)
         assert values is not None
         attributes[str(column)] = values
-    if SPIKES_FILE in attributes:
-        folder = (part.types_file or part.file).parent
-        files = ["" if pd.isna(file) else str(file) for file in attributes[SPIKES_FILE]]
-        attributes[SPIKES_FILE] = np.array([str(folder / file) if file else "" for file in files])
+    folder = (part.types_file or part.file).parent
+    for column in {SPIKES_FILE, CURRENT_FILE} & attributes.keys():
+        files = ["" if pd.isna(file) else str(file) for file in attributes[column]]
+        attributes[column] = np.array([str(folder / file) if file else "" for file in files])
     where = f"{part.types_file or part.file}, population {name}"
     if "model_type" not in attributes:
         raise NetworkError([node_rules.no_column("model_type", where, attributes)])

@@ -23,6 +23,7 @@ CIRCUIT_KEYS = (
     "node_sets_file",
     "target_simulator",
     "metadata",
+    "standardized_morphology_orientation",
 )
 #: Keys of a simulation configuration, which may have its networks in the same file.
 SIMULATION_KEYS = (

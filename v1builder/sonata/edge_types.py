@@ -26,7 +26,7 @@ def edge_types(part: PopulationFile, population: str, synaptic_models: Path | No
     if part.types_file is None:
         ids = edge_type_ids(part.file, population)
         return pd.DataFrame(index=pd.Index(ids, name="edge_type_id"))
-    types = read_types(part.types_file, "edge_type_id")
+    types = read_types(part.types_file, "edge_type_id", population)
     named = types["dynamics_params"].to_list() if "dynamics_params" in types else []
     named = [name for name in named if not is_absent(name)]
     if named:

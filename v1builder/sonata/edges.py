@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from v1builder.schema.errors import NetworkError
-from v1builder.sonata.groups import attributes_of, check_rows, populations_in
+from v1builder.sonata.groups import attributes_of, check_rows, populations_in, read_attribute
 from v1builder.sonata.hdf5 import (
     H5Dataset,
     H5File,
@@ -20,7 +20,6 @@ from v1builder.sonata.hdf5 import (
     open_dataset,
     open_to_read,
     open_to_write,
-    read_array,
     read_integers,
 )
 from v1builder.sonata.indices import write_indices
@@ -358,7 +357,7 @@ def _rows_of_group(group: H5Group, key: int, rows: NDArray[np.int64]) -> dict[st
     found: dict[str, NDArray[Any]] = {}
     for name, dataset in attributes_of(group, key):
         check_rows(rows, len(dataset) if dataset.ndim else 0, f"{group.name}/{key}/{name}")
-        values = read_array(dataset, first, last)
+        values = read_attribute(dataset, first, last)
         if last - first != len(rows) or np.any(rows[1:] < rows[:-1]):
             values = values[rows - first]
         if values.ndim == 1:

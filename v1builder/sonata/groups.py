@@ -2,7 +2,8 @@
 
 A population says of every member in which group (node_group_id, edge_group_id) and in which row of it
 (node_group_index, edge_group_index) its attributes are. Groups may have different attributes. Parameters
-of a model lie in a subgroup `dynamics_params`.
+of a model lie in a subgroup `dynamics_params`. The texts of an explicit enumeration, whose attribute holds
+their numbers, lie in a subgroup `@library` under the attribute's name.
 """
 
 from collections.abc import Iterator
@@ -13,10 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v1builder.schema.errors import NetworkError
-from v1builder.sonata.hdf5 import H5Dataset, H5Group, datasets_in
+from v1builder.sonata.hdf5 import (
+    H5Dataset,
+    H5Group,
+    datasets_in,
+    integers,
+    open_dataset,
+    read_array,
+)
 
 #: Prefix of the attributes that override a parameter of a model.
 OVERRIDE: Final = "dynamics_params/"
+_LIBRARY: Final = "@library"
 
 
 def populations_in(file: H5Group, kind: str, path: object) -> list[str]:
@@ -52,7 +61,7 @@ def attributes_of(population: H5Group, key: int) -> Iterator[tuple[str, H5Datase
     yield from datasets_in(group)
     for name in group:
         item = group.get(name)
-        if not isinstance(item, h5py.Group):
+        if not isinstance(item, h5py.Group) or name == _LIBRARY:
             continue
         if name != OVERRIDE.rstrip("/"):
             raise NetworkError.of(
@@ -63,6 +72,28 @@ def attributes_of(population: H5Group, key: int) -> Iterator[tuple[str, H5Datase
             )
         for parameter, dataset in datasets_in(item):
             yield OVERRIDE + parameter, dataset
+
+
+def read_attribute(dataset: H5Dataset, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+    """Read `dataset[start:stop]` of an attribute, the values of an explicit enumeration as their texts.
+
+    Raises:
+        NetworkError: as `read_array`; or a value is not one of its enumeration.
+    """
+    values = read_array(dataset, start, stop)
+    library = dataset.parent.get(_LIBRARY)
+    name = str(dataset.name).rsplit("/", 1)[-1]
+    if not isinstance(library, h5py.Group) or name not in library:
+        return values
+    texts = read_array(open_dataset(library, name))
+    where = f"{dataset.file.filename}, {library.name}/{name}"
+    if texts.ndim != 1 or texts.dtype != object or values.ndim != 1:
+        raise NetworkError.of("an enumeration is not a list of texts", where, texts.dtype)
+    codes = integers(values, f"{dataset.file.filename}, {dataset.name}", start)
+    if len(codes) and int(codes.max()) >= len(texts):
+        what = "a value is not one of its enumeration"
+        raise NetworkError.of(what, where, f"{codes.max()} of {len(texts)}")
+    return texts[codes]
 
 
 def check_rows(rows: NDArray[np.integer[Any]], n: int, where: object) -> None:

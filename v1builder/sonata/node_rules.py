@@ -33,15 +33,15 @@ MORPHOLOGY_PROCESSING: Final = (
 _WITH_COMPARTMENTS: Final = ("biophysical", "single_compartment")
 
 
-def node_types(part: PopulationFile, ids: NDArray[np.int64]) -> pd.DataFrame:
-    """The types table of nodes, indexed by id; without a table (the guide allows it) types without columns.
+def node_types(part: PopulationFile, population: str, ids: NDArray[np.int64]) -> pd.DataFrame:
+    """The types table of a population, indexed by id; without a table (the guide allows it) without columns.
 
     Raises:
         NetworkError: the file is missing or not what it should be.
     """
     if part.types_file is None:
         return pd.DataFrame(index=pd.Index(np.unique(ids), name="node_type_id"))
-    return read_types(part.types_file, "node_type_id")
+    return read_types(part.types_file, "node_type_id", population)
 
 
 def second(name: str, where: str, kind: str) -> Problem:

@@ -9,14 +9,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from v1builder.schema.errors import NetworkError
-from v1builder.sonata.groups import OVERRIDE, attributes_of, check_rows, populations_in
+from v1builder.sonata.groups import (
+    OVERRIDE,
+    attributes_of,
+    check_rows,
+    populations_in,
+    read_attribute,
+)
 from v1builder.sonata.hdf5 import (
     H5Dataset,
     only_population,
     open_dataset,
     open_to_read,
     open_to_write,
-    read_array,
     read_integers,
     write_dataset,
 )
@@ -148,7 +153,7 @@ def _attributes(
     positions so), any other name_0, name_1 and so on. Parameters of a model keep their shape.
     """
     for name, dataset in datasets:
-        values = read_array(dataset)
+        values = read_attribute(dataset)
         if name.startswith(OVERRIDE) and values.dtype.kind not in "iuf":
             where = f"{dataset.file.filename}, {dataset.name}"
             raise NetworkError.of("a parameter of a cell model is not a number", where)

@@ -382,6 +382,7 @@ class SimulationConfig(_Strict):
     target_simulator: str | None = None
     target_simulator_version: str | None = None
     mechanisms_dir: str | None = None  # of cells with compartments
+    standardized_morphology_orientation: Any = None  # likewise
     metadata: dict[str, Any] | None = None
 
 

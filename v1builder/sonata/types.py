@@ -45,12 +45,14 @@ def write_types(path: Path | str, types: pd.DataFrame) -> None:
     write_text(path, buffer.getvalue())
 
 
-def read_types(path: Path | str, id_column: str) -> pd.DataFrame:
+def read_types(path: Path | str, id_column: str, population: str = "") -> pd.DataFrame:
     """Read a types table, indexed by its int64 ids.
 
     Args:
         path: CSV file.
         id_column: "node_type_id" or "edge_type_id".
+        population: whose types; several may share a table, each with ids of its own, if the table has a
+            column `population`.
 
     Returns:
         The table. `n_syns_` of older networks is named `nsyns` here. Absent values stay NaN; a
@@ -76,6 +78,10 @@ def read_types(path: Path | str, id_column: str) -> pd.DataFrame:
         raise NetworkError.of(
             "a column occurs under two names", path, "nsyns and n_syns_", "remove one of the two"
         )
+    if population and "population" in table:
+        own = (table["population"] == population).to_numpy()
+        if own.any():
+            table = table[own | table["population"].isna().to_numpy()]
     table = table.set_index(id_column).rename(columns={"n_syns_": "nsyns"})
     _check_ids(table.index, path)
     table.index = pd.Index(table.index.to_numpy(dtype=np.int64), name=id_column)

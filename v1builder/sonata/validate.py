@@ -148,7 +148,7 @@ def _check_nodes(run: _Validation, part: PopulationFile, name: str) -> None:
     checked = CheckedNodes(table.node_id)
     checked.virtual = part.type == "virtual"  # unless the nodes say so themselves
     run.nodes[name] = checked
-    types = run.attempt(node_rules.node_types, part, table.node_type_id)
+    types = run.attempt(node_rules.node_types, part, name, table.node_type_id)
     if types is None:
         return
     rows, unknown = node_rules.known_types(table.node_type_id, types, part)
