@@ -27,8 +27,16 @@ def recorded(folder=Path(tempfile.mkdtemp(prefix="spikes-"))):  # noqa: B008  (o
     return units("recorded", 3, spikes_file=np.full(3, str(folder / "spikes.h5")))
 
 
+def injected(folder=Path(tempfile.mkdtemp(prefix="currents-"))):  # noqa: B008  (as above)
+    """Three cells, into two of which a current of a file is injected."""
+    (folder / "step.csv").write_text("timestamps amplitudes\n5 120\n25.5 -30\n60 0\n")
+    file = str(folder / "step.csv")
+    return units("v1", 3, current_file=np.array([file, "", file]))
+
+
 EXAMPLES = {
     "FilterSource": lgn_nodes(1, seed=0),
+    "InjectedCurrent": injected(),
     "RecordedSource": recorded(),
     "PoissonSource": units("bkg", 3, rate_Hz=np.array([5.0, 0.0, 80.0])),
 }

@@ -9,6 +9,9 @@ from v1builder.inputs.network import KINDS
 from v1builder.stimuli import FullField, Shown
 
 EVERY = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+SPIKING = pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if not kind.injects], ids=lambda kind: kind.__name__
+)
 N_STEPS = 400
 MOVIES = [(), (Shown(FullField(), 100.0, 200.0),), (Shown(FullField(-1.0), 200.0, 300.0),)]
 
@@ -31,7 +34,7 @@ def test_it_serves_its_own_nodes_only_and_says_what_it_needs(kind):
     assert kind.needs
 
 
-@EVERY
+@SPIKING
 @pytest.mark.parametrize("dt", [0.5, 2.0])
 def test_gray_spikes_have_the_gray_rates_whatever_the_step(kind, dt):
     nodes = EXAMPLES[kind.__name__]
@@ -46,7 +49,7 @@ def test_gray_spikes_have_the_gray_rates_whatever_the_step(kind, dt):
     assert ((found - expected).abs() <= 5 * expected.sqrt() + 1e-9).all()
 
 
-@EVERY
+@SPIKING
 def test_spikes_are_counts_of_every_trial_and_of_the_seed(source):
     spikes = source.spikes(MOVIES, N_STEPS, generator(1))
     assert spikes.shape == (3, N_STEPS, source.n_units)

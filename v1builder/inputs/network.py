@@ -21,7 +21,7 @@ KINDS: Final[tuple[type[Source], ...]] = tuple(
 def input_sources(
     network: Network, *, dt: float, dtype: torch.dtype = torch.float32
 ) -> dict[str, Source]:
-    """A source for every population that projects to the simulated cells and is not simulated.
+    """A source for every population that projects to the simulated cells, and for currents into these.
 
     Args:
         network: whose nodes say what they are.
@@ -44,6 +44,9 @@ def input_sources(
         [_unserved(network.nodes[name]) for name, kind in kinds.items() if kind is None],
         NetworkError,
     )
+    if (injecting := _kind(network.cells, injects=True)) is not None:
+        kinds[network.simulated] = injecting
+        projecting[network.simulated] = [np.arange(network.n_cells)]
     return {
         name: found.of(
             network.nodes[name],
@@ -57,8 +60,8 @@ def input_sources(
     }
 
 
-def _kind(nodes: NodePopulation) -> type[Source] | None:
-    return next((kind for kind in KINDS if kind.serves(nodes)), None)
+def _kind(nodes: NodePopulation, *, injects: bool = False) -> type[Source] | None:
+    return next((kind for kind in KINDS if kind.injects == injects and kind.serves(nodes)), None)
 
 
 def _unserved(nodes: NodePopulation) -> Problem:
@@ -66,5 +69,5 @@ def _unserved(nodes: NodePopulation) -> Problem:
         "the nodes of an input do not say how they fire",
         f"node population '{nodes.name}'",
         f"columns {', '.join(sorted(nodes.attributes))}",
-        "give them one of: " + "; ".join(kind.needs for kind in KINDS),
+        "give them one of: " + "; ".join(kind.needs for kind in KINDS if not kind.injects),
     )

@@ -24,6 +24,8 @@ class Source(ABC):
         kind: name of the kind, for people.
         needs: what the nodes must say, for the error of nodes that no kind serves.
         sees: whether the spikes depend on what is on the screen.
+        injects: whether the nodes are the simulated cells, and what is given is no spikes but a current into
+            each, pA as floating point.
         n_units: size of the population.
         dt: ms per step.
     """
@@ -31,6 +33,7 @@ class Source(ABC):
     kind: ClassVar[str]
     needs: ClassVar[str]
     sees: ClassVar[bool] = False
+    injects: ClassVar[bool] = False
     n_units: int
     dt: float
 

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 #: Column of virtual nodes whose spikes are in a SONATA file, see `inputs.recorded`. In files relative to the
 #: types table.
 SPIKES_FILE: Final = "spikes_file"
+#: Column of simulated nodes into which a current of a file is injected, see `inputs.injected`; as above.
+CURRENT_FILE: Final = "current_file"
 
 
 @dataclass(frozen=True)

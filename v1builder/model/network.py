@@ -52,6 +52,7 @@ class V1Network(nn.Module):
         n_cells: number of simulated cells.
         n_ports: number of ports of a cell, r in the shapes of a state.
         n_sites: number of sites of short-term plasticity.
+        population: name of the simulated population.
         input_sizes: number of units of each input, by name.
         start_voltage: [n] mV above E_L at time 0 as the files have it, or None for cells at rest.
     """
@@ -132,7 +133,7 @@ class V1Network(nn.Module):
         self.checkpoint_steps = checkpoint_steps
         self.memory_budget = memory_budget
         self._segments: dict[tuple[int, int, bool, bool], int] = {}
-        self.n_cells = network.n_cells
+        self.n_cells, self.population = network.n_cells, network.simulated
         self._backend, self._rollout = backend, get_backend(backend)
         if not keep_ports and not any(
             name in learned or grouping.get(name, "cell_model") != "cell_model"
@@ -220,7 +221,8 @@ class V1Network(nn.Module):
 
         Args:
             inputs: spikes [batch, time, source] of every input, bool or integers (or floating point,
-                for a gradient with respect to them).
+                for a gradient with respect to them). Under the name of the simulated population: pA into
+                each cell [batch, time, n], which is added to `current`.
             n_steps: number of steps; needed only when there are no inputs.
             current: [batch or 1, time or 1, n] pA into each cell, on top of the bias current.
             state: where to start; at rest unless given.
@@ -231,7 +233,11 @@ class V1Network(nn.Module):
         """
         inputs = named_tensors(inputs, "V1Network.forward")
         batch, n_steps = self.check_inputs(inputs, n_steps, current, state)
-        inputs = spike_counts(inputs, self.bias_current.dtype)
+        injected = inputs.get(self.population)
+        if injected is not None:
+            current = injected if current is None else current + injected
+        spikes = {name: inputs[name] for name in self.input_sizes}
+        inputs = spike_counts(spikes, self.bias_current.dtype)
         if current is not None:
             current = current.to(self.bias_current) + self.bias_current
         elif self.bias_current.any():
@@ -349,9 +355,11 @@ class V1Network(nn.Module):
         where = "V1Network.forward"
         inputs = named_tensors(inputs, where)
         require_current(current, where)
-        problems = count_problems(inputs, self.bias_current.dtype, where) + [
+        sizes = self.input_sizes | {self.population: self.n_cells}
+        spikes = {name: counts for name, counts in inputs.items() if name != self.population}
+        problems = count_problems(spikes, self.bias_current.dtype, where) + [
             unknown_name("input", name, self.input_sizes, where)
-            for name in inputs
+            for name in spikes
             if name not in self.input_sizes
         ]
         problems += [
@@ -361,9 +369,9 @@ class V1Network(nn.Module):
             for fix in [f"give spikes of shape [batch, time, {size}]; zeros for silence"]
         ]
         shapes = {
-            f"input '{name}'": (spikes, (None, None, self.input_sizes.get(name, spikes.shape[-1])))
-            for name, spikes in inputs.items()
-            if spikes.ndim
+            f"input '{name}'": (given, (None, None, sizes.get(name, given.shape[-1])))
+            for name, given in inputs.items()
+            if given.ndim
         }
         if current is not None:
             shapes["current"] = (current, (None, None, self.n_cells))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from v1builder.load import Network
 from v1builder.load.selection import some_cells
 from v1builder.schema.errors import NetworkError
-from v1builder.sonata.foreign import parsed, read_rows
+from v1builder.sonata.current_table import check_current, held_current, read_current
 from v1builder.sonata.hdf5 import open_dataset, open_to_read, read_array
 from v1builder.sonata.simulation_config import Input, Simulation
 
@@ -109,35 +109,13 @@ def _of_file(
     settings: Input, path: Path, cells: NDArray[np.int64], simulation: Simulation
 ) -> Waveform:
     run = simulation.config.run
-    times, amplitudes = (
-        _table(settings, path) if settings.input_type in ("csv", "file") else _sweep(settings, path)
-    )
-    # What holds at the onset of a step; 1e-9 steps absorb the rounding of a product such as 3 * 0.1.
-    onset = np.arange(round(run.tstop / run.dt)) * run.dt
-    latest = np.searchsorted(times, onset + 1e-9 * run.dt, side="right") - 1
-    return Waveform(cells, 0, np.where(latest >= 0, amplitudes[latest.clip(min=0)], 0.0))
-
-
-def _table(settings: Input, path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    header, rows = read_rows(path, settings.separator or " ")
-    columns = {}
-    for key, name in (
-        ("timestamps_column", settings.timestamps_column),
-        ("amplitudes_column", settings.amplitudes_column),
-    ):
-        if name not in header:
-            raise NetworkError.of(
-                "a column is missing", path, ", ".join(header), f"name it as '{key}'"
-            )
-        try:
-            columns[key] = np.array([parsed(row[header.index(name)], float) for row in rows])
-        except ValueError as error:
-            raise NetworkError.of(
-                "a value is not a number", f"{path}, column {name}", error
-            ) from None
-    times, amplitudes = columns.values()
-    _check(times, amplitudes, path)
-    return times, amplitudes
+    if settings.input_type in ("csv", "file"):
+        columns = settings.timestamps_column, settings.amplitudes_column
+        times, amplitudes = read_current(path, columns, settings.separator or " ")
+    else:
+        times, amplitudes = _sweep(settings, path)
+    values = held_current(times, amplitudes, round(run.tstop / run.dt), run.dt)
+    return Waveform(cells, 0, values)
 
 
 def _sweep(settings: Input, path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -168,18 +146,9 @@ def _sweep(settings: Input, path: Path) -> tuple[NDArray[np.float64], NDArray[np
         times, amplitudes = times[inside], amplitudes[inside]
     assert isinstance(settings.delay, float | int)
     times = times + settings.delay
-    _check(times, amplitudes, path)
+    check_current(times, amplitudes, path)
     # Nothing after the last sample.
     return np.append(times, times[-1] + interval), np.append(amplitudes, 0.0)
-
-
-def _check(times: NDArray[np.float64], amplitudes: NDArray[np.float64], path: Path) -> None:
-    if len(times) == 0:
-        raise NetworkError.of("there is no current in the file", path, fix="correct the file")
-    if not (np.isfinite(times).all() and np.isfinite(amplitudes).all()):
-        raise NetworkError.of("a time or an amplitude is not finite", path, fix="correct the file")
-    if np.any(np.diff(times) <= 0):
-        raise NetworkError.of("times do not ascend", path, fix="sort the rows, each time once")
 
 
 def current(acting: Sequence[Current], n_cells: int, start: int, stop: int) -> torch.Tensor | None:
