@@ -111,6 +111,9 @@ def test_spikes_of_nobody_are_refused(written, network, node_set):
         ({"components": {"point_neuron_models_dir": "x"}}, "those of another file"),
         ({"node_set": {"ei": "i"}}, "a part of the cells cannot be simulated alone"),
         ({"output": {"output_dir": "NETWORK", "spikes_file": "v1_nodes.h5"}}, "would replace"),
+        ({"run": {"tstop": 1e12}}, "too many steps"),
+        ({"output": {"spikes_file": "a", "spikes_file_csv": "a"}}, "two outputs have one file"),
+        ({"output": {"spikes_file": "voltage.h5"}}, "two outputs have one file"),
     ],
 )
 def test_refused_by_name(written, small_network_folder, changes, message):
@@ -125,6 +128,19 @@ def test_refused_by_name(written, small_network_folder, changes, message):
     path.write_text(json.dumps(config))
     with pytest.raises(ConfigError, match=message):
         simulate(path, backend="reference")
+
+
+@pytest.mark.parametrize(
+    "component",
+    ["cell_models/100_glif_lif_asc_config.json", "synaptic_models/e_to_e.json"],
+)
+def test_component_files_are_not_written_over(written, small_network_folder, component):
+    folder, name = (small_network_folder / "components" / component).parent, component.split("/")[1]
+    before = (folder / name).read_bytes()
+    path = written(output={"output_dir": str(folder), "spikes_file": name})
+    with pytest.raises(ConfigError, match="would replace what is read"):
+        simulate(path, backend="reference")
+    assert (folder / name).read_bytes() == before
 
 
 def test_an_output_folder_is_kept(written, tmp_path):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from operator import itemgetter
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -34,6 +35,9 @@ from v1builder.sonata.simulation_config import Simulation, read_simulation
 from v1builder.sonata.spikes import write_spikes
 
 Progress = Callable[[str, int, int], None]
+
+#: Steps are counted in 32 bits, see `SpikeEvents`: 2 147 s of model time at .001 ms.
+_MOST_STEPS: Final = 2**31 - 1
 
 
 def simulate(
@@ -74,7 +78,7 @@ def simulate(
     trains = input_spikes(simulation, network, n_steps)
     acting = clamps(simulation, network)
     reports = recordings(simulation, network, n_steps)
-    _check_not_input(simulation, [report.path for report in reports])
+    _check_outputs(simulation, network, [report.path for report in reports])
     keep_ports = any(needs_ports(report.variable) for report in reports)
     model = V1Network(
         network,
@@ -116,6 +120,13 @@ def _n_steps(simulation: Simulation) -> int:
             f"{simulation.path}, run",
             f"tstop {run.tstop} ms, dt {run.dt} ms",
             "make tstop a multiple of dt",
+        )
+    if n_steps > _MOST_STEPS:
+        raise ConfigError.of(
+            "the run has too many steps",
+            f"{simulation.path}, run",
+            f"tstop {run.tstop} ms, dt {run.dt} ms",
+            f"choose at most {_MOST_STEPS} steps",
         )
     return n_steps
 
@@ -170,8 +181,25 @@ def _check_node_set(simulation: Simulation, network: Network) -> None:
         )
 
 
-def _check_not_input(simulation: Simulation, reports: Sequence[Path]) -> None:
-    """Refuse outputs that would replace what is read."""
+def _check_outputs(simulation: Simulation, network: Network, reports: Sequence[Path]) -> None:
+    """Refuse outputs that would replace what is read, or one another."""
+    config = simulation.config
+    names = [config.output.spikes_file, config.output.spikes_file_csv]
+    written = [*reports, *(simulation.output_path(name) for name in names if name is not None)]
+    read = _inputs(simulation, network)
+    seen: set[Path] = set()
+    for path in written:
+        if path.resolve() in read | seen:
+            what = "an output would replace what is read"
+            if path.resolve() in seen:
+                what = "two outputs have one file"
+            where, fix = f"{simulation.path}, output", "write to another file"
+            raise ConfigError.of(what, where, path, fix)
+        seen.add(path.resolve())
+
+
+def _inputs(simulation: Simulation, network: Network) -> set[Path]:
+    """Every file that a simulation reads."""
     config, circuit = simulation.config, simulation.circuit
     parts = [*circuit.nodes, *circuit.edges]
     read = {part.file for part in parts} | {part.types_file for part in parts}
@@ -182,15 +210,19 @@ def _check_not_input(simulation: Simulation, reports: Sequence[Path]) -> None:
             for name in (settings.input_file, settings.file)
             if name is not None
         }
-    written = [config.output.spikes_file, config.output.spikes_file_csv]
-    for path in [*reports, *(simulation.output_path(name) for name in written if name is not None)]:
-        if path.resolve() in read:
-            raise ConfigError.of(
-                "an output would replace what is read",
-                f"{simulation.path}, output",
-                path,
-                "write to another folder",
-            )
+    if config.node_sets_file is not None:
+        read.add(simulation.input_path(config.node_sets_file).resolve())
+    for key, tables in (
+        ("point_neuron_models_dir", [network.cells.types, network.cells.attributes]),
+        ("synaptic_models_dir", [edges.types for edges in network.edges.values()]),
+    ):
+        folder = circuit.components.get(key)
+        if folder is None:
+            continue
+        for table in tables:
+            names = table["dynamics_params"] if "dynamics_params" in table else []  # noqa: SIM401
+            read |= {(folder / name).resolve() for name in set(names) if isinstance(name, str)}
+    return {path for path in read if path is not None}
 
 
 class _Shown(Observer):
