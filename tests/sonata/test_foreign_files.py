@@ -118,6 +118,13 @@ def test_an_index_behind_its_group(folder, file, name):
     refused_by_both(folder, "an index points behind the end of its group")
 
 
+@pytest.mark.parametrize("delay", [1e9, 1e300])
+def test_a_delay_that_no_memory_holds(folder, delay):
+    n = len(dataset(folder, V1_EDGES, f"{EDGES}/source_node_id"))
+    replace_dataset(folder, V1_EDGES, f"{EDGES}/0/delay", np.full(n, delay))
+    refused_by_both(folder, "a delay is longer than ten seconds")
+
+
 @pytest.mark.parametrize("flag", ["false", 0, None, [True]])
 def test_a_switch_is_true_or_false(folder, flag):
     """The text "false" counted as true, with half again as many spikes."""

@@ -105,10 +105,11 @@ class EdgeValues:
         """[e] ms.
 
         Raises:
-            NetworkError: as `number`, or it is not positive.
+            NetworkError: as `number`, or it is not positive or too long.
         """
         found = self.number("delay", chunk, rows)
-        rules.refuse([rules.not_positive_delay(found)], self.where, chunk.start)
+        faults = rules.not_positive_delay(found), rules.too_long_delay(found)
+        rules.refuse(faults, self.where, chunk.start)
         return found
 
     def _default(self, key: str, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:

@@ -20,6 +20,9 @@ TIMES_SYNAPSES: Final = ("default_weight_fnc", "set_syn_weight", "wmax")
 #: Those of AllenInstitute/biorealistic-v1-model: syn_weight as it is, whatever nsyns.
 AS_IT_IS: Final = ("weight_function_recurrent", "weight_function_lgn", "weight_function_bkg")
 
+#: ms, far beyond those of axons.
+LONGEST_DELAY: Final = 1e4
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -142,6 +145,12 @@ def not_finite(name: str, values: NDArray[np.float64], got: NDArray[Any]) -> Fau
 def not_positive_delay(delay: NDArray[np.float64]) -> Fault:
     """Delays, ms."""
     return Fault("a delay is not positive", "give every edge a delay > 0", delay <= 0, delay)
+
+
+def too_long_delay(delay: NDArray[np.float64]) -> Fault:
+    """Delays, ms: what is on its way is kept for every step of the longest one."""
+    fix = f"delays are in ms, at most {LONGEST_DELAY:g}"
+    return Fault("a delay is longer than ten seconds", fix, delay > LONGEST_DELAY, delay)
 
 
 def broken_synapses(nsyns: NDArray[np.float64]) -> Fault:

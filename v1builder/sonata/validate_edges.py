@@ -261,7 +261,8 @@ class EdgeCheck:
 
     def _check_ranges(self, chunk: EdgeTable, values: dict[str, NDArray[np.float64]]) -> None:
         if "delay" in values:
-            self._note(chunk.start, rules.not_positive_delay(values["delay"]))
+            delay = values["delay"]
+            self._note(chunk.start, rules.not_positive_delay(delay), rules.too_long_delay(delay))
         if "nsyns" in values:
             nsyns = values["nsyns"]
             few = rules.no_synapses(np.where(nsyns < 0, 1, nsyns))
