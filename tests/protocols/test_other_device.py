@@ -14,13 +14,7 @@ from test_every_protocol import QUICK
 from v1builder.protocols import PROTOCOLS, cell_transfer
 
 #: Every operation is some twenty times as slow as on the CPU itself.
-SHORT = QUICK | {
-    "segment_ms": 40.0,
-    "duration_ms": 40.0,
-    "part_ms": 20.0,
-    "warm_up_ms": 5.0,
-    "hold_ms": 1.0,
-}
+SHORT = QUICK | {"segment_ms": 40.0, "duration_ms": 40.0, "part_ms": 20.0, "warm_up_ms": 5.0}
 
 
 @pytest.mark.slow
