@@ -157,9 +157,10 @@ def _rows(dense: Tensor) -> tuple[NDArray[np.int64], Array]:
     n_samples, n_steps, _ = dense.shape
     sample, step, _ = dense.stride()
     begin = np.arange(n_samples)[:, None] * sample + np.arange(n_steps) * step
+    begin += int(dense.storage_offset())
     size = dense.untyped_storage().nbytes() // dense.element_size()
     flat = dense.as_strided((size,), (1,), 0).numpy()
-    return (begin + dense.storage_offset()).ravel(), flat
+    return begin.ravel(), flat
 
 
 def make_room(spikes: EmittedSpikes, first_site: Array) -> EmittedSpikes:
