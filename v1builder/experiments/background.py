@@ -75,9 +75,8 @@ def calibrated(
     """
     if not background_edges(ablated) or _same_models(ablated.membrane, intact.membrane):
         return ablated, {"tuned_models": 0}
-    target, changed = _counts(intact.without_recurrence(), gray, dt), affected
-    if changed is None:
-        changed = np.ones(intact.n_cells, bool)
+    target = _counts(intact.without_recurrence(), gray, dt)
+    changed = np.ones(intact.n_cells, bool) if affected is None else affected
     model_of = _models(ablated, target, changed)
 
     def fired(network: Network, factor: Array) -> Array:
