@@ -366,13 +366,23 @@ def compare(
     experiment: ExperimentFile,
     out: Out,
     engine: Annotated[str, typer.Option(help="local, or ray (see docs/cluster.md).")] = "local",
+    workers: Annotated[
+        int, typer.Option(help="Processes on this machine, each for one condition at a time.")
+    ] = 1,
 ) -> None:
     """Train and test every ablated network with every seed; finished ones are not run again."""
     from v1builder.experiments import compare as run
     from v1builder.train import load_experiment
 
     with Bars() as progress:
-        run(load_experiment(experiment), out, engine=engine, pages=True, progress=progress)
+        run(
+            load_experiment(experiment),
+            out,
+            engine=engine,
+            workers=workers,
+            pages=True,
+            progress=progress,
+        )
     written("comparison", out / "comparison.json")
     written("report", out / "report" / "index.html")
 

@@ -4,6 +4,7 @@ Before the work begins a small part of it is done and timed, so that every stage
 takes on this machine.
 """
 
+import math
 import shutil
 import tempfile
 import time
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Final
+
+import torch
 
 from v1builder import pipeline
 from v1builder.experiments.comparison import compare
@@ -28,11 +31,13 @@ _HOLDS = ("store", "networks", "experiment.toml", "run")
 _TRIED_RADIUS_UM: Final = 30.0
 _TRIED: Final = {"steps": 4, "validate_every": 4, "validation_trials": 16, "test_trials": 16}
 _TRIED_POOL: Final = 10
+#: Conditions that are trained at once where there are so many cores. Steps of so small a network gain little
+#: from a second thread, and each condition more takes 2 GB of memory.
+_AT_ONCE: Final = 2
 #: Seconds of a stage per second of what was tried: of a column per build of the smallest one, of a condition
-#: of the comparison per such training. From the CPU times of a whole demo (887 s) and of the measurement
-#: (2.4 and 8.8 s).
+#: of the comparison, on its share of the cores, per such training. From a whole demo on two cores.
 _BUILD_PER_BUILD: Final = 1.2
-_CONDITION_PER_TRAINING: Final = 11.0
+_CONDITION_PER_TRAINING: Final = 15.0
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,12 @@ class Speed:
         """Seconds that building so many columns of the demo takes."""
         return _BUILD_PER_BUILD * n_networks * self.build
 
-    def of_comparison(self, experiment: Experiment) -> float:
-        """Seconds that the comparison takes."""
-        settings = experiment.compare
-        conditions = 1 + len(settings.protocols) * (len(settings.ablations) - 1)
-        return _CONDITION_PER_TRAINING * conditions * len(experiment.seeds) * self.training
+    def of_comparison(self, experiment: Experiment, workers: int) -> float:
+        """Seconds that the comparison takes with so many workers: baselines, then all others."""
+        settings, n_seeds = experiment.compare, len(experiment.seeds)
+        others = len(settings.protocols) * (len(settings.ablations) - 1) * n_seeds
+        rounds = math.ceil(n_seeds / workers) + math.ceil(others / workers)
+        return _CONDITION_PER_TRAINING * rounds * self.training
 
 
 def measure_speed(experiment: Experiment) -> Speed:
@@ -136,7 +142,9 @@ def _demo(
         "",
     )
     speed = measure_speed(experiment)
-    build_s, compare_s = speed.of_build(len(experiment.seeds)), speed.of_comparison(experiment)
+    workers = min(_AT_ONCE, torch.get_num_threads())
+    build_s = speed.of_build(len(experiment.seeds))
+    compare_s = speed.of_comparison(experiment, workers)
     heading(
         f"1 fetch the published tables: {said(0)} (all that follows: {said(build_s + compare_s)})",
         f"v1builder fetch --out {out}/store",
@@ -159,8 +167,8 @@ def _demo(
     heading(
         f"3 train, ablate, retrain, compare: {said(compare_s)}, every seed is shown in "
         f"{out}/run/report/index.html",
-        f"v1builder compare {out}/experiment.toml --out {out}/run",
+        f"v1builder compare {out}/experiment.toml --out {out}/run --workers {workers}",
     )
-    compare(experiment, out / "run", pages=True, progress=progress)
+    compare(experiment, out / "run", workers=workers, pages=True, progress=progress)
     heading(f"4 report: {said(0)}", f"v1builder report {out}/run")
     return write_report(out / "run")

@@ -15,6 +15,7 @@ def stages(monkeypatch, tmp_path):
     monkeypatch.setattr(demo, "fetch", lambda *_, **__: done.append("fetch"))
     monkeypatch.setattr(demo.pipeline, "build", lambda *_, **__: done.append("build"))
     monkeypatch.setattr(demo, "compare", lambda *_, pages, **__: done.append(f"compare {pages}"))
+    monkeypatch.setattr(demo.torch, "get_num_threads", lambda: 4)
     monkeypatch.setattr(demo, "write_report", lambda run: run / "report" / "index.html")
 
     def run(speed):
@@ -36,7 +37,7 @@ def test_every_stage_says_how_long_it_takes(stages):
     assert [title[0] for title, _ in said] == ["0", "1", "2", "3", "4"]
     assert all("second" in title or "minute" in title for title, _ in said)
     assert "about 10 seconds" in said[2][0]  # 3 networks
-    assert "about 7 minutes" in said[3][0]  # 9 conditions
+    assert "about 5 minutes" in said[3][0]  # 9 conditions, two at once
     assert all(command.startswith("v1builder ") for _, command in said[1:])
     assert done == ["fetch", "build", "build", "build", "compare True"]
 
@@ -44,14 +45,16 @@ def test_every_stage_says_how_long_it_takes(stages):
 def test_a_slower_machine_takes_longer(stages):
     said, _ = stages(demo.Speed(build=40.0, training=40.0))
     assert "about 2 minutes" in said[2][0]
-    assert "about 66 minutes" in said[3][0]
+    assert "about 50 minutes" in said[3][0]
 
 
 def test_durations_follow_what_there_is_to_do():
     experiment = load_experiment(resources.files("v1builder") / "demo.toml")
     speed = demo.Speed(build=1.0, training=1.0)
     more = experiment.model_copy(update={"seeds": (*experiment.seeds, 4, 5, 6)})
-    assert speed.of_comparison(more) == 2 * speed.of_comparison(experiment)
+    # Three baselines and six others: nine rounds alone, two and three rounds of two.
+    assert speed.of_comparison(more, 1) == 2 * speed.of_comparison(experiment, 1)
+    assert speed.of_comparison(experiment, 2) == speed.of_comparison(experiment, 1) * 5 / 9
     assert speed.of_build(6) == 2 * speed.of_build(3)
 
 

@@ -10,7 +10,7 @@ from test_comparison import by_cell, experiment  # noqa: F401 (a fixture)
 from test_protocols import foreign  # noqa: F401 (a fixture)
 
 from v1builder.experiments import compare
-from v1builder.experiments.engines import run_on_ray
+from v1builder.experiments.engines import run_on_ray, silent
 from v1builder.schema.errors import ConfigError, StorageError
 
 ray = pytest.importorskip("ray")
@@ -24,8 +24,14 @@ def cluster():
     ray.shutdown()
 
 
-def quiet(*_progress):
-    pass
+class Calls:
+    """A worker whose jobs are functions."""
+
+    def __init__(self, _progress):
+        pass
+
+    def do(self, job):
+        job()
 
 
 def test_the_same_results_as_in_one_process(experiment, tmp_path):  # noqa: F811
@@ -69,7 +75,7 @@ def test_a_job_whose_worker_dies_is_started_again(tmp_path):
             os.kill(os.getpid(), signal.SIGKILL)
         (folder / "done").touch()
 
-    run_on_ray([[partial(dies_once, tmp_path)]], quiet)
+    run_on_ray([[partial(dies_once, tmp_path)]], Calls, silent)
     assert (tmp_path / "done").exists()
 
 
@@ -81,7 +87,7 @@ def test_what_depends_on_a_job_comes_after_it(tmp_path):
         assert path.exists()
         path.with_suffix(".seen").touch()
 
-    run_on_ray([[partial(first, tmp_path / "a")], [partial(then, tmp_path / "a")]], quiet)
+    run_on_ray([[partial(first, tmp_path / "a")], [partial(then, tmp_path / "a")]], Calls, silent)
     assert (tmp_path / "a.seen").exists()
 
 
@@ -93,7 +99,7 @@ def test_an_error_of_a_job_is_the_error_of_the_run(tmp_path):
         (tmp_path / "late").touch()
 
     with pytest.raises(StorageError, match="the disk is full"):
-        run_on_ray([[fails], [never]], quiet)
+        run_on_ray([[fails], [never]], Calls, silent)
     assert not (tmp_path / "late").exists()
 
 

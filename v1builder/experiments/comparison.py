@@ -4,13 +4,15 @@ A condition (protocol, ablation, seed) has a folder of its own, RUN/cells/...; i
 is complete, so the same command goes on where it was stopped. A result made by other settings, another
 network or other code versions is not used but made again.
 
-Conditions are run one after another, or by Ray on as many machines as there are; only files connect them,
-so both ways give the same results and either goes on where the other stopped.
+Conditions are run one after another, in several processes, or by Ray on as many machines as there are; only
+files connect them, so all ways give the same results and any goes on where another stopped.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,14 @@ import pandas as pd
 
 from v1builder.experiments.ablations import Ablation, parse_ablation
 from v1builder.experiments.condition import TRAINED, Condition
-from v1builder.experiments.engines import ENGINES, run_on_ray
+from v1builder.experiments.engines import (
+    ENGINES,
+    Progress,
+    run_here,
+    run_in_processes,
+    run_on_ray,
+    silent,
+)
 from v1builder.experiments.explain import declare, declared_first, explain
 from v1builder.experiments.measured import (
     LEARNED_TABLE,
@@ -48,8 +57,6 @@ from v1builder.tasks import Score
 from v1builder.train.settings import Experiment
 from v1builder.train.subjects import Subject
 
-Progress = Callable[[str, int, int], None]
-
 _COMPARISON = "comparison.json"
 _BASELINE = ("retrain", "intact")
 #: One of these is in every folder of a comparison that was begun.
@@ -63,6 +70,7 @@ def compare(
     out: Path | str,
     *,
     engine: str = "local",
+    workers: int = 1,
     pages: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -73,6 +81,8 @@ def compare(
         out: run folder; finished conditions in it are kept. For Ray on several machines, a folder that
             all of them see under the same name; so are the networks.
         engine: what runs the conditions, see `ENGINES`.
+        workers: processes of this machine that run them at once, each with its own networks in memory. Ray
+            has workers of its own.
         pages: whether RUN/report is written, too: after every finished seed (Ray: at the end), see `so_far`.
         progress: called with (stage, done, total).
 
@@ -81,16 +91,26 @@ def compare(
         notes, sources, provenance.
 
     Raises:
-        ConfigError: the engine is unknown or not installed, or the experiment is not valid.
+        ConfigError: the engine is unknown or not installed, the number of workers is not positive or not
+            the engine's to choose, or the experiment is not valid.
         V1BuilderError: a network cannot be read, trained or compared. Raised before anything is trained.
         StorageError: `out` holds something else, another process compares there, a file of a condition is
             damaged, or the file system refused.
     """
     if engine not in ENGINES:
         raise ConfigError([unknown_name("engine", engine, ENGINES, "compare")])
+    if workers < 1:
+        raise ConfigError.of("the number of workers must be positive", "compare", workers)
+    if engine == "ray" and workers > 1:
+        raise ConfigError.of(
+            "Ray has as many workers as its cluster has cores",
+            "compare, workers",
+            workers,
+            "leave workers out, or use the local engine",
+        )
     with run_folder(out, holds=_HOLDS):
         return _compare(
-            experiment, Path(out), engine, Pages(Path(out)) if pages else None, progress
+            experiment, Path(out), engine, workers, Pages(Path(out)) if pages else None, progress
         )
 
 
@@ -98,12 +118,14 @@ def _compare(
     experiment: Experiment,
     out: Path,
     engine: str,
+    workers: int,
     pages: Pages | None,
     progress: Progress | None,
 ) -> dict[str, Any]:
     """What `compare` does in its folder."""
     plan = _Plan(experiment, out.absolute())
-    runs = _Runs(plan, progress or _silent)
+    progress = progress or silent
+    runs = _Runs(plan, progress)
     notes = runs.subjects.check(experiment)
     first = runs.of(experiment.seeds[0]).subject
     for name in plan.ablations:
@@ -111,14 +133,18 @@ def _compare(
     primary = chosen_score(first.task.answer.scores, experiment.compare.primary)
     found = _Found(plan, runs, notes, first.task.answer.scores, primary.name, first.reference)
     declare(plan.out, experiment.measure.explain)
+
+    def done(job: _Job) -> None:
+        if pages and not job.factors:
+            found.refresh(pages, job)
+
+    stages = list(plan.stages())
     if engine == "ray":
-        run_on_ray(list(plan.stages()), progress or _silent)
+        run_on_ray(stages, partial(_Runs, plan), progress)
+    elif workers > 1:
+        run_in_processes(stages, partial(_Runs, plan), progress, done, workers)
     else:
-        for stage in plan.stages():
-            for job, following in zip(stage, [*stage[1:], None], strict=True):
-                runs.do(job)
-                if pages and not job.factors and (following is None or following.seed != job.seed):
-                    found.refresh(pages, job)
+        run_here(stages, lambda _progress: runs, progress, done)
     comparison, both = found.comparison(experiment.seeds)
     comparison["shapley"] = _shapley(plan, comparison["cells"], primary.name)
     declared = declared_first(plan.out, experiment.measure.explain)
@@ -148,16 +174,26 @@ class _Found:
         self.primary = primary
         self.reference = reference
         self._about: dict[int, dict[str, Any]] = {}
+        self._done: set[tuple[int, str, str]] = set()
 
     def refresh(self, pages: Pages, job: "_Job") -> None:
-        """Bring the page up to date after the last job of a seed: baselines, or seeds with all conditions."""
-        self._about[job.seed] = _about(self.runs.of(job.seed).subject)
-        seeds = self.plan.experiment.seeds
-        done = seeds[: seeds.index(job.seed) + 1]
+        """Bring the page up to date when a job completes a seed: its baseline, or all its conditions.
+
+        Seeds are shown in their order, so one that is done before an earlier one waits for it.
+        """
+        plan, seeds = self.plan, self.plan.experiment.seeds
+        self._done.add((job.seed, job.protocol, job.ablation))
         whole = (job.protocol, job.ablation) != _BASELINE
+        wanted = plan.conditions if whole else [_BASELINE]
+        shown = list(takewhile(lambda s: all((s, *c) in self._done for c in wanted), seeds))
+        if job.seed not in shown:
+            return
+        for seed in shown:
+            if seed not in self._about:
+                self._about[seed] = _about(self.runs.of(seed).subject)
         pages.refresh(
-            lambda: self.comparison(done, whole=whole)[0],
-            done=len(done) if whole or not self.plan.conditions else 0,
+            lambda: self.comparison(shown, whole=whole)[0],
+            done=len(shown) if whole or not plan.conditions else 0,
             seeds=len(seeds),
         )
 
@@ -209,27 +245,17 @@ class _Found:
         return comparison, together(rows, learned)
 
 
-def _silent(_stage: str, _done: int, _total: int) -> None:
-    pass
-
-
 @dataclass(frozen=True)
 class _Job:
     """One condition of one seed; with `factors`, the candidates for its learning rate.
 
     Candidates share a folder, so they are one job: of two at once one could empty what the other fills.
-
-    Called by Ray it makes the result wherever it is; all it needs is in files.
     """
 
-    plan: "_Plan"
     protocol: str
     ablation: str
     seed: int
     factors: tuple[float, ...] = ()
-
-    def __call__(self) -> None:
-        _Runs(self.plan, _silent).do(self)
 
 
 @dataclass(frozen=True)
@@ -274,7 +300,7 @@ class _Plan:
             if len(self.experiment.compare.learning_rate_factors) > 1:
                 yield [job for condition in conditions for job in self.candidates(*condition)]
             yield [
-                _Job(self, protocol, name, seed)
+                _Job(protocol, name, seed)
                 for seed in self.experiment.seeds
                 for protocol, name in conditions
             ]
@@ -286,11 +312,11 @@ class _Plan:
         if protocol not in TRAINED or len(factors) == 1:
             return []
         seeds = self.experiment.seeds[: settings.learning_rate_seeds]
-        return [_Job(self, protocol, ablation, seed, factors) for seed in seeds]
+        return [_Job(protocol, ablation, seed, factors) for seed in seeds]
 
 
 class _Runs(SeedRuns):
-    """The runs of seeds in this process, and the jobs they do."""
+    """A worker: the runs of seeds in one process, and the jobs they do."""
 
     def __init__(self, plan: _Plan, show: Progress):
         super().__init__(plan.experiment, plan.out, show)
