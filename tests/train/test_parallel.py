@@ -16,7 +16,7 @@ from test_training import EXPERIMENT
 from v1builder.schema.errors import ConfigError
 from v1builder.train import load_experiment, train
 from v1builder.train.checkpoint import read_metrics
-from v1builder.train.parallel import _found, one_process, start
+from v1builder.train.parallel import Processes, _found, one_process, start
 from v1builder.train.settings import TrainSettings
 
 ONE_RANK = Path(__file__).with_name("one_rank.py")
@@ -116,16 +116,8 @@ def test_a_signal_to_one_process_stops_both_and_the_run_resumes_bit_for_bit(
 
 
 def test_shares_cover_a_batch_once():
-    processes = one_process()
-    assert processes.share(7) == slice(0, 7)
-
-    class Seen(type(processes)):
-        count = 3  # pyright: ignore[reportAssignmentType]
-
-    shares = []
-    for rank in range(3):
-        fabric = type("Fabric", (), {"global_rank": rank})()
-        shares.append(Seen(fabric).share(7))  # pyright: ignore[reportArgumentType]
+    assert one_process().share(7) == slice(0, 7)
+    shares = [Processes(torch.device("cpu"), rank, count=3).share(7) for rank in range(3)]
     assert [i for share in shares for i in range(7)[share]] == list(range(7))
     sizes = [share.stop - share.start for share in shares]
     assert max(sizes) - min(sizes) <= 1
@@ -155,7 +147,7 @@ def test_auto_takes_gpus_where_there_are_enough(monkeypatch):
     assert [_found("auto", n) for n in (1, 2, 3)] == ["cuda", "cuda", "cpu"]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert _found("auto", 1) == "cpu"
-    assert one_process("auto").fabric.device.type == "cpu"
+    assert one_process("auto").device.type == "cpu"
 
 
 def test_the_accelerator_is_a_key_that_old_results_need_not_have():
@@ -173,9 +165,6 @@ def test_what_torchrun_started_is_not_overruled(monkeypatch):
 def test_more_processes_than_trials_is_an_error(experiment_file, tmp_path):
     from v1builder.train.loop import fit
 
-    class Many(type(one_process())):
-        count = 3  # pyright: ignore[reportAssignmentType]
-
-    many = Many(one_process().fabric)
+    many = Processes(torch.device("cpu"), count=3)
     with pytest.raises(ConfigError, match="3 processes, 2 trials"):
         fit(None, None, TrainSettings(batch_size=2), seed=1, out=tmp_path, processes=many)  # pyright: ignore

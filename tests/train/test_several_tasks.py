@@ -164,14 +164,12 @@ def test_a_readout_learns_in_its_own_turns_only(experiment, subject, tmp_path):
 
 def test_processes_leave_other_readouts_alone(experiment, subject):
     class Half(Processes):
-        count = 2  # pyright: ignore[reportAssignmentType]
-
         def total(self, value):
             return value
 
     classifier = make_classifier(experiment, subject, subject.network)
     lesson = lessons(classifier, subject)[1]
-    half = Half(one_process().fabric)
+    half = Half(torch.device("cpu"), count=2)
     lesson.learn(draw_batch(lesson.task, 4, 1, 0), half, seed=1, step=0)
     assert all(p.grad is not None for p in classifier.network.parameters())
     assert all(p.grad is not None for p in classifier.also.parameters())
@@ -283,12 +281,10 @@ def test_all_tasks_are_checked_before_the_training(tmp_path, small_column):
     assert [note for note in notes if note.startswith(f"{NAME}: no trial has a gray screen")]
 
 
-def test_a_carried_state_is_not_shared_between_processes(
-    experiment, subject, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(Processes, "count", property(lambda self: 2))
+def test_a_carried_state_is_not_shared_between_processes(experiment, subject, tmp_path):
+    two = Processes(torch.device("cpu"), count=2)
     with pytest.raises(ConfigError, match="train in one process") as error:
-        run(experiment, subject, tmp_path)
+        run(experiment, subject, tmp_path, processes=two)
     assert NAME in str(error.value)
 
 

@@ -77,7 +77,7 @@ def backward(
     """
     n_trials, share = len(batch.trials), processes.share(len(batch.trials))
     part = (share.stop - share.start) / n_trials
-    target = batch.trials.target[share].to(processes.fabric.device)
+    target = batch.trials.target[share].to(processes.device)
     output, rollout = classifier(
         processes.own(batch.inputs, share),
         batch.warm_up and processes.own(batch.warm_up, share),
@@ -108,7 +108,7 @@ def backward(
         losses[term.objective.name] = value
         if weight > 0:
             loss = loss + weight * value
-    processes.fabric.backward(loss)
+    processes.backward(loss)
     processes.sum_gradients(classifier.parameters())
     name = answer.primary.name
     score = answer.score(output.detach().cpu(), target.cpu())[name]

@@ -113,7 +113,7 @@ def fit(
     processes = processes or one_process()
     _check([task, *also], settings, processes)
     out.mkdir(parents=True, exist_ok=True)
-    classifier.to(processes.fabric.device)
+    classifier.to(processes.device)
     optimizer = make_optimizer(
         settings.optimizer,
         classifier.network,

@@ -10,15 +10,15 @@ import atexit
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment
-from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from v1builder.schema.errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:  # takes longer to import than all else, and a single process needs none of it
+    from lightning_fabric import Fabric
 
 Accelerator = Literal["cpu", "cuda", "auto"]
 
@@ -48,35 +48,35 @@ class Processes:
     """The processes of a training, seen from one of them.
 
     Attributes:
-        fabric: devices and connections, launched.
+        device: of this one.
+        rank: its number, from 0.
+        count: how many there are.
+        fabric: what connects them, launched; None where there is only one.
     """
 
-    fabric: Fabric
-
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        return self.fabric.world_size
+    device: torch.device
+    rank: int = 0
+    count: int = 1
+    fabric: "Fabric | None" = None
 
     @property
     def first(self) -> bool:
         """Whether this is the one that writes files."""
-        return self.fabric.global_rank == 0
+        return self.rank == 0
 
     def share(self, n: int) -> slice:
         """Which of n trials are this process's; shares differ by at most one trial."""
-        rank = self.fabric.global_rank
-        return slice(n * rank // self.count, n * (rank + 1) // self.count)
+        return slice(n * self.rank // self.count, n * (self.rank + 1) // self.count)
 
     def own(self, inputs: dict[str, Tensor], share: slice) -> dict[str, Tensor]:
         """A share of the inputs, on this process's device; the rest can be forgotten."""
         if self.count > 1:
             inputs = {name: spikes[share].clone() for name, spikes in inputs.items()}
-        return self.fabric.to_device(inputs)
+        return {name: spikes.to(self.device) for name, spikes in inputs.items()}
 
     def total(self, value: Tensor) -> Tensor:
         """Sum over all processes, in place."""
-        if self.count > 1:
+        if self.fabric is not None:
             self.fabric.all_reduce(value, reduce_op="sum")
         return value
 
@@ -84,12 +84,19 @@ class Processes:
         """Sum of every value over all processes."""
         summed = torch.tensor(list(values.values()), dtype=torch.float64)
         if self.count > 1:
-            summed = self.total(summed.to(self.fabric.device))
+            summed = self.total(summed.to(self.device))
         return dict(zip(values, summed.tolist(), strict=True))
 
     def summed(self, value: Tensor) -> Tensor:
         """Sum over all processes, differentiable: see `_Summed`."""
         return _Summed.apply(value, self) if self.count > 1 else value  # pyright: ignore[reportReturnType]
+
+    def backward(self, loss: Tensor) -> None:
+        """Gradients of this process's loss."""
+        if self.fabric is None:
+            loss.backward()
+        else:
+            self.fabric.backward(loss)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace every gradient by the sum over all processes."""
@@ -108,16 +115,20 @@ class Processes:
 
     def barrier(self) -> None:
         """Wait for all."""
-        if self.count > 1:
+        if self.fabric is not None:
             self.fabric.barrier()
 
 
 def one_process(accelerator: Accelerator | str = "cpu") -> Processes:
-    """This process alone, whatever started it."""
-    accelerator = _found(accelerator, 1)
-    # Otherwise Fabric asks SLURM, which knows nothing of a training in a single process.
-    plugins: Any = [LightningEnvironment()]
-    return Processes(Fabric(accelerator=accelerator, devices=1, plugins=plugins))
+    """This process alone, whatever started it.
+
+    Args:
+        accelerator: "cpu", "cuda", or "auto" for a GPU where there is one.
+
+    Raises:
+        ConfigError: it is unknown, or there is no GPU.
+    """
+    return Processes(torch.device(_found(accelerator, 1)))
 
 
 def start(
@@ -158,6 +169,9 @@ def start(
     if devices * nodes == 1:
         return one_process(accelerator)
     accelerator = _found(accelerator, devices)
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
+
     # The strategy starts the processes and connects them; the loop itself sums what is to be summed.
     fabric = Fabric(
         accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=DDPStrategy()
@@ -165,7 +179,7 @@ def start(
     fabric.launch()
     # The threads of gloo must have ended before the interpreter goes, or it may abort.
     atexit.register(_disconnect)
-    return Processes(fabric)
+    return Processes(fabric.device, fabric.global_rank, fabric.world_size, fabric)
 
 
 def _disconnect() -> None:
