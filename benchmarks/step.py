@@ -32,7 +32,7 @@ def steps(
 ) -> dict[str, list[float]]:
     """Seconds of each part in each step."""
     processes = one_process(accelerator)
-    device = processes.fabric.device
+    device = processes.device
     experiment = Experiment.model_validate(
         {
             "name": "step",

@@ -160,6 +160,7 @@ def test_a_training_that_carries_the_state_resumes_bit_for_bit(experiment, subje
 def test_a_carried_state_is_not_shared_between_processes(
     experiment, subject, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(Processes, "count", property(lambda self: 2))
+    two = Processes(torch.device("cpu"), count=2)
+    monkeypatch.setattr("v1builder.train.loop.one_process", lambda: two)
     with pytest.raises(ConfigError, match="train in one process"):
         run(experiment, doing(subject, Carrying), tmp_path)
