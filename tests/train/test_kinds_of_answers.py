@@ -11,7 +11,7 @@ from v1builder.readout.linear import LinearSettings
 from v1builder.schema.errors import ConfigError
 from v1builder.tasks import Task, Values
 from v1builder.tasks.visual import VisualTask
-from v1builder.train import evaluate, load_experiment, prepare, stream
+from v1builder.train import evaluate, load_experiment, loop, prepare, stream
 from v1builder.train.checkpoint import read_metrics
 from v1builder.train.parallel import Processes
 from v1builder.train.run import learning, make_classifier
@@ -161,6 +161,6 @@ def test_a_carried_state_is_not_shared_between_processes(
     experiment, subject, tmp_path, monkeypatch
 ):
     two = Processes(torch.device("cpu"), count=2)
-    monkeypatch.setattr("v1builder.train.loop.one_process", lambda: two)
+    monkeypatch.setattr(loop, "one_process", lambda: two)
     with pytest.raises(ConfigError, match="train in one process"):
         run(experiment, doing(subject, Carrying), tmp_path)
