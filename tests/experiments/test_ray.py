@@ -24,14 +24,17 @@ def cluster():
     ray.shutdown()
 
 
-class Calls:
-    """A worker whose jobs are functions."""
+def calls():
+    """Makes workers whose jobs are functions; a local class, since processes of Ray cannot import this module."""
 
-    def __init__(self, _progress):
-        pass
+    class Calls:
+        def __init__(self, _progress):
+            pass
 
-    def do(self, job):
-        job()
+        def do(self, job):
+            job()
+
+    return Calls
 
 
 def test_the_same_results_as_in_one_process(experiment, tmp_path):  # noqa: F811
@@ -75,7 +78,7 @@ def test_a_job_whose_worker_dies_is_started_again(tmp_path):
             os.kill(os.getpid(), signal.SIGKILL)
         (folder / "done").touch()
 
-    run_on_ray([[partial(dies_once, tmp_path)]], Calls, silent)
+    run_on_ray([[partial(dies_once, tmp_path)]], calls(), silent)
     assert (tmp_path / "done").exists()
 
 
@@ -87,7 +90,7 @@ def test_what_depends_on_a_job_comes_after_it(tmp_path):
         assert path.exists()
         path.with_suffix(".seen").touch()
 
-    run_on_ray([[partial(first, tmp_path / "a")], [partial(then, tmp_path / "a")]], Calls, silent)
+    run_on_ray([[partial(first, tmp_path / "a")], [partial(then, tmp_path / "a")]], calls(), silent)
     assert (tmp_path / "a.seen").exists()
 
 
@@ -99,7 +102,7 @@ def test_an_error_of_a_job_is_the_error_of_the_run(tmp_path):
         (tmp_path / "late").touch()
 
     with pytest.raises(StorageError, match="the disk is full"):
-        run_on_ray([[fails], [never]], Calls, silent)
+        run_on_ray([[fails], [never]], calls(), silent)
     assert not (tmp_path / "late").exists()
 
 
