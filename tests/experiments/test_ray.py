@@ -25,7 +25,7 @@ def cluster():
 
 
 def calls():
-    """Makes workers whose jobs are functions; a local class, since processes of Ray cannot import this module."""
+    """Makes workers whose jobs are functions, of a local class: Ray cannot import this module."""
 
     class Calls:
         def __init__(self, _progress):
