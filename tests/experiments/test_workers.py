@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from handmade import make_foreign
+from test_comparison import by_cell
 from test_pages_while_running import EXPERIMENT
 
 from v1builder.experiments import compare
@@ -17,6 +18,7 @@ from v1builder.experiments.engines import run_here, run_in_processes, silent
 from v1builder.load import save_network
 from v1builder.schema.errors import ConfigError, StorageError, V1BuilderError
 from v1builder.train import load_experiment
+from v1builder.train.checkpoint import stop_after_step
 
 
 class Files:
@@ -35,6 +37,12 @@ class Files:
             os.kill(os.getpid(), signal.SIGKILL)
         if fault == "endless":
             time.sleep(1000)
+        if fault == "trains":
+            with stop_after_step() as stop:
+                (self.folder / "trains").touch()
+                stop.wait()
+            (self.folder / "saved").touch()
+            raise KeyboardInterrupt
         (self.folder / name).touch()
 
 
@@ -79,6 +87,19 @@ def test_an_error_of_a_job_ends_all_of_them(tmp_path):
         run_in_processes(stages, Made(tmp_path), silent, lambda _job: None, 1)
     assert error.value.problems[0].fix == "make room"
     assert not list(tmp_path.iterdir())
+
+
+def test_a_training_is_saved_when_others_end_and_nothing_is_begun_after_it(tmp_path):
+    """As by Ctrl-C. Who went on to another job would keep the run from its end."""
+    jobs = [("a", "", "trains"), ("b", "", "")] + [(f"late{i}", "", "endless") for i in range(3)]
+
+    def interrupt(job):
+        wait_for((tmp_path / "trains").exists)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_in_processes([jobs], Made(tmp_path), silent, interrupt, 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "saved", "trains"]
 
 
 def test_a_process_that_dies_is_an_error(tmp_path):
@@ -128,10 +149,6 @@ def experiment(tmp_path):
     path = tmp_path / "experiment.toml"
     path.write_text(EXPERIMENT.format(network=tmp_path / "network"))
     return load_experiment(path)
-
-
-def by_cell(comparison):
-    return {(c["protocol"], c["ablation"], c["seed"]): c for c in comparison["cells"]}
 
 
 def test_the_same_results_as_in_one_process(experiment, tmp_path):

@@ -188,9 +188,6 @@ class _Found:
         shown = list(takewhile(lambda s: all((s, *c) in self._done for c in wanted), seeds))
         if job.seed not in shown:
             return
-        for seed in shown:
-            if seed not in self._about:
-                self._about[seed] = _about(self.runs.of(seed).subject)
         pages.refresh(
             lambda: self.comparison(shown, whole=whole)[0],
             done=len(shown) if whole or not plan.conditions else 0,
@@ -208,7 +205,9 @@ class _Found:
         """
         plan, subjects, results = self.plan, [], []
         for seed in seeds:
-            subjects.append(self._about.get(seed) or _about(self.runs.of(seed).subject))
+            if seed not in self._about:
+                self._about[seed] = _about(self.runs.of(seed).subject)
+            subjects.append(self._about[seed])
             results += _results(plan, seed) if whole else [_stored(plan, seed, *_BASELINE)]
         if whole:
             protocols = plan.experiment.compare.protocols

@@ -10,12 +10,14 @@ A job whose worker or machine dies is started again there, on another if need be
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
-from multiprocessing.queues import SimpleQueue
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import Any, Final, Protocol, TypeVar
 
 import torch
@@ -27,8 +29,6 @@ ENGINES: Final = ("local", "ray")
 
 #: How often Ray starts a job again after its worker died.
 _RETRIES: Final = 3
-#: Seconds after which progress is looked for.
-_LOOK: Final = 0.2
 
 Job = TypeVar("Job")
 J = TypeVar("J", contravariant=True)
@@ -89,43 +89,81 @@ def run_in_processes(
     Raises:
         V1BuilderError: what a job raised, or a process died. Jobs that are done stay done, others are ended.
     """
-    context = multiprocessing.get_context("spawn")
-    shown: SimpleQueue[tuple[str, int, int]] = context.SimpleQueue()
-    n_threads = max(1, torch.get_num_threads() // n_workers)
-    others = set(multiprocessing.active_children())
-    executor = ProcessPoolExecutor(n_workers, context, _begin, (make, shown, n_threads))
+    pool = _Pool(n_workers, make)
     try:
         for stage in stages:
-            waiting: dict[Future[None], Job] = {
-                executor.submit(_do_here, job): job for job in stage
-            }
-            while waiting:
-                finished, _ = wait(waiting, timeout=_LOOK, return_when=FIRST_COMPLETED)
-                while not shown.empty():
-                    progress(*shown.get())
-                for future in finished:
-                    job = waiting.pop(future)
-                    future.result()
-                    done(job)
-    except BrokenProcessPool:
-        raise V1BuilderError.of(
-            "a process of the comparison died",
-            f"one of {n_workers} workers",
-            fix="run the same command again; with fewer workers, if memory ran out",
-        ) from None
+            for job in pool.do(stage, progress):
+                done(job)
     finally:
-        executor.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - others:
+        pool.end()
+
+
+class _Pool:
+    """Processes that do one job after another. Those of the standard library cannot be asked to stop."""
+
+    def __init__(self, n_workers: int, make: Make[Any]):
+        context = multiprocessing.get_context("spawn")
+        n_threads = max(1, torch.get_num_threads() // n_workers)
+        self._processes: dict[Connection, BaseProcess] = {}
+        for _ in range(n_workers):
+            here, there = context.Pipe()
+            assert isinstance(here, Connection)
+            process = context.Process(target=_work, args=(there, make, n_threads), daemon=True)
+            process.start()
+            there.close()
+            self._processes[here] = process
+
+    def do(self, jobs: Sequence[Job], progress: Progress) -> Iterator[Job]:
+        """Yield every job when it is done."""
+        left, idle = deque(jobs), list(self._processes)
+        at: dict[Connection, Job] = {}
+        while left or at:
+            while left and idle:
+                connection = idle.pop()
+                at[connection] = left.popleft()
+                with suppress(BrokenPipeError):  # it died, which is seen below
+                    connection.send(at[connection])
+            # Only those at work say anything; nobody need be looked for who does not.
+            for connection in wait(list(at)):
+                assert isinstance(connection, Connection)
+                told = self._told(connection)
+                if isinstance(told, tuple):
+                    progress(*told)
+                    continue
+                if told is not None:
+                    raise told
+                idle.append(connection)
+                yield at.pop(connection)
+
+    def _told(self, connection: Connection) -> Any:
+        """Progress, None for a job that is done, or what it raised."""
+        try:
+            return connection.recv()
+        except (EOFError, ConnectionResetError):
+            process = self._processes[connection]
+            process.join()
+            raise V1BuilderError.of(
+                "a process of the comparison died",
+                f"one of {len(self._processes)} workers",
+                f"exit code {process.exitcode}",
+                "run the same command again; with fewer workers, if memory ran out",
+            ) from None
+
+    def end(self) -> None:
+        """Ask all to stop, once, and wait: a training finishes its step and is saved."""
+        for process in self._processes.values():
             process.terminate()
+        for process in self._processes.values():
             process.join()
 
 
-_worker: Worker[Any] | None = None
+def _work(connection: Connection, make: Make[Any], n_threads: int) -> None:
+    """What a process of a pool does; it ends with the one that started it, however that ends.
 
-
-def _begin(make: Make[Any], shown: "SimpleQueue[tuple[str, int, int]]", n_threads: int) -> None:
-    """Begin a process of `run_in_processes`; it ends with the one that started it, however that ends."""
-    global _worker
+    A terminal's Ctrl-C is for that one alone, which then asks this one to stop: a training asked twice stops
+    at once and loses its last steps.
+    """
+    os.setpgid(0, 0)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -136,12 +174,19 @@ def _begin(make: Make[Any], shown: "SimpleQueue[tuple[str, int, int]]", n_thread
     threading.Thread(target=end_with_parent, daemon=True).start()
     keep_memory()
     torch.set_num_threads(n_threads)
-    _worker = make(lambda *told: shown.put(told))
-
-
-def _do_here(job: Any) -> None:
-    assert _worker is not None
-    _worker.do(job)
+    worker = make(lambda *told: connection.send(told))
+    while True:
+        job = connection.recv()
+        try:
+            worker.do(job)
+        except KeyboardInterrupt:  # it was asked to stop
+            return
+        except Exception as error:
+            if not isinstance(error, V1BuilderError):
+                error.add_note(traceback.format_exc())  # which does not travel
+            connection.send(error)
+        else:
+            connection.send(None)
 
 
 def run_on_ray(stages: Stages[Job], make: Make[Job], progress: Progress) -> None:

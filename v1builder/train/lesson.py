@@ -108,7 +108,7 @@ def backward(
         losses[term.objective.name] = value
         if weight > 0:
             loss = loss + weight * value
-    processes.backward(loss)
+    loss.backward()
     processes.sum_gradients(classifier.parameters())
     name = answer.primary.name
     score = answer.score(output.detach().cpu(), target.cpu())[name]

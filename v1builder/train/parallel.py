@@ -76,7 +76,8 @@ class Processes:
 
     def total(self, value: Tensor) -> Tensor:
         """Sum over all processes, in place."""
-        if self.fabric is not None:
+        if self.count > 1:
+            assert self.fabric is not None
             self.fabric.all_reduce(value, reduce_op="sum")
         return value
 
@@ -90,13 +91,6 @@ class Processes:
     def summed(self, value: Tensor) -> Tensor:
         """Sum over all processes, differentiable: see `_Summed`."""
         return _Summed.apply(value, self) if self.count > 1 else value  # pyright: ignore[reportReturnType]
-
-    def backward(self, loss: Tensor) -> None:
-        """Gradients of this process's loss."""
-        if self.fabric is None:
-            loss.backward()
-        else:
-            self.fabric.backward(loss)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace every gradient by the sum over all processes."""
@@ -115,7 +109,8 @@ class Processes:
 
     def barrier(self) -> None:
         """Wait for all."""
-        if self.fabric is not None:
+        if self.count > 1:
+            assert self.fabric is not None
             self.fabric.barrier()
 
 
@@ -128,7 +123,8 @@ def one_process(accelerator: Accelerator | str = "cpu") -> Processes:
     Raises:
         ConfigError: it is unknown, or there is no GPU.
     """
-    return Processes(torch.device(_found(accelerator, 1)))
+    found = _found(accelerator, 1)
+    return Processes(torch.device(found, 0) if found == "cuda" else torch.device(found))
 
 
 def start(
