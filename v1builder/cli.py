@@ -431,13 +431,17 @@ def operating_point(
     background: Background = "calibrated",
     trials: Trials = 16,
 ) -> None:
-    """Rates, silent cells and spread of ablated networks beside the intact, held against the bars."""
+    """Rates, silent cells and spread of ablated networks beside the intact, held against the bars.
+
+    What is done is kept beside the table until it is written, so that an interrupted command goes on.
+    """
     from v1builder.experiments import operating_table as table
 
     with Bars() as progress:
         rows = table.measure(
             nets,
             ablation or table.DEFAULT_ABLATIONS,
+            out=out,
             carry=carry,
             background=background,
             n_trials=trials,

@@ -3,7 +3,8 @@
 import pytest
 
 from v1builder import pipeline
-from v1builder.experiments.operating_table import measure
+from v1builder.experiments import bench
+from v1builder.experiments.operating_table import measure, write
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,24 @@ def test_weights_left_in_pA_break_it(column):
     assert not control.valid
     assert control.mean("spontaneous_Hz") > 3 * intact.mean("spontaneous_Hz")
     assert control.mean("silent_share") > intact.mean("silent_share") + 0.1
+
+
+def test_an_interrupted_table_goes_on(column, tmp_path, monkeypatch):
+    def interrupt(_what, done, _total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    out, few = tmp_path / "table.md", {"n_trials": 1, "background": "ratio"}
+    ablations = ["no_asc", "shuffle_within"]
+    with pytest.raises(KeyboardInterrupt):
+        measure([column], ablations, out=out, progress=interrupt, **few)
+    made, point = [], bench.Bench.point
+    monkeypatch.setattr(bench.Bench, "point", lambda *args: made.append(args) or point(*args))
+    rows = measure([column], ablations, out=out, **few)
+    assert len(made) == 1  # the second ablation
+    assert rows == measure([column], ablations, **few)
+    write(rows, out, "table")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["table.json", "table.md"]
 
 
 @pytest.mark.slow

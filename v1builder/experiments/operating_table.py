@@ -12,13 +12,16 @@ from typing import Any, Final
 import numpy as np
 
 from v1builder.experiments.ablations import parse_ablation
-from v1builder.experiments.bench import Bench
+from v1builder.experiments.bench import Bench, Start
 from v1builder.experiments.operating_point import CELLS_MIN, judge
+from v1builder.experiments.outcomes import BASELINE
+from v1builder.experiments.partial import Partial, remove_partial
 from v1builder.inputs import input_sources
 from v1builder.load import Network, load_network
 from v1builder.load.groups import group_cells
 from v1builder.schema.errors import ConfigError
-from v1builder.schema.files import write_json, write_text
+from v1builder.schema.files import hash_folder, write_json, write_text
+from v1builder.schema.provenance import provenance
 from v1builder.tasks import DirectionClassification, make_task
 
 Progress = Callable[[str, int, int], None]
@@ -108,6 +111,7 @@ def measure(
     networks: Sequence[Path | str],
     ablations: Sequence[str] = DEFAULT_ABLATIONS,
     *,
+    out: Path | str | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> list[Row]:
@@ -116,6 +120,8 @@ def measure(
     Args:
         networks: folders; the k-th is measured with seed k.
         ablations: names, without "intact".
+        out: where the table will be written (`write`). What is done is kept beside it until it is, so that an
+            interrupted call goes on.
         progress: called with (what, done, total).
         options: of `bench_of`.
 
@@ -124,32 +130,40 @@ def measure(
     """
     if not networks:
         raise ConfigError.of("no network to measure", "operating points", "none", "name one")
-    parsed = [parse_ablation(name) for name in ablations]
-    points: dict[str, list[dict[str, Any]]] = {
-        name: [] for name in ("intact", *(ablation.name for ablation in parsed))
-    }
+    folders = [Path(folder) for folder in networks]
+    parsed = {ablation.name: ablation for ablation in map(parse_ablation, ablations)}
+    names = [BASELINE, *parsed]
+    kept: Partial | dict[str, Any] = {}
+    if out is not None:
+        kept = Partial(Path(out), provenance("operating-point", options=options))
+    points: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     sizes: dict[str, int] = {}
-    total, done = len(networks) * (len(parsed) + 1), 0
-    for seed, folder in enumerate(networks, start=1):
+    total = len(folders) * len(names)
+    for at, folder in enumerate(folders):
         network = load_network(folder)
-        for ablation in parsed:
+        for ablation in parsed.values():
             ablation.affected(network)
-        bench = bench_of(network, seed=seed, **options)
-        start = bench.start(network)
-        points["intact"].append(start.point)
         groups = group_cells(network.cells, "population")
         for name, size in zip(groups.labels, groups.sizes.tolist(), strict=True):
             sizes[name] = min(size, sizes.get(name, size))
-        for ablation in parsed:
-            done += 1
+        bench = bench_of(network, seed=at + 1, **options)
+        hashed = hash_folder(folder)
+        start: Start | None = None  # measured if anything is missing
+        for number, name in enumerate(names, start=1):
+            key = f"{hashed}, seed {at + 1}: {name}"
+            if key not in kept:
+                start = start or bench.start(network)
+                ablated = (
+                    start.network if name == BASELINE else bench.ablated(start, parsed[name])[0]
+                )
+                kept[key] = start.point if name == BASELINE else bench.point(ablated, start)
+            points[name].append(kept[key])
             if progress:
-                progress(f"{Path(folder).name}: {ablation.name}", done, total)
-            points[ablation.name].append(bench.point(bench.ablated(start, ablation)[0], start))
-    rows = [Row("intact", tuple(points["intact"]), True, ())]
-    for ablation in parsed:
-        own = points[ablation.name]
-        found = judge(own, points["intact"], sizes, keeps_charge=ablation.keeps_charge)
-        rows.append(Row(ablation.name, tuple(own), found.valid, found.reasons))
+                progress(f"{folder.name}: {name}", at * len(names) + number, total)
+    rows = [Row(BASELINE, tuple(points[BASELINE]), True, ())]
+    for name, ablation in parsed.items():
+        found = judge(points[name], points[BASELINE], sizes, keeps_charge=ablation.keeps_charge)
+        rows.append(Row(name, tuple(points[name]), found.valid, found.reasons))
     return rows
 
 
@@ -161,9 +175,9 @@ def markdown(rows: Sequence[Row]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        worst = row.worst_ratio if row.ablation != "intact" else None
+        worst = row.worst_ratio if row.ablation != BASELINE else None
         change = f"{worst[0]} x {worst[1]:.2f}" if worst else ""
-        inside = "" if row.ablation == "intact" else ("yes" if row.valid else "**no**")
+        inside = "" if row.ablation == BASELINE else ("yes" if row.valid else "**no**")
         lines.append(
             f"| {row.ablation} | {_text(row, 'spontaneous_Hz', '.2f')} / {_text(row, 'evoked_Hz', '.2f')} | "
             f"{_text(row, 'silent_share', '.1%')} | {_text(row, 'rate_cv', '.2f')} | "
@@ -194,3 +208,4 @@ def write(rows: Sequence[Row], out: Path, title: str) -> None:
         for row in rows
     ]
     write_json(out.with_suffix(".json"), numbers)
+    remove_partial(out)
