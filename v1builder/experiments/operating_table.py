@@ -122,7 +122,7 @@ def measure(
         ablations: names, without "intact".
         out: where the table will be written (`write`). What is done is kept beside it until it is, so that an
             interrupted call goes on.
-        progress: called with (what, done, total).
+        progress: called with (network, conditions done, conditions).
         options: of `bench_of`.
 
     Raises:
@@ -138,7 +138,6 @@ def measure(
         kept = Partial(Path(out), provenance("operating-point", options=options))
     points: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     sizes: dict[str, int] = {}
-    total = len(folders) * len(names)
     for at, folder in enumerate(folders):
         network = load_network(folder)
         for ablation in parsed.values():
@@ -153,13 +152,13 @@ def measure(
             key = f"{hashed}, seed {at + 1}: {name}"
             if key not in kept:
                 start = start or bench.start(network)
-                ablated = (
-                    start.network if name == BASELINE else bench.ablated(start, parsed[name])[0]
-                )
-                kept[key] = start.point if name == BASELINE else bench.point(ablated, start)
+                if name == BASELINE:
+                    kept[key] = start.point
+                else:
+                    kept[key] = bench.point(bench.ablated(start, parsed[name])[0], start)
             points[name].append(kept[key])
             if progress:
-                progress(f"{folder.name}: {name}", at * len(names) + number, total)
+                progress(folder.name, number, len(names))
     rows = [Row(BASELINE, tuple(points[BASELINE]), True, ())]
     for name, ablation in parsed.items():
         found = judge(points[name], points[BASELINE], sizes, keeps_charge=ablation.keeps_charge)

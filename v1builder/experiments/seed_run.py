@@ -296,6 +296,7 @@ class SeedRun:
         self.show(f"{condition.title}, ablation", 0, 1)
         network, record = self.bench.ablated(start, condition.ablation)
         point = self.bench.point(network, start)
+        self.show(f"{condition.title}, ablation", 1, 1)
         record |= {"matching": None, "operating_point": {"before": point, "after": point}}
         if self.settings.matching == "rate":
             found = self._match(condition, network, start)
@@ -314,7 +315,7 @@ class SeedRun:
 
         self.show(f"{condition.title}, rate matching", 0, 1)
         scale = rheobase(network.membrane)[network.membrane.group_of]
-        return match_rates(
+        found = match_rates(
             measured,
             group_mean(self.groups, start.rates),
             scale=0.1 * group_mean(self.groups, scale),
@@ -322,6 +323,8 @@ class SeedRun:
             floor=self.bench.probes.spike_floor(self.groups),
             max_measurements=self.settings.matching_measurements,
         )
+        self.show(f"{condition.title}, rate matching", 1, 1)
+        return found
 
     def _save_example(self, classifier: Classifier) -> None:
         """One test trial of the trained intact network, for the picture in the report."""
