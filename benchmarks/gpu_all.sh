@@ -31,11 +31,26 @@ columns() {
     done
 }
 
+# The same measures of the same trials on both devices: rates to be compared, and what each takes.
+measures() {
+    for accelerator in cpu cuda; do
+        begin=$(date +%s)
+        "$python" -m v1builder measure "$out/net-100" --task orientation_discrimination --trials 32 --overwrite \
+            --select mean_rate --select fano_factor --accelerator $accelerator --out "$out/measures-$accelerator.csv" &&
+            echo "$accelerator $(echo "$(date +%s) - $begin" | bc) s" &&
+            grep ",network," "$out/measures-$accelerator.csv"
+    done
+}
+
 if [ "${2:-}" = columns ]; then
     columns 4
+    exit
+elif [ "${2:-}" = measures ]; then
+    measures
     exit
 fi
 part tests 150 "$python" -m pytest -q -m "gpu or not gpu" tests/model/test_triton.py -k "on_a_gpu or same_bytes" -p no:cacheprovider
 part rollouts 180 "$python" benchmarks/gpu.py --cells 1000 10000 66000 --steps 500 --repeats 3 --out "$out/rollouts.json"
-part columns 240 sh "$here/gpu_all.sh" "$out" columns
+part columns 180 sh "$here/gpu_all.sh" "$out" columns
+part measures 60 sh "$here/gpu_all.sh" "$out" measures
 "$python" "$here/gpu_page.py" "$out"

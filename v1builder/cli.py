@@ -44,6 +44,14 @@ Background = Annotated[
 Trials = Annotated[
     int, typer.Option(help="Of gray and of drifting gratings, for the table.", min=1)
 ]
+Accelerator = Annotated[
+    str,
+    typer.Option(help="Where networks compute: cpu, cuda, or auto for a GPU where there is one."),
+]
+AsExperiment = Annotated[
+    str | None,
+    typer.Option("--accelerator", help="cpu, cuda or auto; else as the experiment says."),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")]
 
 
@@ -235,12 +243,15 @@ def info(
 def simulate(
     config: Annotated[Path, typer.Argument(help="SONATA simulation config, JSON.")],
     backend: Annotated[str, typer.Option(help="auto, fused, triton or reference.")] = "auto",
+    accelerator: Accelerator = "cpu",
 ) -> None:
     """Run a SONATA simulation config; spikes and reports go where it says."""
     from v1builder.simulate import simulate as run
 
     with Bars() as progress:
-        result = run(config, backend=backend, progress=progress, say=_noted)
+        result = run(
+            config, backend=backend, accelerator=accelerator, progress=progress, say=_noted
+        )
     written("output", result)
 
 
@@ -264,6 +275,7 @@ def calibrate(
         float | None, typer.Option(help="Simulated time per cell; else by number and rate.")
     ] = None,
     trials: Annotated[int, typer.Option(help="Gratings per direction, recurrence on.")] = 10,
+    accelerator: Accelerator = "cpu",
     overwrite: Overwrite = False,
 ) -> None:
     """Tune background weights to spontaneous rates; compare the network with recordings."""
@@ -282,6 +294,7 @@ def calibrate(
             tolerance=tolerance,
             seconds=seconds,
             trials=trials,
+            accelerator=accelerator,
             overwrite=overwrite,
             progress=progress,
         )
@@ -311,10 +324,7 @@ def train(
         int | None, typer.Option(help="Processes that share every batch; else 1, or torchrun's.")
     ] = None,
     nodes: Annotated[int | None, typer.Option(help="Machines, see docs/cluster.md.")] = None,
-    accelerator: Annotated[
-        str | None,
-        typer.Option(help="cpu, cuda (a GPU per process) or auto; else as the experiment says."),
-    ] = None,
+    accelerator: AsExperiment = None,
 ) -> None:
     """Train the experiment's intact network with its first seed."""
     from v1builder.train import load_experiment
@@ -351,12 +361,19 @@ def battery(
         int,
         typer.Option(min=16, help="From which each baseline learns, and on which it is tested."),
     ] = 1024,
+    accelerator: AsExperiment = None,
 ) -> None:
     """Train a network on several tasks, each beside chance, the LGN and the untrained column."""
     from v1builder.experiments.battery import markdown, run_battery
 
     with Bars() as progress:
-        rows = run_battery(experiments, out, baseline_trials=baseline_trials, progress=progress)
+        rows = run_battery(
+            experiments,
+            out,
+            baseline_trials=baseline_trials,
+            accelerator=accelerator,
+            progress=progress,
+        )
     console.print(markdown(rows), highlight=False, soft_wrap=True)
     written("table", out / "tasks.md")
 
@@ -369,6 +386,7 @@ def compare(
     workers: Annotated[
         int, typer.Option(help="Processes on this machine, each for one condition at a time.")
     ] = 1,
+    accelerator: AsExperiment = None,
 ) -> None:
     """Train and test every ablated network with every seed; finished ones are not run again."""
     from v1builder.experiments import compare as run
@@ -380,6 +398,7 @@ def compare(
             out,
             engine=engine,
             workers=workers,
+            accelerator=accelerator,
             pages=True,
             progress=progress,
         )
@@ -395,6 +414,7 @@ def ablate(
     seed: Annotated[int, typer.Option(help="Of random ablations, and of the trials.")] = 1,
     carry: Carry = "psp",
     background: Background = "calibrated",
+    accelerator: Accelerator = "cpu",
     trials: Trials = 16,
     overwrite: Overwrite = False,
 ) -> None:
@@ -410,6 +430,7 @@ def ablate(
             seed=seed,
             carry=carry,
             background=background,
+            accelerator=accelerator,
             n_trials=trials,
             overwrite=overwrite,
             progress=progress,
@@ -429,6 +450,7 @@ def operating_point(
     ] = None,
     carry: Carry = "psp",
     background: Background = "calibrated",
+    accelerator: Accelerator = "cpu",
     trials: Trials = 16,
 ) -> None:
     """Rates, silent cells and spread of ablated networks beside the intact, held against the bars.
@@ -444,6 +466,7 @@ def operating_point(
             out=out,
             carry=carry,
             background=background,
+            accelerator=accelerator,
             n_trials=trials,
             progress=progress,
         )
@@ -500,6 +523,7 @@ def measure(
     ] = None,
     carry: Carry = "psp",
     background: Background = "calibrated",
+    accelerator: Accelerator = "cpu",
     overwrite: Overwrite = False,
 ) -> None:
     """Write measures of a network as it is, intact and ablated, or of a run before and after training."""
@@ -522,6 +546,7 @@ def measure(
                 seeds=() if seed is None else (seed,),
                 n_trials=trials,
                 levels=level,
+                accelerator=accelerator,
                 progress=progress,
             )
         written("table", out)
@@ -543,6 +568,7 @@ def measure(
             dt=dt,
             carry=carry,
             background=background,
+            accelerator=accelerator,
             out=out,
             progress=progress,
         )
@@ -561,6 +587,7 @@ def lesion(
     ablation: Annotated[str, typer.Option(help="Of the condition.")] = "intact",
     seed: Annotated[int | None, typer.Option(help="Of the condition; else all.")] = None,
     trials: Annotated[int, typer.Option(help="Of the test, for each lesion.", min=1)] = 256,
+    accelerator: Accelerator = "cpu",
     overwrite: Overwrite = False,
 ) -> None:
     """Silence every type of cell of a trained network, and as many others at random: what it loses."""
@@ -577,6 +604,7 @@ def lesion(
             ablations=[ablation],
             seeds=() if seed is None else (seed,),
             n_trials=trials,
+            accelerator=accelerator,
             progress=progress,
         )
     written("table", out)
@@ -622,6 +650,7 @@ def judge(
         int, typer.Option(help="Gratings of each contrast and direction.", min=1)
     ] = 2,
     images: Annotated[int, typer.Option(help="Sequences of photographs.", min=1)] = 24,
+    accelerator: Accelerator = "cpu",
     seed: Annotated[int, typer.Option(help="Of trials and spikes.")] = 1,
     overwrite: Overwrite = False,
 ) -> None:
@@ -636,7 +665,9 @@ def judge(
     )
     with Bars() as progress:
         shown = judging.Repeats(repeats, contrasts, images)
-        result = judging.judge(subject, shown, seed=seed, progress=progress)
+        result = judging.judge(
+            subject, shown, seed=seed, accelerator=accelerator, progress=progress
+        )
     write(result, out)
     console.print(markdown(result), highlight=False, soft_wrap=True)
     written("table", out)

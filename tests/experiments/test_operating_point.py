@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from v1builder.load.groups import group_cells
 from v1builder.model import V1Network
 from v1builder.tasks import DirectionClassification, make_task
 
+module = partial(V1Network, dt=1.0, trainable=[])
 SIZES = {"large": 200, "other": 20, "small": 19}
 
 
@@ -242,8 +244,7 @@ def renamed(network):
 @torch.no_grad()
 def spikes(network, gray):
     """[n_cells] in front of a gray screen."""
-    model = V1Network(network, dt=1.0, trainable=[])
-    return model(dict(gray)).spikes.sum(dim=(0, 1)).numpy()
+    return module(network)(dict(gray)).spikes.sum(dim=(0, 1)).numpy()
 
 
 def by_population(network, counts):
@@ -255,7 +256,7 @@ def test_mean_cells_fire_as_the_cells_they_replace_once_tuned(column):
     network, gray, other = column
     wanted = spikes(network, gray)
     ablated = parse_ablation("mean(population)")(network)
-    tuned, record = calibrated(ablated, network, gray, dt=1.0)
+    tuned, record = calibrated(ablated, network, gray, model=module)
     target, groups = by_population(network, wanted)
     before = by_population(network, spikes(ablated, gray))[0]
     after = by_population(network, spikes(tuned, gray))[0]
@@ -285,7 +286,7 @@ def test_a_network_with_its_own_membranes_is_not_touched(column):
     network, gray, _ = column
     for text in ("intact", "weights_shuffle", "shuffle_within", "no_asc"):
         ablated = parse_ablation(text)(network, seed=1)
-        tuned, record = calibrated(ablated, network, gray, dt=1.0)
+        tuned, record = calibrated(ablated, network, gray, model=module)
         if text == "no_asc":
             assert record["tuned_models"] > 50
         else:
@@ -296,7 +297,7 @@ def test_a_network_with_its_own_membranes_is_not_touched(column):
 def test_a_network_without_background_is_not_tuned():
     network = make_network()
     ablated = parse_ablation("mean(population)")(network)
-    tuned, record = calibrated(ablated, network, {}, dt=1.0)
+    tuned, record = calibrated(ablated, network, {}, model=module)
     assert tuned is ablated
     assert record == {"tuned_models": 0}
 
@@ -306,7 +307,7 @@ def test_what_was_planted_is_found_again(column):
     network, gray, _ = column
     same = renamed(network)
     doubled = with_factors(same, np.full(network.n_cells, 2.0))
-    tuned, record = calibrated(doubled, network, gray, dt=1.0)
+    tuned, record = calibrated(doubled, network, gray, model=module)
     ratio = tuned.edges["bkg_to_v1"].weight / network.edges["bkg_to_v1"].weight
     heard = spikes(network, gray)[network.edges["bkg_to_v1"].target_index] > 0
     # Counts are whole numbers, so a range of factors gives the same.
@@ -321,7 +322,7 @@ def test_what_was_planted_is_found_again(column):
 def test_a_network_as_it_was_keeps_its_background_to_the_last_digit(column):
     network, gray, _ = column
     same = renamed(network)
-    tuned, record = calibrated(same, network, gray, dt=1.0)
+    tuned, record = calibrated(same, network, gray, model=module)
     np.testing.assert_array_equal(tuned.edges["bkg_to_v1"].weight, same.edges["bkg_to_v1"].weight)
     assert set(record["median_factor"].values()) == {1.0}
 
@@ -330,10 +331,10 @@ def test_shuffled_cells_bring_their_background_along(column):
     """Negative control: no model is new, so nothing is tuned; were they new, there would be little to do."""
     network, gray, _ = column
     ablated = parse_ablation("shuffle_within")(network, seed=1)
-    tuned, record = calibrated(ablated, network, gray, dt=1.0)
+    tuned, record = calibrated(ablated, network, gray, model=module)
     assert tuned is ablated
     assert record == {"tuned_models": 0}
-    _, record = calibrated(renamed(ablated), network, gray, dt=1.0)
+    _, record = calibrated(renamed(ablated), network, gray, model=module)
     groups = group_cells(network.cells, "population")
     sizes = dict(zip(groups.labels, groups.sizes, strict=True))
     large = {name: f for name, f in record["median_factor"].items() if sizes[name] >= 20}

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from elsewhere import played_gpu
 from small_network import N_BKG, N_EXC, N_LGN, N_V1
 
 from v1builder.load import load_network
@@ -171,6 +172,19 @@ def test_segments_change_nothing(small_network_folder, tmp_path, monkeypatch):
     parts = read_spikes(simulate(path, backend="reference") / "spikes.h5")["v1"]
     assert np.array_equal(whole.timestamps, parts.timestamps)
     assert np.array_equal(whole.node_ids, parts.node_ids)
+
+
+def test_on_another_device(small_network_folder, tmp_path):
+    """Played, see `elsewhere`. Spikes, currents and what is reported come back."""
+    write_inputs(tmp_path)
+    path = configuration(small_network_folder, tmp_path, run={"tstop": 60.0})
+    output = simulate(path, backend="reference")
+    spikes, voltage = spike_set(output / "spikes.h5", 1.0), read_report(output / "voltage.h5").data
+    with played_gpu():
+        output = simulate(path, backend="reference", accelerator="cuda")
+    assert spike_set(output / "spikes.h5", 1.0) == spikes
+    assert np.array_equal(read_report(output / "voltage.h5").data, voltage)
+    assert np.ptp(voltage) > 1
 
 
 def test_does_what_the_model_does(small_network_folder, tmp_path):

@@ -13,10 +13,11 @@ import torch
 from one_rank import batch_gradient
 from test_training import EXPERIMENT
 
+from v1builder.model.device import found_accelerator
 from v1builder.schema.errors import ConfigError
 from v1builder.train import load_experiment, train
 from v1builder.train.checkpoint import read_metrics
-from v1builder.train.parallel import Processes, _found, one_process, start
+from v1builder.train.parallel import Processes, one_process, start
 from v1builder.train.settings import TrainSettings
 
 ONE_RANK = Path(__file__).with_name("one_rank.py")
@@ -144,9 +145,9 @@ def test_missing_gpus_are_named():
 
 def test_auto_takes_gpus_where_there_are_enough(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert [_found("auto", n) for n in (1, 2, 3)] == ["cuda", "cuda", "cpu"]
+    assert [found_accelerator("auto", n) for n in (1, 2, 3)] == ["cuda", "cuda", "cpu"]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert _found("auto", 1) == "cpu"
+    assert found_accelerator("auto", 1) == "cpu"
     assert one_process("auto").device.type == "cpu"
 
 

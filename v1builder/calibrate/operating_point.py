@@ -23,6 +23,7 @@ from v1builder.calibrate.spontaneous import (
 from v1builder.inputs import input_sources
 from v1builder.load import Network
 from v1builder.model import V1Network
+from v1builder.model.device import device_of
 from v1builder.model.observation import SpikeCounts, observe, segment_steps
 from v1builder.tasks import GratingTuning, make_task
 
@@ -65,6 +66,7 @@ def operating_point(
     trials: int = 10,
     dt: float = 1.0,
     backend: str = "auto",
+    accelerator: str = "cpu",
     progress: Progress | None = None,
 ) -> TunedPoint:
     """Run the whole network, recurrence included.
@@ -75,10 +77,11 @@ def operating_point(
         trials: of every direction.
         dt: ms.
         backend: of the model.
+        accelerator: where it computes, see `model.device`.
         progress: told of every run.
     """
     report = progress or (lambda _stage, _done, _total: None)
-    model = V1Network(network, dt=dt, trainable=(), backend=backend)
+    model = V1Network(network, dt=dt, trainable=(), backend=backend).to(device_of(accelerator))
     rates = gray_rates(network, dt)
     streams = np.random.SeedSequence([seed, 0]).generate_state(2)
     warm_up = round(WARM_UP_MS / dt)

@@ -52,6 +52,7 @@ def calibrate(
     trials: int = 10,
     dt: float = 1.0,
     backend: str = "auto",
+    accelerator: str = "cpu",
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Path:
@@ -73,6 +74,7 @@ def calibrate(
         trials: gratings per direction with recurrence on.
         dt: ms.
         backend: of the model.
+        accelerator: where it computes, see `model.device`.
         overwrite: replace an existing folder.
         progress: told how far it is, as progress(stage, done, total).
 
@@ -108,11 +110,18 @@ def calibrate(
             max_weight=max_weight,
             dt=dt,
             backend=backend,
+            accelerator=accelerator,
             progress=progress,
         )
         tuned = with_background(network, models["weight_pA"].to_numpy()[model_of])
         point = operating_point(
-            tuned, seed=seed, trials=trials, dt=dt, backend=backend, progress=progress
+            tuned,
+            seed=seed,
+            trials=trials,
+            dt=dt,
+            backend=backend,
+            accelerator=accelerator,
+            progress=progress,
         )
         copy_with_background(net, folder, tuned)
         settings = {

@@ -8,7 +8,7 @@ the weights (common random numbers), so that rates at two weights differ by the 
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from v1builder.inputs import input_sources
 from v1builder.lgn import poisson_spikes
 from v1builder.load import Network
 from v1builder.model import V1Network
+from v1builder.model.device import device_of
 from v1builder.model.edges import Edges
 from v1builder.model.observation import SpikeCounts, observe, segment_steps
 from v1builder.schema.errors import NetworkError
@@ -126,7 +127,13 @@ class IndependentCells:
     """
 
     def __init__(
-        self, network: Network, rates: dict[str, Array], *, dt: float, backend: str = "auto"
+        self,
+        network: Network,
+        rates: dict[str, Array],
+        *,
+        dt: float,
+        backend: str = "auto",
+        accelerator: str = "cpu",
     ):
         """Make the model.
 
@@ -135,19 +142,22 @@ class IndependentCells:
             rates: of the inputs, [n_units] Hz by name.
             dt: ms.
             backend: of the model.
+            accelerator: where it computes, see `model.device`.
         """
         self.n_cells = network.n_cells
-        self._network, self._rates, self._dt, self._backend = network, rates, dt, backend
+        self._network, self._rates = network, rates
+        self._options: dict[str, Any] = {"dt": dt, "backend": backend, "accelerator": accelerator}
         background = network.edges[background_edges(network)]
         self._nsyns = torch.from_numpy(background.nsyns.astype(np.float64))
         self._target = torch.from_numpy(background.target_index.astype(np.int64))
-        self._model = V1Network(network, dt=dt, trainable=(), backend=backend)
+        model = V1Network(network, dt=dt, trainable=(), backend=backend)
+        self._model, self._dt = model.to(device_of(accelerator)), dt
         self._edges = cast(Edges, self._model.edges[background.name])
 
     def part(self, cells: NDArray[np.int64]) -> "IndependentCells":
         """Some of these cells, which get the same spike trains as here for the same seed."""
         network = only_cells(self._network, cells, all_inputs=True)
-        return IndependentCells(network, self._rates, dt=self._dt, backend=self._backend)
+        return IndependentCells(network, self._rates, **self._options)
 
     def counts(self, weight: Array, seconds: float, seed: int) -> Array:
         """Spikes of every cell in every trial.

@@ -65,6 +65,7 @@ def tune(
     max_weight: float | None = None,
     dt: float = 1.0,
     backend: str = "auto",
+    accelerator: str = "cpu",
     progress: Progress | None = None,
 ) -> tuple[pd.DataFrame, Array]:
     """Tune every cell model.
@@ -79,6 +80,7 @@ def tune(
         max_weight: pA, the largest weight allowed; that of 10 rheobases unless given.
         dt: ms.
         backend: of the model.
+        accelerator: where it computes, see `model.device`.
         progress: told of every simulation.
 
     Returns:
@@ -104,7 +106,7 @@ def tune(
         }
         report = _Counter(progress, f"tuning, {value:g} s per cell")
         search = _Search(
-            IndependentCells(part, left, dt=dt, backend=backend),
+            IndependentCells(part, left, dt=dt, backend=backend, accelerator=accelerator),
             np.searchsorted(rows, model_of[cells]),
             models["target_Hz"].to_numpy()[rows],
             value,

@@ -56,7 +56,7 @@ def calibrated(
     intact: Network,
     gray: Mapping[str, Tensor],
     *,
-    dt: float,
+    model: Callable[[Network], V1Network],
     affected: NDArray[np.bool_] | None = None,
 ) -> tuple[Network, dict[str, Any]]:
     """The ablated network with its background tuned to what the intact cells fired.
@@ -65,7 +65,7 @@ def calibrated(
         ablated: with carried weights.
         intact: the network it was made from.
         gray: spikes [trial, step, unit] of every input population, gray screen.
-        dt: ms.
+        model: makes the module that is measured.
         affected: [n_cells] cells that the ablation may have changed; all unless given.
 
     Returns:
@@ -75,19 +75,19 @@ def calibrated(
     """
     if not background_edges(ablated) or _same_models(ablated.membrane, intact.membrane):
         return ablated, {"tuned_models": 0}
-    target = _counts(intact.without_recurrence(), gray, dt)
+    target = _counts(model(intact.without_recurrence()), gray)
     changed = np.ones(intact.n_cells, bool) if affected is None else affected
     model_of = _models(ablated, target, changed)
 
     def fired(network: Network, factor: Array) -> Array:
         tuned = with_factors(network, factor[model_of])
-        return np.bincount(model_of, _counts(tuned, gray, dt)).astype(np.float64)
+        return np.bincount(model_of, _counts(model(tuned), gray)).astype(np.float64)
 
     bare, wanted = ablated.without_recurrence(), np.bincount(model_of, target).astype(np.float64)
     tuning = _Tuning(np.bincount(model_of, changed) == 0)
     tuning.bisect(lambda factor: fired(bare, factor), wanted, _BISECTIONS)
     if len(bare.edges) < len(ablated.edges):
-        before = np.bincount(model_of, _counts(intact, gray, dt))
+        before = np.bincount(model_of, _counts(model(intact), gray))
         missing = before - fired(ablated, tuning.factor)
         wanted = np.clip(wanted + missing, wanted / _AROUND, wanted * _AROUND)
         tuning.look_around(_AROUND)
@@ -160,9 +160,8 @@ def _models(network: Network, target: Array, changed: NDArray[np.bool_]) -> NDAr
     return np.unique(key, return_inverse=True)[1].astype(np.int64)
 
 
-def _counts(network: Network, gray: Mapping[str, Tensor], dt: float) -> Array:
+def _counts(model: V1Network, gray: Mapping[str, Tensor]) -> Array:
     """[n_cells] spikes of each cell in all trials."""
-    model = V1Network(network, dt=dt, trainable=[])
     spikes = SpikeCounts()
     observe(model, {name: gray[name] for name in model.input_sizes}, [spikes])
     return spikes.counts.sum(axis=0)

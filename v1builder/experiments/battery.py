@@ -57,6 +57,7 @@ def run_battery(
     out: Path | str,
     *,
     baseline_trials: int = 1024,
+    accelerator: str | None = None,
     progress: Progress | None = None,
 ) -> list[TaskRow]:
     """Train every experiment's intact network with each of its seeds, and measure its baselines.
@@ -65,6 +66,7 @@ def run_battery(
         files: experiment files; their names are names of folders in `out`.
         out: gets FILE/seed-K/ with the training's files and battery.json, and tasks.md.
         baseline_trials: for a baseline to learn from, and as many to be tested with.
+        accelerator: "cpu", "cuda" or "auto"; that of each experiment's [train] when None.
         progress: called with (what, done, total).
 
     Raises:
@@ -81,7 +83,10 @@ def run_battery(
             ", ".join(names) or "no file",
             "name every file once, each with another name",
         )
-    experiments = dict(zip(names, map(load_experiment, paths), strict=True))
+    experiments = {
+        name: load_experiment(path).computed_on(accelerator)
+        for name, path in zip(names, paths, strict=True)
+    }
     subjects = Subjects()
     # What is missing is missed now. The first experiment last, so that its first seed is still there.
     for experiment in reversed(list(experiments.values())):

@@ -17,6 +17,7 @@ from v1builder.experiments.operating_point import compared, operating_point
 from v1builder.experiments.probes import Probes, gray_inputs, make_probes
 from v1builder.load import Network
 from v1builder.model import V1Network
+from v1builder.model.device import device_of
 from v1builder.schema.errors import ConfigError, Problem, raise_if_any, unknown_name
 from v1builder.tasks import Task
 
@@ -60,6 +61,7 @@ class Bench:
         calibration_seconds: float,
         carry: str = "psp",
         background: str = "calibrated",
+        accelerator: str = "cpu",
         model: Callable[[Network], V1Network] | None = None,
     ):
         """Set up a bench.
@@ -72,7 +74,8 @@ class Bench:
             calibration_seconds: of gray screen over which a background is tuned.
             carry: see `Ablation`.
             background: "calibrated" tunes the background of new cell models, "ratio" does not.
-            model: makes the module that is measured; `V1Network` of the given dt unless said.
+            accelerator: where networks compute, see `model.device`.
+            model: makes the module that is measured, there; `V1Network` of the given dt unless said.
 
         Raises:
             ConfigError: `carry` or `background` is unknown.
@@ -90,7 +93,11 @@ class Bench:
         self._calibration_seconds = calibration_seconds
         self._carry = carry
         self._calibrates = background == "calibrated" and carry == "psp"
-        self._model = model or (lambda network: V1Network(network, dt=dt, trainable=[]))
+        self._device = device_of(accelerator)
+        self._model = model or self._module
+
+    def _module(self, network: Network) -> V1Network:
+        return V1Network(network, dt=self._dt, trainable=[]).to(self._device)
 
     @cached_property
     def probes(self) -> Probes:
@@ -127,7 +134,7 @@ class Bench:
                 network,
                 start.network,
                 self._gray,
-                dt=self._dt,
+                model=self._module,
                 affected=ablation.affected(start.network),
             )
             record["calibration"] = tuned

@@ -71,6 +71,7 @@ def compare(
     *,
     engine: str = "local",
     workers: int = 1,
+    accelerator: str | None = None,
     pages: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -83,6 +84,8 @@ def compare(
         engine: what runs the conditions, see `ENGINES`.
         workers: processes of this machine that run them at once, each with its own networks in memory. Ray
             has workers of its own.
+        accelerator: "cpu", "cuda" or "auto"; that of the experiment's [train] when None. Workers share a GPU.
+            Results of another accelerator are not used but made again.
         pages: whether RUN/report is written, too: after every finished seed (Ray: at the end), see `so_far`.
         progress: called with (stage, done, total).
 
@@ -107,6 +110,14 @@ def compare(
             "compare, workers",
             workers,
             "leave workers out, or use the local engine",
+        )
+    experiment = experiment.computed_on(accelerator)
+    if engine == "ray" and experiment.train.accelerator != "cpu":
+        raise ConfigError.of(
+            "conditions on Ray are computed by its CPUs",
+            "compare, engine 'ray'",
+            f"accelerator '{experiment.train.accelerator}'",
+            "use --accelerator cpu, or --engine local with --workers",
         )
     with run_folder(out, holds=_HOLDS):
         return _compare(

@@ -51,12 +51,13 @@ class FinishedRun:
         compares: whether it is a comparison; a run of train has the one condition "retrain: intact".
     """
 
-    def __init__(self, run: Path | str, purpose: str):
+    def __init__(self, run: Path | str, purpose: str, accelerator: str = "cpu"):
         """Read what the run says of itself.
 
         Args:
             run: folder.
             purpose: what it is wanted for, a verb.
+            accelerator: where its networks compute now, wherever they were trained.
 
         Raises:
             StorageError: the folder holds no finished run, or one that cannot be read.
@@ -78,7 +79,7 @@ class FinishedRun:
             if self.compares
             else self._said.get("provenance", {}).get("experiment")
         )
-        self.experiment = _experiment(settings, self.file)
+        self.experiment = _experiment(settings, self.file).computed_on(accelerator)
         self._runs = SeedRuns(self.experiment, self.folder.absolute(), lambda *_: None)
 
     @staticmethod

@@ -32,6 +32,7 @@ from v1builder.load import Network, group_cells, load_network
 from v1builder.load.reference import IN_VIVO_UNITS, home_of, read_in_vivo_units
 from v1builder.measures import Measurement
 from v1builder.model import V1Network
+from v1builder.model.device import device_of
 from v1builder.model.observation import Observer, Segment
 from v1builder.objectives.objective import core
 from v1builder.objectives.weights import WeightsSettings
@@ -167,15 +168,24 @@ def judge(
     trials: Repeats | None = None,
     *,
     seed: int = 1,
+    accelerator: str = "cpu",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Judge every network of a subject.
+
+    Args:
+        subject: its networks.
+        trials: what they are shown.
+        seed: of trials and input spikes.
+        accelerator: where the networks compute: "cpu", "cuda", or "auto" for a GPU where there is one.
+        progress: called with (what, done, total).
 
     Raises:
         DataError: there are no recorded units.
         NetworkError: a population that the recordings do not know, or no input that sees.
     """
     trials, show = trials or Repeats(), progress or (lambda _stage, _done, _total: None)
+    device = device_of(accelerator)
     units = read_in_vivo_units(subject.home)
     if units is None:
         raise DataError.of(
@@ -186,7 +196,7 @@ def judge(
         )
     held_out = pd.DataFrame(units[units["split"] == JUDGE])
     found = {
-        name: _judged(name, network, subject, held_out, trials, seed, show)
+        name: _judged(name, network, subject, held_out, trials, seed, device, show)
         for name, network in subject.networks.items()
     }
     if AFTER in found:
@@ -200,6 +210,7 @@ def judge(
             seed=seed,
             trials=vars(trials),
             dt=subject.dt,
+            device=device.type,
             judged_cells=int(subject.judged.sum()),
         ),
         "notes": list(subject.notes),
@@ -214,10 +225,11 @@ def _judged(
     units: pd.DataFrame,
     trials: Repeats,
     seed: int,
+    device: torch.device,
     show: Progress,
 ) -> dict[str, Any]:
     types = np.where(subject.judged, types_of(network.cells), "")
-    model = V1Network(network, dt=subject.dt, trainable=[])
+    model = V1Network(network, dt=subject.dt, trainable=[]).to(device)
     signs = network.cells.attributes["ei"].astype(str)
     excitatory = np.flatnonzero((signs == "e") & subject.judged)
     rng = np.random.default_rng(seed)

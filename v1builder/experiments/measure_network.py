@@ -22,6 +22,7 @@ from v1builder.load import Network, load_network
 from v1builder.load.reference import read_in_vivo
 from v1builder.measures import MEASURES, CurveRow, Measurement, MeasureRow
 from v1builder.model import V1Network
+from v1builder.model.device import device_of
 from v1builder.protocols import PROTOCOLS, run_protocols
 from v1builder.schema.config import Settings, parse_settings
 from v1builder.schema.errors import ConfigError, raise_if_any, unknown_name
@@ -119,6 +120,7 @@ def measure_network(
     levels: Sequence[str] | None = None,
     seed: int = 1,
     dt: float = 1.0,
+    accelerator: str = "cpu",
     out: Path | str | None = None,
     progress: Progress | None = None,
     **options: Any,
@@ -140,6 +142,7 @@ def measure_network(
         levels: groups of cells, see `Measurement`; unless given all but single cells.
         seed: of trials, input spikes and random ablations.
         dt: ms.
+        accelerator: where networks compute: "cpu", "cuda", or "auto" for a GPU where there is one.
         out: where the table will be written. Networks that are done are kept beside it until it is, so that
             an interrupted call goes on.
         progress: called with (what, done, total).
@@ -150,6 +153,7 @@ def measure_network(
         NetworkError: the network is not, or lacks what is measured or ablated.
     """
     show = progress or (lambda _stage, _done, _total: None)
+    device = device_of(accelerator)
     names, protocols = _selected(select)  # what is wrong is said before anything long
     if names and task is None:
         raise ConfigError.of(
@@ -178,6 +182,7 @@ def measure_network(
         n_trials=n_trials,
         trials_at_once=at_once,
         options=options,
+        device=device.type,
     )  # fmt: skip
     compares = any(MEASURES[each].compares for each in names)
     kept = None if out is None else Partial(Path(out), made_by | {"of": [names, protocols, levels]})
@@ -185,7 +190,9 @@ def measure_network(
     curves: dict[str, list[CurveRow]] = {}
     records: dict[str, dict[str, Any]] = {}
     intact: Measurement | None = None
-    for name, one, record in _networks(network, parsed, seed, dt, show, options):
+    for name, one, record in _networks(
+        network, parsed, show, seed=seed, dt=dt, accelerator=device.type, **options
+    ):
         rows[name], curves[name], records[name] = [], [], record
         if kept is not None and name in kept and not (compares and name == BASELINE):
             rows[name] = [MeasureRow(**row) for row in kept[name]["rows"]]
@@ -197,7 +204,7 @@ def measure_network(
             if compares:
                 intact = intact or measurement
             ports = "currents" in measurement.needs
-            model = V1Network(one, dt=dt, trainable=[], keep_ports=ports)
+            model = V1Network(one, dt=dt, trainable=[], keep_ports=ports).to(device)
 
             def done(n: int, name: str = name) -> None:
                 show(name, n, n_trials)
@@ -216,7 +223,7 @@ def measure_network(
             rows[name] += run_protocols(
                 protocols,
                 one,
-                V1Network(one, dt=dt, trainable=[]),
+                V1Network(one, dt=dt, trainable=[]).to(device),
                 draw=partial(stream, seed, "protocols"),
                 levels=levels,
                 progress=shown,
@@ -253,17 +260,15 @@ def trials_at_once(task: Task, n_trials: int) -> int:
 def _networks(
     network: Network,
     ablations: Sequence[Ablation],
-    seed: int,
-    dt: float,
     show: Progress,
-    options: Mapping[str, Any],
+    **options: Any,
 ) -> Iterator[tuple[str, Network, dict[str, Any]]]:
     """The intact network, then every ablated one, with its name and the record of what was done to it."""
     yield BASELINE, network, {}
     if not ablations:
         return
     show("ablations", 0, len(ablations))
-    bench = bench_of(network, seed=seed, dt=dt, **options)
+    bench = bench_of(network, **options)
     start = bench.start(network)
     for number, ablation in enumerate(ablations, start=1):
         ablated, record = bench.ablated(start, ablation)

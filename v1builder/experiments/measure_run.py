@@ -33,6 +33,7 @@ def measure_run(
     seeds: Sequence[int] = (),
     n_trials: int = 64,
     levels: Sequence[str] | None = None,
+    accelerator: str = "cpu",
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Measure conditions of a finished run, and what training changed in them.
@@ -46,6 +47,7 @@ def measure_run(
         seeds: likewise.
         n_trials: of the test's kind, of each network.
         levels: groups of cells; unless given all but single cells.
+        accelerator: where the networks compute, wherever they were trained.
         progress: called with (what, done, total).
 
     Returns:
@@ -60,7 +62,7 @@ def measure_run(
     )
     for name in names:
         measure_named(name)  # what is wrong is said before anything long
-    finished = FinishedRun(run, "measure")
+    finished = FinishedRun(run, "measure", accelerator)
     settings = MeasureSettings(
         names=names,
         levels=None if levels is None else tuple(levels),
@@ -99,6 +101,7 @@ def lesion_run(
     ablations: Sequence[str] = ("intact",),
     seeds: Sequence[int] = (),
     n_trials: int = 256,
+    accelerator: str = "cpu",
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Silence every group of cells of trained networks, and as many others at random (`lesion`).
@@ -111,6 +114,7 @@ def lesion_run(
         ablations: of a comparison.
         seeds: all unless given.
         n_trials: test trials of each lesion.
+        accelerator: where the networks compute, wherever they were trained.
         progress: called with (what, done, total).
 
     Returns:
@@ -120,7 +124,7 @@ def lesion_run(
         StorageError: the folder holds no finished run.
         ConfigError: a level or a condition is unknown.
     """
-    finished = FinishedRun(run, "lesion")
+    finished = FinishedRun(run, "lesion", accelerator)
     settings = MeasureSettings(names=(), lesions=level, lesion_trials=n_trials)
     experiment = finished.experiment.model_copy(update={"measure": settings})
 
@@ -155,6 +159,7 @@ def _over_conditions(
         command,
         run={finished.file.name: sha256_of(finished.file)},
         measure=experiment.measure.model_dump(mode="json"),
+        device=experiment.train.accelerator,
     )
     partial = Partial(out, made_by)
     results = []

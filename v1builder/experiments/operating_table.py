@@ -93,6 +93,7 @@ def bench_of(
     calibration_seconds: float = 24.0,
     carry: str = "psp",
     background: str = "calibrated",
+    accelerator: str = "cpu",
 ) -> Bench:
     """A bench with drifting gratings for a network, see `Bench`."""
     task = make_task(DirectionClassification(), input_sources(network, dt=dt), dt=dt)
@@ -104,6 +105,7 @@ def bench_of(
         calibration_seconds=calibration_seconds,
         carry=carry,
         background=background,
+        accelerator=accelerator,
     )
 
 

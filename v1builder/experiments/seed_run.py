@@ -31,6 +31,7 @@ from v1builder.train.checkpoint import CHECKPOINT, load_checkpoint, restore
 from v1builder.train.evaluation import Classifier
 from v1builder.train.measuring import compares, measured_around, n_measured
 from v1builder.train.metric import TRAINED, UNTRAINED
+from v1builder.train.parallel import one_process
 from v1builder.train.run import make_classifier, score_tested, train_network
 from v1builder.train.settings import Experiment
 from v1builder.train.streams import stream
@@ -80,6 +81,7 @@ class SeedRun:
             calibration_seconds=self.settings.calibration_seconds,
             carry=self.settings.carry,
             background=self.settings.background,
+            accelerator=experiment.train.accelerator,
             model=lambda network: make_classifier(experiment, subject, network).network,
         )
 
@@ -246,13 +248,15 @@ class SeedRun:
         """Train the classifier of a condition; its scores, those of the test if it is `tested`."""
         rate = self.experiment.train.learning_rate * factor
         train = self.experiment.train.model_copy(update={"learning_rate": rate})
+        experiment = self.experiment.model_copy(update={"train": train})
         return train_network(
-            self.experiment.model_copy(update={"train": train}),
+            experiment,
             self.subject,
             classifier,
             _training_folder(condition.folder(self.out), factor),
             resume=True,
             tested=tested,
+            processes=one_process(experiment.train.accelerator),
             progress=lambda done, total, _record: self.show(condition.title, done, total),
         )
 
@@ -337,7 +341,7 @@ class SeedRun:
             warm_up = task.warm_up(1, stream(seed, "example", "warm-up"))
             state = None if warm_up is None else classifier.network.settled(warm_up)
             spikes = classifier.network(inputs, state=state).spikes[0]
-            step, cell = spikes.nonzero().numpy().T
+            step, cell = spikes.nonzero().cpu().numpy().T
         dt = classifier.network.dt
         x, y = (cells.attributes.get(name, np.zeros(len(cells))) for name in ("x", "y"))
         with atomic_file(path) as temporary, temporary.open("wb") as file:

@@ -77,9 +77,12 @@ def count_problems(inputs: Mapping[str, Tensor], dtype: torch.dtype, where: str)
     return problems
 
 
-def spike_counts(inputs: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Inputs in which `count_problems` found nothing, as backends take them: bool, uint8 or `dtype`."""
-    return {name: _counts(spikes, dtype) for name, spikes in inputs.items()}
+def spike_counts(inputs: Mapping[str, Tensor], like: Tensor) -> dict[str, Tensor]:
+    """Inputs in which `count_problems` found nothing, as backends take them.
+
+    They are bool, uint8 or of the type of `like`, and lie where it does.
+    """
+    return {name: _counts(spikes, like.dtype).to(like.device) for name, spikes in inputs.items()}
 
 
 def _counts(spikes: Tensor, dtype: torch.dtype) -> Tensor:

@@ -217,7 +217,7 @@ class V1Network(nn.Module):
         state: State | None = None,
         record_voltage: bool = False,
     ) -> Rollout:
-        """Run the network.
+        """Run the network where its parameters lie; inputs and currents may lie anywhere.
 
         Args:
             inputs: spikes [batch, time, source] of every input, bool or integers (or floating point,
@@ -235,9 +235,10 @@ class V1Network(nn.Module):
         batch, n_steps = self.check_inputs(inputs, n_steps, current, state)
         injected = inputs.get(self.population)
         if injected is not None:
-            current = injected if current is None else current + injected
+            injected = injected.to(self.bias_current)
+            current = injected if current is None else current.to(injected) + injected
         spikes = {name: inputs[name] for name in self.input_sizes}
-        inputs = spike_counts(spikes, self.bias_current.dtype)
+        inputs = spike_counts(spikes, self.bias_current)
         if current is not None:
             current = current.to(self.bias_current) + self.bias_current
         elif self.bias_current.any():

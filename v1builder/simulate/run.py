@@ -23,6 +23,7 @@ from v1builder.load import Network, load_circuit
 from v1builder.load.populations import split
 from v1builder.load.selection import some_cells
 from v1builder.model import V1Network
+from v1builder.model.device import device_of
 from v1builder.model.observation import Observer, Segment, SpikeEvents, observe
 from v1builder.model.recordables import needs_ports
 from v1builder.schema.errors import ConfigError
@@ -45,6 +46,7 @@ def simulate(
     *,
     dtype: torch.dtype = torch.float64,
     backend: str = "auto",
+    accelerator: str = "cpu",
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Path:
@@ -54,6 +56,7 @@ def simulate(
         config_path: SONATA simulation configuration.
         dtype: float64 gives NEST's spikes; float32 is faster.
         backend: what computes the rollout, see `model.backends`.
+        accelerator: where: "cpu", "cuda", or "auto" for a GPU where there is one.
         progress: called with (stage, done, total).
         say: called with what is worth knowing, as sentences.
 
@@ -65,6 +68,7 @@ def simulate(
         NetworkError: the network or an input file is not valid.
         StorageError: the file system refused.
     """
+    device = device_of(accelerator)
     simulation = read_simulation(config_path)
     settings = simulation.config.run
     n_steps = _n_steps(simulation)
@@ -87,7 +91,7 @@ def simulate(
         trainable=(),
         backend=backend,
         keep_ports=keep_ports,
-    )
+    ).to(device)
     spikes = SpikeEvents()
     with ExitStack() as stack:
         for report in reports:

@@ -82,7 +82,7 @@ def fit_readout(
         done += len(batch)
         if progress:
             progress(done, n_trials)
-    features = torch.cat(parts).to(torch.float64).numpy()
+    features = torch.cat(parts).to(torch.float64).cpu().numpy()
     scaler = MaxAbsScaler()  # keeps what is silent at 0, and no cell that fired once weighs most
     model = GridSearchCV(
         make_pipeline(scaler, LogisticRegression(max_iter=300, tol=1e-3)),

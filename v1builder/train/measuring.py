@@ -9,6 +9,7 @@ import pandas as pd
 from v1builder.load import Network
 from v1builder.measures import MEASURES, Measurement
 from v1builder.model import V1Network
+from v1builder.model.device import device_of
 from v1builder.protocols import PROTOCOLS, run_protocols
 from v1builder.tasks import Task, design_of
 from v1builder.train.evaluation import watched_trials
@@ -224,7 +225,7 @@ def _measured(
 
 
 def _model(experiment: Experiment, network: Network, *, keep_ports: bool = False) -> V1Network:
-    """A network that nothing is learned in."""
+    """A network that nothing is learned in, where the experiment computes."""
     settings = experiment.model
     of_neuron: dict[str, Any] = dict(settings.neuron_settings)
     return V1Network(
@@ -237,7 +238,7 @@ def _model(experiment: Experiment, network: Network, *, keep_ports: bool = False
         sigma_V=settings.sigma_V,
         tau=settings.tau,
         **of_neuron,
-    )
+    ).to(device_of(experiment.train.accelerator))
 
 
 def records(measurement: Measurement | None, phase: str) -> list[dict[str, Any]]:

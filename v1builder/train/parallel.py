@@ -10,17 +10,16 @@ import atexit
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor, nn
 
-from v1builder.schema.errors import ConfigError, unknown_name
+from v1builder.model.device import device_of, found_accelerator
+from v1builder.schema.errors import ConfigError
 
 if TYPE_CHECKING:  # takes longer to import than all else, and a single process needs none of it
     from lightning_fabric import Fabric
-
-Accelerator = Literal["cpu", "cuda", "auto"]
 
 #: Variables in which those who start processes say how many: all of them, and how many per machine.
 _STARTED_BY: Final = {
@@ -114,7 +113,7 @@ class Processes:
             self.fabric.barrier()
 
 
-def one_process(accelerator: Accelerator | str = "cpu") -> Processes:
+def one_process(accelerator: str = "cpu") -> Processes:
     """This process alone, whatever started it.
 
     Args:
@@ -123,12 +122,11 @@ def one_process(accelerator: Accelerator | str = "cpu") -> Processes:
     Raises:
         ConfigError: it is unknown, or there is no GPU.
     """
-    found = _found(accelerator, 1)
-    return Processes(torch.device(found, 0) if found == "cuda" else torch.device(found))
+    return Processes(device_of(accelerator))
 
 
 def start(
-    devices: int | None = None, nodes: int | None = None, accelerator: Accelerator | str = "cpu"
+    devices: int | None = None, nodes: int | None = None, accelerator: str = "cpu"
 ) -> Processes:
     """Start the processes of a training, or join those that were started.
 
@@ -164,7 +162,7 @@ def start(
     devices, nodes = devices or 1, nodes or 1
     if devices * nodes == 1:
         return one_process(accelerator)
-    accelerator = _found(accelerator, devices)
+    accelerator = found_accelerator(accelerator, devices)
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy
 
@@ -197,21 +195,3 @@ def _started() -> tuple[str, int, int] | None:
             each = int(os.environ.get(per_machine, n // int(os.environ.get("SLURM_NNODES", "1"))))
             return name, each, n // each
     return None
-
-
-def _found(accelerator: str, devices: int) -> str:
-    """The accelerator, which is there for so many processes."""
-    names = get_args(Accelerator)
-    if accelerator not in names:
-        raise ConfigError([unknown_name("accelerator", accelerator, names, "train")])
-    n_gpus = torch.cuda.device_count() if accelerator != "cpu" else 0
-    if accelerator == "auto":
-        return "cuda" if n_gpus >= devices else "cpu"
-    if accelerator == "cuda" and n_gpus < devices:
-        raise ConfigError.of(
-            "there are not so many GPUs",
-            "train, accelerator 'cuda'",
-            f"{devices} asked for, {n_gpus} found",
-            "use --accelerator cpu or auto, or fewer --devices",
-        )
-    return accelerator

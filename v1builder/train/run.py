@@ -11,6 +11,7 @@ import torch
 from v1builder.load import Network
 from v1builder.measures import Measurement
 from v1builder.model import V1Network
+from v1builder.model.device import device_of
 from v1builder.readout.linear import LinearSettings
 from v1builder.schema.errors import StorageError
 from v1builder.schema.provenance import provenance
@@ -28,7 +29,7 @@ from v1builder.train.measuring import (
     records,
 )
 from v1builder.train.metric import TRAINED
-from v1builder.train.parallel import Accelerator, Processes, start
+from v1builder.train.parallel import Processes, start
 from v1builder.train.settings import Experiment, TrainSettings
 from v1builder.train.subjects import Subject, prepare, readouts
 
@@ -36,8 +37,17 @@ from v1builder.train.subjects import Subject, prepare, readouts
 _MAKES_A_RUN: Final = {"task", "also", "model", "readout", "objective", "core_radius_um"}
 
 
-def make_classifier(experiment: Experiment, subject: Subject, network: Network) -> Classifier:
-    """The untrained classifier of a network of this subject, intact or ablated."""
+def make_classifier(
+    experiment: Experiment, subject: Subject, network: Network, device: torch.device | None = None
+) -> Classifier:
+    """The untrained classifier of a network of this subject, intact or ablated.
+
+    Args:
+        experiment: with the model and the readout.
+        subject: with the tasks and the seed.
+        network: of the subject.
+        device: where it computes; unless given as the experiment's `train.accelerator` says.
+    """
     settings = experiment.model
     of_neuron: dict[str, Any] = dict(settings.neuron_settings)
     model = V1Network(
@@ -58,7 +68,8 @@ def make_classifier(experiment: Experiment, subject: Subject, network: Network) 
     )
     tasks = [subject.task, *(each.task for each in subject.also)]
     readout, *also = readouts(experiment, subject.seed, tasks, network)
-    return Classifier(model, readout, also)
+    device = device or device_of(experiment.train.accelerator)
+    return Classifier(model, readout, also).to(device)
 
 
 def test(
@@ -233,7 +244,7 @@ def train(
     resume: bool = False,
     devices: int | None = None,
     nodes: int | None = None,
-    accelerator: Accelerator | str | None = None,
+    accelerator: str | None = None,
     progress: Progress | None = None,
     subject: Subject | None = None,
 ) -> dict[str, Any]:
@@ -289,7 +300,7 @@ def _train(
     progress: Progress | None,
 ) -> dict[str, Any]:
     """What `train` does in its folder."""
-    classifier = make_classifier(experiment, subject, subject.network)
+    classifier = make_classifier(experiment, subject, subject.network, processes.device)
     scores = train_network(
         experiment,
         subject,
@@ -305,7 +316,7 @@ def _train(
     )
     if processes.count == 1:
         found = measured_around(
-            experiment,
+            experiment.computed_on(processes.device.type),
             subject.task,
             subject.network,
             classifier.network,

@@ -36,6 +36,7 @@ from pydantic import (
 )
 
 from v1builder.measures import MEASURES
+from v1builder.model.device import found_accelerator
 from v1builder.model.edges import EDGE_GROUPINGS
 from v1builder.model.neurons import NEURONS
 from v1builder.model.surrogate import Surrogate, SurrogateKind
@@ -150,8 +151,8 @@ class TrainSettings(Settings):
             has a standard error of 1.25 points by trials alone with 2 048, and of 3.5 with 256.
         checkpoint_every: steps between checkpoints.
         criterion: validation score that counts as learned (accuracy, where answers are classes).
-        accelerator: of `train`, unless told otherwise there: "cpu"; "cuda", a GPU per process; "auto", a GPU
-            where there is one. The other commands compute on the CPU.
+        accelerator: where `train`, `compare` and `battery` compute, unless told otherwise there: "cpu";
+            "cuda", a GPU per process; "auto", a GPU where there is one.
     """
 
     steps: int = Field(default=100, ge=0)
@@ -421,6 +422,16 @@ class Experiment(Settings):
             if not dumped.get(name):
                 dumped.pop(name, None)
         return dumped
+
+    def computed_on(self, accelerator: str | None) -> "Experiment":
+        """The same, computed by this accelerator, or by its own when None; in place of "auto" what is found.
+
+        Raises:
+            ConfigError: the accelerator is unknown or not there.
+        """
+        found = found_accelerator(accelerator or self.train.accelerator)
+        train = self.train.model_copy(update={"accelerator": found})
+        return self.model_copy(update={"train": train})
 
     def notes(self) -> tuple[str, ...]:
         """What an experiment of this size cannot decide, for people. Empty when it is large enough.

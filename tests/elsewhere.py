@@ -1,11 +1,16 @@
 """Another device, played by the CPU: where tensors of two devices meet, it fails as on a GPU."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map, tree_map_only
+
+from v1builder.model import device
 
 #: What its tensors say of their device.
 DEVICE = torch.device("meta")
@@ -95,3 +100,12 @@ def _computed(func: Any, args: Any, kwargs: Any) -> Any:
         return Elsewhere(value) if known is None else known
 
     return tree_map(wrap, found)
+
+
+@contextmanager
+def played_gpu() -> Iterator[None]:
+    """While it lasts the other device is the one GPU of this machine."""
+    with pytest.MonkeyPatch.context() as patch, OtherDevice():
+        patch.setattr(torch.cuda, "device_count", lambda: 1)
+        patch.setitem(device._FIRST, "cuda", DEVICE)
+        yield
