@@ -37,7 +37,7 @@ measures() {
         begin=$(date +%s)
         "$python" -m v1builder measure "$out/net-100" --task orientation_discrimination --trials 32 --overwrite \
             --select mean_rate --select fano_factor --accelerator $accelerator --out "$out/measures-$accelerator.csv" &&
-            echo "$accelerator $(echo "$(date +%s) - $begin" | bc) s" &&
+            echo "$accelerator $(($(date +%s) - begin)) s" &&
             grep ",network," "$out/measures-$accelerator.csv"
     done
 }
