@@ -30,6 +30,11 @@ OPTIONS = {
         "plasticity": {"U": 0.4, "tau_rec": 100.0},
         "trainable": ["hidden_to_hidden.U", "hidden_to_hidden.tau_rec"],
     },
+    "learned plasticity of every edge": {
+        "plasticity": {"U": 0.4, "tau_rec": 100.0},
+        "trainable": ["hidden_to_hidden.U"],
+        "group_by": {"hidden_to_hidden.U": "edge"},
+    },
     "learned": {"cells": "mean", "group_by": "cell", "trainable": ["C_m", "asc_amps"]},
 }
 

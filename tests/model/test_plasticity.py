@@ -5,11 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from handmade import make_foreign, with_plasticity
 from networks import random_network
 
+from v1builder.load import load_network, save_network
 from v1builder.load.network import GroupedValues
 from v1builder.model import V1Network, plasticity
 from v1builder.schema.errors import ConfigError, NetworkError
+from v1builder.sonata import validate
 
 F64 = torch.float64
 TABLE = {"U": [0.5, 0.1], "tau_rec": [300.0, 20.0], "tau_fac": [0.0, 400.0]}
@@ -185,6 +188,80 @@ def test_it_is_trained_and_exported(plastic_network):
     assert exported.values["U"][0] > 0.5
     assert np.allclose(exported.values["tau_rec"], np.array([300.0, 20.0]) * np.exp(-0.2))
     assert np.allclose(exported.values["tau_fac"], [0.0, 400.0])
+
+
+GROUPINGS = ("source", "edge")
+
+
+def grouped(network, grouping, **options):
+    names = [f"v1_to_v1.{name}" for name in TABLE]
+    by = dict.fromkeys(names, grouping)
+    return V1Network(network, dtype=F64, group_by=by, trainable=names, **options)
+
+
+@pytest.mark.parametrize("backend", ["reference", "fused"])
+@pytest.mark.parametrize("grouping", GROUPINGS)
+def test_values_of_their_own_are_one_model_until_they_are_learned(
+    plastic_network, grouping, backend
+):
+    """Equal values: the same release, and the gradient of a model is the sum of those of its parts."""
+    one = grouped(plastic_network, "synapse_model", backend=backend)
+    many = grouped(plastic_network, grouping, backend=backend)
+    table = plastic_network.edges["v1_to_v1"].plasticity
+    plastic = np.flatnonzero(table.group_of >= 0)
+    source = plastic_network.edges["v1_to_v1"].source_index[plastic]
+    pairs = len(np.unique(2 * source + table.group_of[plastic]))
+    assert many.n_sites == {"source": pairs, "edge": len(plastic)}[grouping]
+    spikes = [model(drive(plastic_network)).spikes for model in (one, many)]
+    assert torch.equal(*spikes)
+    for each in spikes:
+        each.sum().backward()
+    for name in TABLE:
+        whole, part = (getattr(model.edges["v1_to_v1"], name) for model in (one, many))
+        assert len(part.raw) == many.n_sites
+        of_part = torch.zeros(many.n_sites, dtype=torch.int64)
+        site_of = many.edges["v1_to_v1"].site_of_edges()
+        of_part[site_of[plastic]] = torch.from_numpy(table.group_of[plastic].astype(np.int64))
+        summed = torch.zeros(2, dtype=F64).index_add(0, of_part, part.raw.grad)
+        assert torch.allclose(summed, whole.raw.grad, rtol=1e-8)
+        assert (part.raw.grad != 0).sum() > 20
+
+
+@pytest.mark.parametrize("grouping", GROUPINGS)
+def test_values_of_their_own_are_files_of_their_own(grouping, tmp_path):
+    network = with_plasticity(make_foreign())
+    inputs = {"bkg": (torch.rand(1, 300, 20, generator=torch.Generator().manual_seed(2)) < 0.2)}
+    model = grouped(network, grouping, backend="reference")
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        before = model(inputs).spikes
+        for name in TABLE:
+            raw = getattr(model.edges["v1_to_v1"], name).raw
+            raw += 0.7 * torch.randn(raw.shape, generator=generator, dtype=F64)
+        expected = model(inputs).spikes
+    assert not torch.equal(expected, before)
+    exported = model.export(network)
+    assert len(exported.edges["v1_to_v1"].plasticity.labels) == model.n_sites
+    folder = save_network(exported, tmp_path / "network")
+    assert validate(folder) == []
+    loaded = V1Network(load_network(folder), dtype=F64, backend="reference")
+    assert loaded.n_sites == model.n_sites
+    with torch.no_grad():
+        assert torch.equal(loaded(inputs).spikes, expected)
+
+
+def test_only_what_is_learned_of_its_own_is_of_its_own(plastic_network):
+    """U by edge: the time constants stay those of the synapse model."""
+    model = V1Network(
+        plastic_network,
+        group_by={"v1_to_v1.U": "edge"},
+        trainable=["v1_to_v1.U", "v1_to_v1.tau_rec"],
+    )
+    edges = model.edges["v1_to_v1"]
+    assert (len(edges.U.raw), len(edges.tau_rec.raw)) == (model.n_sites, 2)
+    with pytest.raises(ConfigError, match="grouping") as caught:
+        V1Network(plastic_network, group_by={"v1_to_v1.U": "sources"})
+    assert "source" in str(caught.value)
 
 
 def test_it_goes_on_where_it_stopped(plastic_network):

@@ -5,7 +5,7 @@ from rest (u = U, x = 1) has syn_weight * nsyns * U. In memory `EdgePopulation.w
 effect, with which a static and a plastic network are equal.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -37,13 +37,13 @@ class TypePlasticity:
 
     values: dict[str, NDArray[np.float64]]
     labels: tuple[str, ...]
-    model_of_type: NDArray[np.int16]
+    model_of_type: NDArray[np.int64]
 
     def resting(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """[e] effect of a spike from rest over syn_weight * nsyns: U, or 1 where static."""
         return np.append(self.values["U"], 1.0)[self.model_of_type][rows]
 
-    def of_edges(self, group_of: NDArray[np.int16]) -> GroupedValues | None:
+    def of_edges(self, group_of: NDArray[np.integer]) -> GroupedValues | None:
         """The plasticity of edges, [e] rows of `values`; None when all are static."""
         if not np.any(group_of >= 0):
             return None
@@ -64,7 +64,7 @@ def read_plasticity(types: pd.DataFrame, where: object) -> TypePlasticity:
     parameters = tsodyks_parameters(types)
     names = model_names(types)[templates(types) == TSODYKS]
     labels, first, model = np.unique(names.astype(str), return_index=True, return_inverse=True)
-    of_type = np.full(len(types), -1, dtype=np.int16)
+    of_type = np.full(len(types), -1, dtype=np.int64)
     of_type[templates(types) == TSODYKS] = model
     values = {name: parameters[name].to_numpy()[first] for name in PLASTICITY_UNITS}
     return TypePlasticity(values, tuple(labels.tolist()), of_type)
@@ -75,6 +75,27 @@ def resting_factor(edges: EdgePopulation) -> NDArray[np.float64] | float:
     if edges.plasticity is None:
         return 1.0
     return np.append(edges.plasticity.values["U"], 1.0)[edges.plasticity.group_of]
+
+
+def with_own_types(edges: EdgePopulation) -> EdgePopulation:
+    """The edges, with a type for each synapse model that edges of one type have; as they are if all do."""
+    if edges.plasticity is None:
+        return edges
+    row = type_rows(edges.edge_type_id, edges.types)
+    n_models = len(edges.plasticity.labels) + 1  # and static edges
+    key = row * n_models + edges.plasticity.group_of + 1
+    used, of_edge = np.unique(key, return_inverse=True)
+    row_of_used = used // n_models
+    first = np.append(True, np.diff(row_of_used) > 0)  # of its type: keeps the number
+    if first.all():
+        return edges
+    ids = edges.types.index.to_numpy(dtype=np.int64)
+    type_id = ids[row_of_used]
+    type_id[~first] = ids.max() + 1 + np.arange(np.count_nonzero(~first))
+    further = edges.types.iloc[row_of_used[~first]]
+    further.index = pd.Index(type_id[~first], name=edges.types.index.name)
+    types = pd.concat([edges.types, further])
+    return replace(edges, types=types, edge_type_id=type_id[of_edge])
 
 
 def types_with_plasticity(edges: EdgePopulation, where: object) -> pd.DataFrame:

@@ -205,10 +205,7 @@ def _read_edges(
     types = edge_types(part, name, circuit.components.get("synaptic_models_dir"))
     source_index, target_index = np.empty(n, np.int32), np.empty(n, np.int32)
     type_id, nsyns, weight = Integers(n), Integers(n), np.empty(n, np.float64)
-    of_type, plasticity = (
-        read_plasticity(types, part.types_file or part.file),
-        np.empty(n, np.int16),
-    )
+    of_type, plasticity = read_plasticity(types, part.types_file or part.file), Integers(n)
     delay, receptor = np.empty(n, np.float32), Integers(n)
     where = f"{part.file}, population {name}"
     values = EdgeValues(types.assign(receptor_type=receptor_of_type(types)), where, ends.n_ports)
@@ -246,5 +243,5 @@ def _read_edges(
         delay,
         receptor.values,
         types,
-        of_type.of_edges(plasticity),
+        of_type.of_edges(plasticity.values),
     )

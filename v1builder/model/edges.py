@@ -10,7 +10,8 @@ Where weights may change sign, as in networks of machine learning, the weight of
 gradient like any other.
 
 Edges with short-term plasticity come from *sites* (see `plasticity`): one for every source and synapse
-model that occur together. U, tau_rec and tau_fac are one value per synapse model, learned if asked for.
+model that occur together. U, tau_rec and tau_fac are one value per synapse model, or per site, or per edge,
+which makes every edge a site of its own; they are learned if asked for.
 """
 
 from collections.abc import Collection, Mapping
@@ -31,6 +32,10 @@ from v1builder.sonata.synapse_models import not_at_rest
 
 EdgeGrouping = Literal["edge", "edge_type"]
 EDGE_GROUPINGS: Final[tuple[EdgeGrouping, ...]] = get_args(EdgeGrouping)
+
+#: What shares a value of short-term plasticity: edges of a synapse model; of them those of a source; or none.
+PlasticityGrouping = Literal["synapse_model", "source", "edge"]
+PLASTICITY_GROUPINGS: Final[tuple[PlasticityGrouping, ...]] = get_args(PlasticityGrouping)
 
 #: Learnable parameters of short-term plasticity and their ranges.
 PLASTICITY_BOUNDS: Final[dict[str, Bounds]] = {
@@ -110,8 +115,8 @@ class Edges(nn.Module):
         group_of: [e] row of log_scale, or None when every edge has its own.
         weight: [e] learned in units of `unit`, where weights may change sign; else None.
         unit: pA, a number or [e], of these.
-        U, tau_rec, tau_fac: parameters of short-term plasticity, one value per synapse model, spread
-            over the sites; only where there are sites.
+        U, tau_rec, tau_fac: parameters of short-term plasticity, spread over the sites; only where there are
+            sites.
     """
 
     base: Tensor
@@ -136,7 +141,7 @@ class Edges(nn.Module):
         dt: float,
         *,
         trainable: Collection[str],
-        grouping: str,
+        grouping: Mapping[str, str],
         first_site: int,
         dtype: torch.dtype,
         unit: NDArray[np.float64] | None = None,
@@ -150,7 +155,8 @@ class Edges(nn.Module):
             n_source: number of source units.
             dt: ms.
             trainable: what is learned, of "weight" and `PLASTICITY_BOUNDS`.
-            grouping: of the weights, see `EDGE_GROUPINGS`.
+            grouping: of "weight", see `EDGE_GROUPINGS`, "edge" unless given; and of each of
+                `PLASTICITY_BOUNDS`, see `PLASTICITY_GROUPINGS`, "synapse_model" unless given.
             first_site: number of sites of the populations before this one.
             dtype: of the values.
             unit: pA, a number or [e], where weights are learned that may change sign.
@@ -159,7 +165,7 @@ class Edges(nn.Module):
         self.source = source
         self.n_source = n_source
         self.first_site = first_site
-        source_index = self._make_sites(edges, trainable, dtype)
+        source_index = self._make_sites(edges, trainable, grouping, dtype)
         arrays = {
             "source_index": source_index.astype(np.int32, copy=False),
             "target_index": edges.target_index.astype(np.int32, copy=False),
@@ -174,7 +180,7 @@ class Edges(nn.Module):
         group_of, log_scale, weight = None, None, None
         if unit is not None:
             weight = nn.Parameter(torch.from_numpy(edges.weight / unit).to(dtype))
-        elif "weight" in trainable and grouping == "edge_type":
+        elif "weight" in trainable and grouping.get("weight") == "edge_type":
             types, index = np.unique(edges.edge_type_id, return_inverse=True)
             group_of = torch.tensor(index, dtype=torch.int64)
             log_scale = nn.Parameter(torch.zeros(len(types), dtype=dtype))
@@ -188,29 +194,49 @@ class Edges(nn.Module):
         self.projection = self._projection()
 
     def _make_sites(
-        self, edges: EdgePopulation, trainable: Collection[str], dtype: torch.dtype
+        self,
+        edges: EdgePopulation,
+        trainable: Collection[str],
+        grouping: Mapping[str, str],
+        dtype: torch.dtype,
     ) -> NDArray[np.int32]:
         """Make the sites; returns the source row of every edge, a unit or n_source + its site."""
-        site_source, model = np.empty(0, np.int64), np.empty(0, np.int64)
+        site_source = np.empty(0, np.int64)
         rows, table = edges.source_index, edges.plasticity
         if table is not None:
             _check_at_rest(table, edges.name)
             plastic = np.flatnonzero(table.group_of >= 0)
             n_models = len(table.labels)
             key = rows[plastic].astype(np.int64) * n_models + table.group_of[plastic]
-            sites, site_of = np.unique(key, return_inverse=True)
-            site_source, model = sites // n_models, sites % n_models
+            pairs, pair_of = np.unique(key, return_inverse=True)
+            pair = np.arange(len(pairs))
+            if any(grouping.get(name) == "edge" for name in PLASTICITY_BOUNDS):
+                pair, site_of = pair_of, np.arange(len(plastic))
+            else:
+                site_of = pair_of
+            site_source, model = pairs[pair] // n_models, pairs[pair] % n_models
             rows = rows.copy()
             rows[plastic] = self.n_source + site_of
             for name, bounds in PLASTICITY_BOUNDS.items():
+                by, values = grouping.get(name, "synapse_model"), table.values[name]
+                group_of, of_group = {
+                    "synapse_model": (model, values),
+                    "source": (pair, values[pairs % n_models]),
+                    "edge": (np.arange(len(pair)), values[model]),
+                }[by]
                 parameter = GroupedParameter(
-                    table.values[name], model, bounds, trainable=name in trainable, dtype=dtype,
-                    grouping="synapse_model", labels=table.labels,
+                    of_group, group_of, bounds, trainable=name in trainable, dtype=dtype,
+                    grouping=by, labels=table.labels if by == "synapse_model" else (),
                 )  # fmt: skip
                 self.add_module(name, parameter)
         source = torch.tensor(site_source, dtype=torch.int32)
         self.register_buffer("site_source", source, persistent=False)
         return rows
+
+    def site_of_edges(self) -> NDArray[np.int64]:
+        """[e] site of every edge within this population, -1 where it is static."""
+        site = self.source_index.cpu().numpy().astype(np.int64) - self.n_source
+        return np.maximum(site, -1)
 
     @property
     def n_sites(self) -> int:

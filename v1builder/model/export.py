@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from v1builder.load.network import GroupedValues, Network
+from v1builder.load.network import EdgePopulation, GroupedValues, Network
+from v1builder.load.plasticity import with_own_types
 from v1builder.model.cells import Cells, table_of
 from v1builder.model.edges import PLASTICITY_BOUNDS, Edges
 from v1builder.model.neurons.neuron import Neuron
@@ -52,7 +53,7 @@ def exported(model: LearnedModel, network: Network) -> Network:
         module = cast(Edges, model.edges[name])
         if module.is_learned:
             population = replace(population, weight=module().detach().double().cpu().numpy())
-        edges[name] = replace(population, plasticity=_plasticity(module, population.plasticity))
+        edges[name] = _with_plasticity(module, population)
     return replace(
         network,
         edges=edges,
@@ -62,21 +63,41 @@ def exported(model: LearnedModel, network: Network) -> Network:
     )
 
 
-def _plasticity(module: Edges, table: GroupedValues | None) -> GroupedValues | None:
-    """The parameters of short-term plasticity with the model's values."""
+def _with_plasticity(module: Edges, edges: EdgePopulation) -> EdgePopulation:
+    """The edges with the model's short-term plasticity.
+
+    Its table keeps its rows, unless values were learned that they cannot hold: then each site has a row, and
+    edges of different rows are of different types.
+    """
+    table = edges.plasticity
     if table is None:
-        return None
-    learned = {
-        name: parameter.values().detach().double().cpu().numpy()
-        for name in PLASTICITY_BOUNDS
-        for parameter in [getattr(module, name)]
-        if parameter.trainable
+        return edges
+    parameters = {name: getattr(module, name) for name in PLASTICITY_BOUNDS}
+    learned = {name: one for name, one in parameters.items() if one.trainable}
+    by_site = any(one.grouping != "synapse_model" for one in learned.values())
+    if by_site:
+        table = _by_site(module, table)
+    values = {
+        name: (one() if by_site else one.values()).detach().double().cpu().numpy()
+        for name, one in learned.items()
     }
-    if "U" in learned:  # the state at the start is kept relative to rest, where u = U
-        old, new, u = table.values["U"], learned["U"], table.values["u"]
+    if "U" in values:  # the state at the start is kept relative to rest, where u = U
+        old, new, u = table.values["U"], values["U"], table.values["u"]
         above_rest = np.where(old < 1, (u - old) / np.where(old < 1, 1 - old, 1), 0.0)
-        learned["u"] = new + above_rest * (1 - new)
-    return replace(table, values=table.values | learned)
+        values["u"] = new + above_rest * (1 - new)
+    edges = replace(edges, plasticity=replace(table, values=table.values | values))
+    return with_own_types(edges) if by_site else edges
+
+
+def _by_site(module: Edges, table: GroupedValues) -> GroupedValues:
+    """The table with a row for every site."""
+    site_of = module.site_of_edges()
+    plastic = np.flatnonzero(site_of >= 0)
+    row = np.empty(module.n_sites, np.int64)
+    row[site_of[plastic]] = table.group_of[plastic]
+    values = {name: of_row[row] for name, of_row in table.values.items()}
+    labels = tuple(f"{table.labels[of]}_{site}" for site, of in enumerate(row.tolist()))
+    return GroupedValues(values, site_of, labels)
 
 
 def _table(model: LearnedModel, network: Network, table: GroupedValues) -> GroupedValues:

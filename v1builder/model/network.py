@@ -13,7 +13,13 @@ from torch.utils.checkpoint import checkpoint
 from v1builder.load import LEVELS, Network, load_network
 from v1builder.model.backends import check_supported, computed_by, get_backend
 from v1builder.model.cells import Cells
-from v1builder.model.edges import EDGE_GROUPINGS, PLASTICITY_BOUNDS, Edges, signed_units
+from v1builder.model.edges import (
+    EDGE_GROUPINGS,
+    PLASTICITY_BOUNDS,
+    PLASTICITY_GROUPINGS,
+    Edges,
+    signed_units,
+)
 from v1builder.model.export import exported
 from v1builder.model.given import (
     carried,
@@ -85,8 +91,10 @@ class V1Network(nn.Module):
             dt: ms; a multiple of 0.001.
             dtype: float32 or float64.
             group_by: which cells share a value (`load.groups.LEVELS`), for all cell parameters or
-                by parameter name; and for "<edges>.weight", what shares a factor
-                (`edges.EDGE_GROUPINGS`). Unless said otherwise "cell_model" and "edge".
+                by parameter name; for "<edges>.weight", what shares a factor
+                (`edges.EDGE_GROUPINGS`); and for "<edges>.U", ".tau_rec" and ".tau_fac", what shares a
+                value (`edges.PLASTICITY_GROUPINGS`). Unless said otherwise "cell_model", "edge" and
+                "synapse_model".
             trainable: names of what is learned: cell parameters, "<edges>.weight", and where edges
                 have short-term plasticity "<edges>.U", ".tau_rec" and ".tau_fac". None trains
                 the weights of all edges, which is what the published model trains.
@@ -114,13 +122,13 @@ class V1Network(nn.Module):
         settings = settings_of(kind, settings)
         held = kind.held()
         names = [*held, *(f"{name}.weight" for name in network.edges)]
-        grouping = _groupings(group_by, names, tuple(held))
         plastic = [
             f"{name}.{parameter}"
             for name, edges in network.edges.items()
             if edges.plasticity is not None
             for parameter in PLASTICITY_BOUNDS
         ]
+        grouping = _groupings(group_by, [*names, *plastic], tuple(held))
         learned = _trainable(trainable, kind, [*names[len(held) :], *plastic])
         units = signed_units(signed or {}, network.edges, learned, grouping)
         _check_numbers(dt, dtype, checkpoint_steps, memory_budget)
@@ -155,10 +163,8 @@ class V1Network(nn.Module):
                 source,
                 n_source,
                 dt,
-                trainable={
-                    key.removeprefix(f"{name}.") for key in learned if key.startswith(f"{name}.")
-                },
-                grouping=grouping.get(f"{name}.weight", "edge"),
+                trainable=set(_of_edges(name, dict.fromkeys(learned, ""))),
+                grouping=_of_edges(name, grouping),
                 first_site=n_sites,
                 dtype=dtype,
                 unit=units.get(name),
@@ -447,6 +453,12 @@ def _joined(parts: Sequence[Rollout]) -> Rollout:
     )
 
 
+def _of_edges(name: str, values: Mapping[str, str]) -> dict[str, str]:
+    """What is said of parameters of these edges, by parameter."""
+    found = {key.rpartition("."): value for key, value in values.items()}
+    return {parameter: value for (edges, _, parameter), value in found.items() if edges == name}
+
+
 def _groupings(
     group_by: str | Mapping[str, str], names: Sequence[str], of_cells: Sequence[str]
 ) -> dict[str, str]:
@@ -455,7 +467,9 @@ def _groupings(
         group_by = dict.fromkeys(of_cells, group_by)
     problems = []
     for name, grouping in group_by.items():
-        allowed = EDGE_GROUPINGS if name.endswith(".weight") else LEVELS
+        _, _, of_edges = name.rpartition(".")
+        allowed = EDGE_GROUPINGS if of_edges == "weight" else LEVELS
+        allowed = PLASTICITY_GROUPINGS if of_edges in PLASTICITY_BOUNDS else allowed
         if name not in names:
             problems.append(unknown_name("parameter", name, names, "V1Network, group_by"))
         elif grouping not in allowed:
