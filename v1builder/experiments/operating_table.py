@@ -140,7 +140,9 @@ def measure(
         kept = Partial(Path(out), provenance("operating-point", options=options))
     points: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     sizes: dict[str, int] = {}
+    show = progress or (lambda _stage, _done, _total: None)
     for at, folder in enumerate(folders):
+        show(folder.name, 0, len(names))
         network = load_network(folder)
         for ablation in parsed.values():
             ablation.affected(network)
@@ -159,8 +161,7 @@ def measure(
                 else:
                     kept[key] = bench.point(bench.ablated(start, parsed[name])[0], start)
             points[name].append(kept[key])
-            if progress:
-                progress(folder.name, number, len(names))
+            show(folder.name, number, len(names))
     rows = [Row(BASELINE, tuple(points[BASELINE]), True, ())]
     for name, ablation in parsed.items():
         found = judge(points[name], points[BASELINE], sizes, keeps_charge=ablation.keeps_charge)

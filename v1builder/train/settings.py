@@ -36,7 +36,7 @@ from pydantic import (
 )
 
 from v1builder.measures import MEASURES
-from v1builder.model.device import found_accelerator
+from v1builder.model.device import Accelerator, found_accelerator
 from v1builder.model.edges import EDGE_GROUPINGS
 from v1builder.model.neurons import NEURONS
 from v1builder.model.surrogate import Surrogate, SurrogateKind
@@ -168,7 +168,7 @@ class TrainSettings(Settings):
     test_trials: int = Field(default=ENOUGH_TEST_TRIALS, gt=0)
     checkpoint_every: int = Field(default=25, gt=0)
     criterion: float = Field(default=0.8, gt=0, le=1)
-    accelerator: Literal["cpu", "cuda", "auto"] = "cpu"
+    accelerator: Accelerator = "cpu"
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_there(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
