@@ -661,7 +661,11 @@ def judge(
 
     check_free(out, overwrite=overwrite)
     subject = judging.subject_of(
-        run_or_net, core_radius_um=core, ablation=ablation, protocol=protocol
+        run_or_net,
+        core_radius_um=core,
+        ablation=ablation,
+        protocol=protocol,
+        accelerator=accelerator,
     )
     with Bars() as progress:
         shown = judging.Repeats(repeats, contrasts, images)
@@ -680,13 +684,16 @@ def export(
     protocol: Annotated[str, typer.Option(help="Of the condition.")] = "retrain",
     ablation: Annotated[str, typer.Option(help="Of the condition.")] = "intact",
     seed: Annotated[int | None, typer.Option(help="Of the condition; else the first.")] = None,
+    accelerator: Accelerator = "cpu",
     overwrite: Overwrite = False,
 ) -> None:
     """Write a trained network, intact or a condition of a comparison, as SONATA."""
     from v1builder.experiments.export import trained_network
     from v1builder.load import save_network
 
-    network, origin = trained_network(run, protocol=protocol, ablation=ablation, seed=seed)
+    network, origin = trained_network(
+        run, protocol=protocol, ablation=ablation, seed=seed, accelerator=accelerator
+    )
     save_network(network, out, overwrite=overwrite, recordings_of=origin)
     written("network", out)
 

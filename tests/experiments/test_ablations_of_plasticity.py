@@ -282,4 +282,4 @@ def test_written_as_sonata_where_types_are_coarser_than_the_result(
         columns = (e.plasticity.values[key][e.plasticity.group_of] for e in (back, edges))
         np.testing.assert_allclose(next(columns), next(columns)[order], rtol=1e-9)
     if name == "stp_mean(class_pair)":
-        assert len(edges.types) > len(recurrent.types)
+        assert len(back.types) > len(recurrent.types)

@@ -7,11 +7,14 @@ twenty times as slow, so networks and trials are few.
 import pytest
 from elsewhere import played_gpu
 from handmade import make_foreign
+from test_comparison import by_cell
 from test_pages_while_running import EXPERIMENT
 
 from v1builder.experiments import compare
+from v1builder.experiments.export import trained_network
 from v1builder.experiments.measure_run import lesion_run, measure_run
 from v1builder.load import save_network
+from v1builder.schema.errors import ConfigError
 from v1builder.train import load_experiment
 
 SHORT = {
@@ -63,3 +66,15 @@ def test_a_comparison_its_measures_and_lesions(experiment, tmp_path):
     assert there[1].equals(measured)
     assert there[2].equals(lesioned)
     assert measured["value"].notna().any()
+
+
+def test_results_of_another_accelerator_are_kept(experiment, tmp_path):
+    """Neither thrown away nor taken for one's own."""
+    run = tmp_path / "run"
+    before = compare(experiment, run, accelerator="cpu")
+    with played_gpu():
+        with pytest.raises(ConfigError, match="computed on another accelerator"):
+            compare(experiment, run, accelerator="cuda")
+        with pytest.raises(ConfigError, match="made anew on the accelerator that made it"):
+            trained_network(run, ablation="mean(ei)", accelerator="cuda")
+    assert by_cell(compare(experiment, run)) == by_cell(before)

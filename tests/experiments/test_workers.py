@@ -37,10 +37,12 @@ class Files:
             os.kill(os.getpid(), signal.SIGKILL)
         if fault == "endless":
             time.sleep(1000)
-        if fault == "trains":
+        if fault in ("trains", "cannot save"):
             with stop_after_step() as stop:
                 (self.folder / "trains").touch()
                 stop.wait()
+            if fault == "cannot save":
+                raise StorageError.of("no space left", self.folder)
             (self.folder / "saved").touch()
             raise KeyboardInterrupt
         (self.folder / name).touch()
@@ -100,6 +102,18 @@ def test_a_training_is_saved_when_others_end_and_nothing_is_begun_after_it(tmp_p
     with pytest.raises(KeyboardInterrupt):
         run_in_processes([jobs], Made(tmp_path), silent, interrupt, 2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "saved", "trains"]
+
+
+def test_two_errors_at_once_are_one(tmp_path):
+    """As on a full disk: the second training cannot save what it was asked to save."""
+
+    def fail(job):
+        wait_for((tmp_path / "trains").exists)
+        raise StorageError.of("the disk is full", job)
+
+    jobs = [("a", "", "cannot save"), ("b", "", "")]
+    with pytest.raises(StorageError, match="the disk is full"):
+        run_in_processes([jobs], Made(tmp_path), silent, fail, 2)
 
 
 def test_a_process_that_dies_is_an_error(tmp_path):

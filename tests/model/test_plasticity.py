@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from handmade import make_foreign, with_plasticity
+from handmade import make_foreign, with_boundary, with_plasticity
 from networks import random_network
 
 from v1builder.load import load_network, save_network
@@ -248,6 +248,45 @@ def test_values_of_their_own_are_files_of_their_own(grouping, tmp_path):
     assert loaded.n_sites == model.n_sites
     with torch.no_grad():
         assert torch.equal(loaded(inputs).spikes, expected)
+
+
+@pytest.mark.parametrize("grouping", ["synapse_model", "source"])
+def test_two_populations_whose_models_have_the_same_names(grouping, tmp_path):
+    """One of them has learned: its files must not be those of the other."""
+    network = with_plasticity(with_plasticity(with_boundary(make_foreign())), "boundary_to_v1")
+    names = ["v1_to_v1", "boundary_to_v1"] if grouping == "source" else ["v1_to_v1"]
+    learned = [f"{name}.U" for name in names]
+    model = V1Network(network, group_by=dict.fromkeys(learned, grouping), trainable=learned)
+    with torch.no_grad():
+        for shift, name in enumerate(names, start=1):
+            model.edges[name].U.raw += 0.5 * shift
+    exported = model.export(network)
+    loaded = load_network(save_network(exported, tmp_path / "network"))
+    for name in ("v1_to_v1", "boundary_to_v1"):
+        before, after = exported.edges[name], loaded.edges[name]
+        order = np.lexsort((before.source_index, before.target_index))
+        plastic = before.plasticity.group_of[order] >= 0
+        assert np.array_equal(after.plasticity.group_of >= 0, plastic)
+        expected = before.plasticity.per_cell("U")[order][plastic]
+        assert np.allclose(after.plasticity.per_cell("U")[plastic], expected, rtol=1e-12)
+        assert np.allclose(after.weight, before.weight[order], rtol=1e-6)
+    assert not np.allclose(
+        *(
+            exported.edges[name].plasticity.values["U"][:3]
+            for name in loaded.edges
+            if name != "bkg_to_v1"
+        )
+    )
+
+
+def test_exported_twice_is_named_once(tmp_path):
+    network = with_plasticity(make_foreign())
+    for _ in range(2):
+        exported = grouped(network, "edge", backend="reference").export(network)
+        network = load_network(save_network(exported, tmp_path / "network", overwrite=True))
+        labels = network.edges["v1_to_v1"].plasticity.labels
+        assert max(map(len, labels)) < 20
+    assert labels == tuple(sorted(exported.edges["v1_to_v1"].plasticity.labels))
 
 
 def test_only_what_is_learned_of_its_own_is_of_its_own(plastic_network):

@@ -83,10 +83,7 @@ def run_battery(
             ", ".join(names) or "no file",
             "name every file once, each with another name",
         )
-    experiments = {
-        name: load_experiment(path).computed_on(accelerator)
-        for name, path in zip(names, paths, strict=True)
-    }
+    experiments = dict(zip(names, map(load_experiment, paths), strict=True))
     subjects = Subjects()
     # What is missing is missed now. The first experiment last, so that its first seed is still there.
     for experiment in reversed(list(experiments.values())):
@@ -99,6 +96,7 @@ def run_battery(
                 subjects.of(experiment, seed),
                 out / name / f"seed-{seed}",
                 baseline_trials,
+                accelerator,
                 progress,
                 f"{name}, seed {seed}",
             )
@@ -114,6 +112,7 @@ def _seed(
     subject: Subject,
     folder: Path,
     baseline_trials: int,
+    accelerator: str | None,
     progress: Progress | None,
     what: str,
 ) -> dict[str, Any]:
@@ -141,12 +140,13 @@ def _seed(
         experiment,
         folder,
         resume=True,
+        accelerator=accelerator,
         progress=lambda done, total, _: training(done, total),
         subject=subject,
     )
     seconds, peak = time.perf_counter() - start, _peak_GiB()
     found = baselines(
-        experiment,
+        experiment.computed_on(accelerator),
         subject,
         train_trials=baseline_trials,
         test_trials=baseline_trials,

@@ -85,7 +85,7 @@ def compare(
         workers: processes of this machine that run them at once, each with its own networks in memory. Ray
             has workers of its own.
         accelerator: "cpu", "cuda" or "auto"; that of the experiment's [train] when None. Workers share a GPU.
-            Results of another accelerator are not used but made again.
+            Results of another accelerator are refused.
         pages: whether RUN/report is written, too: after every finished seed (Ray: at the end), see `so_far`.
         progress: called with (stage, done, total).
 

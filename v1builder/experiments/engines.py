@@ -153,7 +153,11 @@ class _Pool:
         """Ask all to stop, once, and wait: a training finishes its step and is saved."""
         for process in self._processes.values():
             process.terminate()
-        for process in self._processes.values():
+        for connection, process in self._processes.items():
+            with suppress(Exception):  # what it still says, until it ends or its job does
+                while isinstance(connection.recv(), tuple):
+                    pass
+            connection.close()
             process.join()
 
 
@@ -175,18 +179,18 @@ def _work(connection: Connection, make: Make[Any], n_threads: int) -> None:
     keep_memory()
     torch.set_num_threads(n_threads)
     worker = make(lambda *told: connection.send(told))
-    while True:
-        job = connection.recv()
-        try:
-            worker.do(job)
-        except KeyboardInterrupt:  # it was asked to stop
-            return
-        except Exception as error:
-            if not isinstance(error, V1BuilderError):
-                error.add_note(traceback.format_exc())  # which does not travel
+    with suppress(EOFError, OSError):  # nobody listens any more
+        while True:
+            job, error = connection.recv(), None
+            try:
+                worker.do(job)
+            except KeyboardInterrupt:  # it was asked to stop
+                return
+            except Exception as raised:
+                error = raised
+                if not isinstance(error, V1BuilderError):
+                    error.add_note(traceback.format_exc())  # which does not travel
             connection.send(error)
-        else:
-            connection.send(None)
 
 
 def run_on_ray(stages: Stages[Job], make: Make[Job], progress: Progress) -> None:

@@ -12,6 +12,7 @@ def trained_network(
     protocol: str = "retrain",
     ablation: str = "intact",
     seed: int | None = None,
+    accelerator: str = "cpu",
 ) -> tuple[Network, Path]:
     """The network of a finished run with what it learned.
 
@@ -20,15 +21,16 @@ def trained_network(
         protocol: of the condition, in a comparison.
         ablation: of the condition, in a comparison.
         seed: of the condition; the first of the experiment unless given.
+        accelerator: where the network is made; of an ablated one where it was.
 
     Returns:
         The network, and the folder of the network that it was made from.
 
     Raises:
         StorageError: the folder holds no finished run, or files of it are damaged or gone.
-        ConfigError: the run has no such condition.
+        ConfigError: the run has no such condition, or it was made on another accelerator.
     """
-    finished = FinishedRun(run, "export")
+    finished = FinishedRun(run, "export", accelerator)
     condition = finished.condition(protocol, ablation, seed)
     found = finished.learned(condition)
     network = found.before

@@ -79,7 +79,9 @@ class FinishedRun:
             if self.compares
             else self._said.get("provenance", {}).get("experiment")
         )
-        self.experiment = _experiment(settings, self.file).computed_on(accelerator)
+        experiment = _experiment(settings, self.file)
+        self._made_on = experiment.train.accelerator
+        self.experiment = experiment.computed_on(accelerator)
         self._runs = SeedRuns(self.experiment, self.folder.absolute(), lambda *_: None)
 
     @staticmethod
@@ -170,7 +172,17 @@ class FinishedRun:
 
         Raises:
             StorageError: files of the run are damaged or gone.
+            ConfigError: the network was ablated on another accelerator: its background and its bias currents
+                are found anew by running it, and would be others.
         """
+        now = self.experiment.train.accelerator
+        if condition.ablation.name != "intact" and now != self._made_on:
+            raise ConfigError.of(
+                "an ablated network is made anew on the accelerator that made it",
+                f"{self.folder}, {condition.title}",
+                f"'{self._made_on}', now '{now}'",
+                f"give --accelerator {self._made_on}",
+            )
         if self.compares:
             run = self._runs.of(condition.seed)
             return Learned(run.subject, *run.learned(condition))

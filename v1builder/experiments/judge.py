@@ -120,6 +120,7 @@ def subject_of(
     core_radius_um: float | None = None,
     ablation: str = "intact",
     protocol: str = "retrain",
+    accelerator: str = "cpu",
 ) -> JudgedNetworks:
     """A network, or what a training made of one.
 
@@ -128,6 +129,7 @@ def subject_of(
         core_radius_um: cells within it are judged; that of the experiment, or all of them, unless given.
         ablation: of the condition, in a comparison.
         protocol: likewise.
+        accelerator: where the network is made; of an ablated one where it was.
 
     Raises:
         StorageError, ConfigError: a run is not finished, or has no such condition.
@@ -138,7 +140,7 @@ def subject_of(
         network = load_network(folder)
         home = home_of(folder)
         return JudgedNetworks({NETWORK: network}, home, core(network, core_radius_um), 1.0)
-    finished = FinishedRun(folder, "judge")
+    finished = FinishedRun(folder, "judge", accelerator)
     condition = finished.condition(protocol, ablation)
     found = finished.learned(condition)
     experiment = finished.experiment

@@ -4,6 +4,8 @@ Every network is measured on a gray screen and in front of drifting gratings, af
 networks (of several seeds) are judged together, as in a comparison.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from v1builder.experiments.partial import Partial, remove_partial
 from v1builder.inputs import input_sources
 from v1builder.load import Network, load_network
 from v1builder.load.groups import group_cells
+from v1builder.model.device import device_of
 from v1builder.schema.errors import ConfigError
 from v1builder.schema.files import hash_folder, write_json, write_text
 from v1builder.schema.provenance import provenance
@@ -133,6 +136,7 @@ def measure(
     if not networks:
         raise ConfigError.of("no network to measure", "operating points", "none", "name one")
     folders = [Path(folder) for folder in networks]
+    options["accelerator"] = device_of(options.get("accelerator", "cpu")).type
     parsed = {ablation.name: ablation for ablation in map(parse_ablation, ablations)}
     names = [BASELINE, *parsed]
     kept: Partial | dict[str, Any] = {}
@@ -150,7 +154,8 @@ def measure(
         for name, size in zip(groups.labels, groups.sizes.tolist(), strict=True):
             sizes[name] = min(size, sizes.get(name, size))
         bench = bench_of(network, seed=at + 1, **options)
-        hashed = hash_folder(folder)
+        files = hash_folder(folder if folder.is_dir() else folder.parent)
+        hashed = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
         start: Start | None = None  # measured if anything is missing
         for number, name in enumerate(names, start=1):
             key = f"{hashed}, seed {at + 1}: {name}"

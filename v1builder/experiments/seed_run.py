@@ -1,5 +1,6 @@
 """All conditions of one seed. What several of them need is computed once, when first asked for."""
 
+import copy
 import hashlib
 import json
 import shutil
@@ -136,13 +137,19 @@ class SeedRun:
         return network, classifier
 
     def _folder(self, condition: Condition) -> Path:
-        """The folder of a condition, emptied if it was made by something else."""
+        """The folder of a condition, emptied if it was made by something else.
+
+        Raises:
+            ConfigError: it was made by the same, on another accelerator.
+        """
         folder = condition.folder(self.out)
         marker = folder / "made_by.json"
         made_by = dict(self._made_by)
         if condition.protocol in AFTER_TRAINING:  # another rate trained another network
             made_by["baseline_learning_rate_factor"] = self._baseline["learning_rate_factor"]
-        if not marker.exists() or read_record(marker, fix=_AGAIN) != made_by:
+        found = read_record(marker, fix=_AGAIN) if marker.exists() else None
+        if found != made_by:
+            _refuse_other_accelerator(found, made_by, folder)
             shutil.rmtree(folder, ignore_errors=True)
             write_record(marker, made_by)
         return folder
@@ -355,6 +362,28 @@ class SeedRun:
                 x=x,
                 y=y,
             )
+
+
+def _refuse_other_accelerator(
+    found: dict[str, Any] | None, made_by: dict[str, Any], folder: Path
+) -> None:
+    """Raise ConfigError where nothing but the accelerator is another: hours of a GPU are not thrown away."""
+
+    def parts(record: dict[str, Any]) -> tuple[dict[str, Any], str]:
+        settings = copy.deepcopy(record.get("settings", {}))
+        accelerator = settings.get("train", {}).pop("accelerator", "cpu")
+        return record | {"settings": settings}, accelerator
+
+    if found is None:
+        return
+    (old, there), (new, here) = parts(found), parts(made_by)
+    if old == new:
+        raise ConfigError.of(
+            "these results were computed on another accelerator",
+            folder,
+            f"'{there}', now '{here}'",
+            f"give --accelerator {there}, or another --out",
+        )
 
 
 def _training_folder(folder: Path, factor: float) -> Path:

@@ -77,40 +77,43 @@ def resting_factor(edges: EdgePopulation) -> NDArray[np.float64] | float:
     return np.append(edges.plasticity.values["U"], 1.0)[edges.plasticity.group_of]
 
 
-def with_own_types(edges: EdgePopulation) -> EdgePopulation:
-    """The edges, with a type for each synapse model that edges of one type have; as they are if all do."""
-    if edges.plasticity is None:
+def with_types_of_models(edges: EdgePopulation) -> EdgePopulation:
+    """Edges of one type that differ in their synapse model get types of their own, as files need it.
+
+    The first model keeps the type's id, the others get new ids above all old ones.
+    """
+    assert edges.plasticity is not None
+    n = len(edges.plasticity.labels) + 1
+    type_row = type_rows(edges.edge_type_id, edges.types)
+    keys, kind = np.unique(type_row * n + edges.plasticity.group_of + 1, return_inverse=True)
+    type_of_kind = keys // n
+    again = np.diff(type_of_kind, prepend=-1) == 0
+    if not again.any():
         return edges
-    row = type_rows(edges.edge_type_id, edges.types)
-    n_models = len(edges.plasticity.labels) + 1  # and static edges
-    key = row * n_models + edges.plasticity.group_of + 1
-    used, of_edge = np.unique(key, return_inverse=True)
-    row_of_used = used // n_models
-    first = np.append(True, np.diff(row_of_used) > 0)  # of its type: keeps the number
-    if first.all():
-        return edges
-    ids = edges.types.index.to_numpy(dtype=np.int64)
-    type_id = ids[row_of_used]
-    type_id[~first] = ids.max() + 1 + np.arange(np.count_nonzero(~first))
-    further = edges.types.iloc[row_of_used[~first]]
-    further.index = pd.Index(type_id[~first], name=edges.types.index.name)
-    types = pd.concat([edges.types, further])
-    return replace(edges, types=types, edge_type_id=type_id[of_edge])
+    ids = edges.types.index.to_numpy(np.int64)
+    id_of_kind = ids[type_of_kind]
+    id_of_kind[again] = ids.max() + 1 + np.arange(np.count_nonzero(again))
+    rows = np.concatenate([np.arange(len(ids)), type_of_kind[again]])
+    index = np.concatenate([ids, id_of_kind[again]])
+    types = edges.types.iloc[rows].set_axis(pd.Index(index, name=edges.types.index.name))
+    return replace(edges, edge_type_id=id_of_kind[kind], types=types)
 
 
-def types_with_plasticity(edges: EdgePopulation, where: object) -> pd.DataFrame:
-    """The edge types, saying what `edges.plasticity` says: what is to be written.
+def written_plasticity(edges: EdgePopulation) -> EdgePopulation:
+    """The edges with types that say what `edges.plasticity` says: as they are to be written.
 
     A type keeps its synaptic model file; where the label of its edges' row is another, the file is
-    called by both names. Types without edges follow the row of their own name.
+    called by both names. Types without edges follow the row of their own name, or stay as they are.
 
     Args:
         edges: the population; its types have the contents of the files as columns.
-        where: for messages.
-
-    Raises:
-        NetworkError: edges of one type have different rows, which types cannot say.
     """
+    if edges.plasticity is not None:
+        edges = with_types_of_models(edges)
+    return replace(edges, types=_types_with_plasticity(edges))
+
+
+def _types_with_plasticity(edges: EdgePopulation) -> pd.DataFrame:
     table, types = edges.plasticity, edges.types
     was = templates(types) == TSODYKS
     if table is None and not was.any():
@@ -121,9 +124,13 @@ def types_with_plasticity(edges: EdgePopulation, where: object) -> pd.DataFrame:
     row: NDArray[np.integer] = np.array(
         [row_of_label.get(name, -1) if own else -1 for name, own in zip(names, was, strict=True)]
     )
+    stays = np.zeros(len(types), bool)
     if table is not None:
-        row = _rows_in_use(edges, table.group_of, row, where)
-    plastic = row >= 0
+        of_edge = type_rows(edges.edge_type_id, types)
+        stays = was & (row < 0)
+        stays[of_edge] = False
+        row[of_edge] = table.group_of
+    plastic = (row >= 0) | stays
     types = types.copy()
     types["model_template"] = np.where(plastic, TSODYKS, templates(types))
     types.loc[~plastic & was, "model_template"] = STATIC
@@ -136,23 +143,7 @@ def types_with_plasticity(edges: EdgePopulation, where: object) -> pd.DataFrame:
     types["dynamics_params"] = files
     for name in PLASTICITY_UNITS:
         own = np.array([]) if table is None else table.values[name]
-        types[SYNAPSE_PARAMETER + name] = np.append(own, np.nan)[row]
+        column = SYNAPSE_PARAMETER + name
+        before = np.asarray(types.get(column, np.nan))
+        types[column] = np.where(stays, before, np.append(own, np.nan)[row])
     return types
-
-
-def _rows_in_use(
-    edges: EdgePopulation, group_of: NDArray[np.integer], row: NDArray[np.integer], where: object
-) -> NDArray[np.integer]:
-    """[types] row of the plasticity of each type's edges; `row` where a type has none."""
-    of_edge = type_rows(edges.edge_type_id, edges.types)
-    used = row.copy()
-    used[of_edge] = group_of
-    mixed = np.flatnonzero(used[of_edge] != group_of)
-    if len(mixed):
-        raise NetworkError.of(
-            "edges of one type differ in their short-term plasticity",
-            where,
-            f"edge_type_id {edges.edge_type_id[mixed[0]]}",
-            "give them types of their own",
-        )
-    return used

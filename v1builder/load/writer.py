@@ -12,8 +12,9 @@ kept, and an edge's weight is kept as syn_weight * nsyns: exact for weights that
 file, to one unit in the last place otherwise.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ from v1builder.load.membrane import (
     with_shifted_rest,
 )
 from v1builder.load.network import EdgePopulation, Network, NodePopulation
-from v1builder.load.plasticity import resting_factor, types_with_plasticity
+from v1builder.load.plasticity import resting_factor, written_plasticity
 from v1builder.load.populations import split
 from v1builder.load.reference import RECORDINGS, home_of
 from v1builder.schema.checksums import write_checksums
@@ -86,7 +87,8 @@ def save_network(
             for name in network.nodes
             for here, population in split(network.nodes[name])
         ]
-        edges = [_write_edges(network, name, temporary) for name in network.edges]
+        synapses: dict[str, dict[str, Any]] = {}
+        edges = [_write_edges(network, name, temporary, synapses) for name in network.edges]
         write_circuit_config(temporary, nodes, edges, network.node_sets)
         write_json(temporary / "provenance.json", network.provenance)
         if recordings_of is not None:
@@ -243,8 +245,11 @@ def _own_ports(
     return {name: values[:n] for name, values in ports.items()}
 
 
-def _write_edges(network: Network, name: str, folder: Path) -> PopulationFile:
-    edges = network.edges[name]
+def _write_edges(
+    network: Network, name: str, folder: Path, synapses: dict[str, dict[str, Any]]
+) -> PopulationFile:
+    """Write one population; to the synaptic model files that there are (`synapses`) it adds its own."""
+    edges = written_plasticity(network.edges[name])
     source, target = (
         _part_of(network, edges.source, edges.source_index),
         _part_of(network, edges.target, edges.target_index),
@@ -253,7 +258,6 @@ def _write_edges(network: Network, name: str, folder: Path) -> PopulationFile:
     types_file = Path(f"network/{source.name}_{target.name}_edge_types.csv")
     order = _sorted_order(edges)
     by_sign = _chosen_by_sign(network)[edges.target_index]
-    edges = replace(edges, types=types_with_plasticity(edges, f"edge population {name}"))
     resting = resting_factor(edges)
     per_synapse = edges.weight / (np.where(edges.nsyns == 0, 1, edges.nsyns) * resting)
     narrow = per_synapse.astype(np.float32)
@@ -280,7 +284,9 @@ def _write_edges(network: Network, name: str, folder: Path) -> PopulationFile:
                 edges.edge_type_id[here],
                 **{key: values[here] for key, values in columns.items()},
             )
-    write_types(folder / types_file, _write_synapse_models(edges, columns["syn_weight"], folder))
+    write_types(
+        folder / types_file, _write_synapse_models(edges, columns["syn_weight"], folder, synapses)
+    )
     return PopulationFile(name, edges_file, types_file, "chemical")
 
 
@@ -341,16 +347,25 @@ def _differing(edges: EdgePopulation, by_sign: NDArray[np.bool_]) -> dict[str, N
     return columns
 
 
-def _write_synapse_models(edges: EdgePopulation, syn_weight: NDArray, folder: Path) -> pd.DataFrame:
-    """Write the synaptic model files; return the types table without what they hold."""
-    types = edges.types
+def _write_synapse_models(
+    edges: EdgePopulation, syn_weight: NDArray, folder: Path, written: dict[str, dict[str, Any]]
+) -> pd.DataFrame:
+    """Write the synaptic model files; return the types table without what they hold.
+
+    A name under which another population has `written` something else gets this population's before it.
+    """
+    types = edges.types.copy()
     inside = [str(name) for name in types if str(name).startswith(SYNAPSE_PARAMETER)]
     if "dynamics_params" in types:
         for name, rows in types.groupby("dynamics_params", sort=True):
             row = rows.iloc[0]
             values = {key.removeprefix(SYNAPSE_PARAMETER): row[key] for key in inside}
             present = {key: value for key, value in values.items() if not is_absent(value)}
-            write_synaptic_model(folder, str(name), present)
+            file = str(name)
+            while written.setdefault(file, present) != present:
+                file = f"{edges.name}_{file}"
+            types.loc[rows.index, "dynamics_params"] = file
+            write_synaptic_model(folder, file, present)
     # What is written multiplies: weights that were taken as they are have been divided by nsyns.
     as_it_is = "weight_function" in types and bool(types["weight_function"].isin(AS_IT_IS).any())
     types = types.drop(columns=[*inside, *(["weight_function"] if as_it_is else [])])

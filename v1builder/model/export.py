@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from v1builder.load.network import EdgePopulation, GroupedValues, Network
-from v1builder.load.plasticity import with_own_types
 from v1builder.model.cells import Cells, table_of
 from v1builder.model.edges import PLASTICITY_BOUNDS, Edges
 from v1builder.model.neurons.neuron import Neuron
@@ -66,8 +65,7 @@ def exported(model: LearnedModel, network: Network) -> Network:
 def _with_plasticity(module: Edges, edges: EdgePopulation) -> EdgePopulation:
     """The edges with the model's short-term plasticity.
 
-    Its table keeps its rows, unless values were learned that they cannot hold: then each site has a row, and
-    edges of different rows are of different types.
+    Its table keeps its rows, unless values were learned that they cannot hold: then each site has a row.
     """
     table = edges.plasticity
     if table is None:
@@ -85,8 +83,7 @@ def _with_plasticity(module: Edges, edges: EdgePopulation) -> EdgePopulation:
         old, new, u = table.values["U"], values["U"], table.values["u"]
         above_rest = np.where(old < 1, (u - old) / np.where(old < 1, 1 - old, 1), 0.0)
         values["u"] = new + above_rest * (1 - new)
-    edges = replace(edges, plasticity=replace(table, values=table.values | values))
-    return with_own_types(edges) if by_site else edges
+    return replace(edges, plasticity=replace(table, values=table.values | values))
 
 
 def _by_site(module: Edges, table: GroupedValues) -> GroupedValues:
@@ -96,7 +93,11 @@ def _by_site(module: Edges, table: GroupedValues) -> GroupedValues:
     row = np.empty(module.n_sites, np.int64)
     row[site_of[plastic]] = table.group_of[plastic]
     values = {name: of_row[row] for name, of_row in table.values.items()}
-    labels = tuple(f"{table.labels[of]}_{site}" for site, of in enumerate(row.tolist()))
+    alone = np.bincount(row, minlength=len(table.labels))[row] == 1
+    labels = tuple(
+        table.labels[of] if alone[site] else f"{table.labels[of]}_{site}"
+        for site, of in enumerate(row.tolist())
+    )
     return GroupedValues(values, site_of, labels)
 
 

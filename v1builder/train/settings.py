@@ -37,7 +37,7 @@ from pydantic import (
 
 from v1builder.measures import MEASURES
 from v1builder.model.device import Accelerator, found_accelerator
-from v1builder.model.edges import EDGE_GROUPINGS
+from v1builder.model.edges import EDGE_GROUPINGS, PLASTICITY_GROUPINGS
 from v1builder.model.neurons import NEURONS
 from v1builder.model.surrogate import Surrogate, SurrogateKind
 from v1builder.objectives import AnyObjective, ObjectiveSettings
@@ -459,7 +459,7 @@ class Experiment(Settings):
             )
         grouping = self.model.group_by
         shared = {grouping} if isinstance(grouping, str) else set(grouping.values())
-        if shared - {"cell", "cell_model", *EDGE_GROUPINGS}:
+        if shared - {"cell", "cell_model", *EDGE_GROUPINGS, *PLASTICITY_GROUPINGS}:
             notes.append(
                 "model.group_by makes cells of several models share values under weights in pA that were "
                 "made for each, which moves their rates; an ablation such as mean(population) carries the "

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from typing import ClassVar, Final
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from v1builder.experiments.ablations.base import Ablation, Details, Draw
@@ -25,7 +24,6 @@ from v1builder.experiments.history import SpikeHistory, source_weights
 from v1builder.experiments.trains import SynapseDynamics, onset_release
 from v1builder.load.network import EdgePopulation, GroupedValues, Network
 from v1builder.schema.errors import ConfigError, NetworkError, unknown_name
-from v1builder.sonata.join import type_rows
 
 Array = NDArray[np.float64]
 Values = dict[str, Array]
@@ -240,30 +238,7 @@ def _by_pool(
     group_of[own] = found
     values = {key: column[model] for key, column in table.values.items()}
     finer = GroupedValues(values, group_of, tuple(labels))
-    return with_types_of_models(dataclasses.replace(edges, plasticity=finer)), pool_of
-
-
-def with_types_of_models(edges: EdgePopulation) -> EdgePopulation:
-    """Edges of one type that differ in their synapse model get types of their own, as files need it.
-
-    The first model keeps the type's id, the others get new ids above all old ones.
-    """
-    assert edges.plasticity is not None
-    row = edges.plasticity.group_of
-    n = len(edges.plasticity.labels) + 1
-    type_row = type_rows(edges.edge_type_id, edges.types)
-    keys, kind = np.unique(type_row * n + row + 1, return_inverse=True)
-    type_of_kind = keys // n
-    again = np.diff(type_of_kind, prepend=-1) == 0
-    if not again.any():
-        return edges
-    ids = edges.types.index.to_numpy(np.int64)
-    id_of_kind = ids[type_of_kind]
-    id_of_kind[again] = ids.max() + 1 + np.arange(np.count_nonzero(again))
-    rows = np.concatenate([np.arange(len(ids)), type_of_kind[again]])
-    index = np.concatenate([ids, id_of_kind[again]])
-    types = edges.types.iloc[rows].set_axis(pd.Index(index, name=edges.types.index.name))
-    return dataclasses.replace(edges, edge_type_id=id_of_kind[kind], types=types)
+    return dataclasses.replace(edges, plasticity=finer), pool_of
 
 
 class STPShuffle(_Exchanged):
