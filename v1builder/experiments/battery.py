@@ -118,8 +118,9 @@ def _seed(
 ) -> dict[str, Any]:
     """The record of one seed, as it was left or made now."""
     (seed,) = experiment.seeds
+    here = experiment.computed_on(accelerator)
     made_by = {
-        "experiment": experiment.model_dump(mode="json", exclude={"network"}),
+        "experiment": here.model_dump(mode="json", exclude={"network"}),
         "network": subject.hashes,
         "baseline_trials": baseline_trials,
     }
@@ -146,7 +147,7 @@ def _seed(
     )
     seconds, peak = time.perf_counter() - start, _peak_GiB()
     found = baselines(
-        experiment.computed_on(accelerator),
+        here,
         subject,
         train_trials=baseline_trials,
         test_trials=baseline_trials,

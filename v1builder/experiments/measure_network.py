@@ -19,7 +19,7 @@ from v1builder.experiments.outcomes import BASELINE
 from v1builder.experiments.partial import Partial, remove_partial
 from v1builder.inputs import input_sources
 from v1builder.load import Network, load_network
-from v1builder.load.reference import read_in_vivo
+from v1builder.load.reference import home_of, read_in_vivo
 from v1builder.measures import MEASURES, CurveRow, Measurement, MeasureRow
 from v1builder.model import V1Network
 from v1builder.model.device import device_of
@@ -165,10 +165,9 @@ def measure_network(
         ablation.affected(network)
     made = None if task is None else make_task(task, input_sources(network, dt=dt), dt=dt)
     at_once = 0 if made is None else trials_at_once(made, n_trials)
-    home = Path(folder)
     made_by = provenance(
         "measure",
-        network=hash_folder(home if home.is_dir() else home.parent),
+        network=hash_folder(home_of(folder)),
         task=None if task is None else task.model_dump(mode="json"),
         notes=[] if made is None else list(made.notes),
         windows={

@@ -21,6 +21,7 @@ from v1builder.experiments.partial import Partial, remove_partial
 from v1builder.inputs import input_sources
 from v1builder.load import Network, load_network
 from v1builder.load.groups import group_cells
+from v1builder.load.reference import home_of
 from v1builder.model.device import device_of
 from v1builder.schema.errors import ConfigError
 from v1builder.schema.files import hash_folder, write_json, write_text
@@ -154,7 +155,7 @@ def measure(
         for name, size in zip(groups.labels, groups.sizes.tolist(), strict=True):
             sizes[name] = min(size, sizes.get(name, size))
         bench = bench_of(network, seed=at + 1, **options)
-        files = hash_folder(folder if folder.is_dir() else folder.parent)
+        files = hash_folder(home_of(folder))
         hashed = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
         start: Start | None = None  # measured if anything is missing
         for number, name in enumerate(names, start=1):
