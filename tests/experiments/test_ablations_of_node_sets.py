@@ -202,13 +202,13 @@ def test_the_background_of_other_cells_is_not_tuned(whole):
     others = np.setdiff1d(np.arange(whole.n_cells), chosen)
     rng = np.random.default_rng(0)
     gray = {name: _spikes(rng, len(nodes)) for name, nodes in whole.nodes.items() if name != "v1"}
-    tuned, _ = calibrated(
+    tuned = calibrated(
         ablated,
         whole,
         gray,
         model=partial(V1Network, dt=1.0, trainable=[]),
         affected=np.isin(np.arange(whole.n_cells), chosen),
-    )
+    ).network
     assert same(onto(tuned, others), onto(whole, others))
     assert not same(onto(tuned, chosen), onto(ablated, chosen))
 

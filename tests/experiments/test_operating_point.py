@@ -10,14 +10,17 @@ import torch
 from handmade import make_network
 
 from v1builder.experiments.ablations import parse_ablation
+from v1builder.experiments.ablations.rows import cell_points
 from v1builder.experiments.background import SPIKES_MIN, calibrated, with_factors
 from v1builder.experiments.matching import with_bias
 from v1builder.experiments.operating_point import compared, judge, operating_point
+from v1builder.experiments.operating_table import bench_of
 from v1builder.experiments.probes import gray_inputs
 from v1builder.inputs import input_sources
 from v1builder.load import load_network
 from v1builder.load.groups import group_cells
 from v1builder.model import V1Network
+from v1builder.schema.parameters import GLIF_UNITS
 from v1builder.tasks import DirectionClassification, make_task
 
 module = partial(V1Network, dt=1.0, trainable=[])
@@ -256,7 +259,8 @@ def test_mean_cells_fire_as_the_cells_they_replace_once_tuned(column):
     network, gray, other = column
     wanted = spikes(network, gray)
     ablated = parse_ablation("mean(population)")(network)
-    tuned, record = calibrated(ablated, network, gray, model=module)
+    found = calibrated(ablated, network, gray, model=module)
+    tuned, record = found.network, found.record
     target, groups = by_population(network, wanted)
     before = by_population(network, spikes(ablated, gray))[0]
     after = by_population(network, spikes(tuned, gray))[0]
@@ -286,7 +290,8 @@ def test_a_network_with_its_own_membranes_is_not_touched(column):
     network, gray, _ = column
     for text in ("intact", "weights_shuffle", "shuffle_within", "no_asc"):
         ablated = parse_ablation(text)(network, seed=1)
-        tuned, record = calibrated(ablated, network, gray, model=module)
+        found = calibrated(ablated, network, gray, model=module)
+        tuned, record = found.network, found.record
         if text == "no_asc":
             assert record["tuned_models"] > 50
         else:
@@ -297,7 +302,8 @@ def test_a_network_with_its_own_membranes_is_not_touched(column):
 def test_a_network_without_background_is_not_tuned():
     network = make_network()
     ablated = parse_ablation("mean(population)")(network)
-    tuned, record = calibrated(ablated, network, {}, model=module)
+    found = calibrated(ablated, network, {}, model=module)
+    tuned, record = found.network, found.record
     assert tuned is ablated
     assert record == {"tuned_models": 0}
 
@@ -307,7 +313,8 @@ def test_what_was_planted_is_found_again(column):
     network, gray, _ = column
     same = renamed(network)
     doubled = with_factors(same, np.full(network.n_cells, 2.0))
-    tuned, record = calibrated(doubled, network, gray, model=module)
+    found = calibrated(doubled, network, gray, model=module)
+    tuned, record = found.network, found.record
     ratio = tuned.edges["bkg_to_v1"].weight / network.edges["bkg_to_v1"].weight
     heard = spikes(network, gray)[network.edges["bkg_to_v1"].target_index] > 0
     # Counts are whole numbers, so a range of factors gives the same.
@@ -322,7 +329,8 @@ def test_what_was_planted_is_found_again(column):
 def test_a_network_as_it_was_keeps_its_background_to_the_last_digit(column):
     network, gray, _ = column
     same = renamed(network)
-    tuned, record = calibrated(same, network, gray, model=module)
+    found = calibrated(same, network, gray, model=module)
+    tuned, record = found.network, found.record
     np.testing.assert_array_equal(tuned.edges["bkg_to_v1"].weight, same.edges["bkg_to_v1"].weight)
     assert set(record["median_factor"].values()) == {1.0}
 
@@ -331,10 +339,11 @@ def test_shuffled_cells_bring_their_background_along(column):
     """Negative control: no model is new, so nothing is tuned; were they new, there would be little to do."""
     network, gray, _ = column
     ablated = parse_ablation("shuffle_within")(network, seed=1)
-    tuned, record = calibrated(ablated, network, gray, model=module)
+    found = calibrated(ablated, network, gray, model=module)
+    tuned, record = found.network, found.record
     assert tuned is ablated
     assert record == {"tuned_models": 0}
-    _, record = calibrated(renamed(ablated), network, gray, model=module)
+    record = calibrated(renamed(ablated), network, gray, model=module).record
     groups = group_cells(network.cells, "population")
     sizes = dict(zip(groups.labels, groups.sizes, strict=True))
     large = {name: f for name, f in record["median_factor"].items() if sizes[name] >= 20}
@@ -344,3 +353,76 @@ def test_shuffled_cells_bring_their_background_along(column):
     share = [sizes[name] for name in large]
     assert np.average(list(large.values()), weights=share) == pytest.approx(1.0, abs=0.05)
     assert record["cells_out_of_reach"] < 0.1 * network.n_cells
+
+
+# --- Cells that no background could hold ------------------------------------------------------------
+
+DOSE = "dose(2, population)"
+
+
+@pytest.fixture(scope="module")
+def dosed(column):
+    """Twice the diversity: (intact, dosed as it is, dosed with cells spared, record)."""
+    network, _, _ = column
+    bench = bench_of(network, n_trials=2, calibration_seconds=6.0)
+    spared, record = bench.ablated(bench.start(network), parse_ablation(DOSE))
+    return network, parse_ablation(DOSE)(network), spared, record["calibration"]
+
+
+def untouched(network, ablated):
+    """[n_cells] whether a cell has the parameters that it had."""
+    pairs = ((network.membrane.per_cell(n), ablated.membrane.per_cell(n)) for n in GLIF_UNITS)
+    return np.all([np.isclose(a, b).reshape(network.n_cells, -1).all(1) for a, b in pairs], axis=0)
+
+
+def test_extrapolated_cells_that_no_background_holds_are_spared(column, dosed):
+    network, raw, ablated, record = dosed
+    _, gray, other = column
+    tuned = calibrated(raw, network, gray, model=module)
+    assert tuned.excess.any()
+    spared = untouched(network, ablated) & ~untouched(network, raw)
+    # All spared cells are as they were, and so is one that has no other left to differ from.
+    assert 0 < record["spared_share"] <= spared.mean() < 0.25
+    assert record["cells_out_of_reach"] < tuned.record["cells_out_of_reach"]
+    # With noise of another seed they fire as they did, which without sparing they do not.
+    chosen = spared & tuned.excess
+    wanted, with_them, without = (
+        spikes(n.without_recurrence(), other)[chosen].sum()
+        for n in (network, tuned.network, ablated)
+    )
+    assert with_them > 1.5 * wanted
+    assert without == pytest.approx(wanted, rel=0.1)
+
+
+def test_the_others_are_dosed_around_a_mean_that_stays(dosed):
+    network, raw, ablated, _ = dosed
+    theta, space = cell_points(network)
+    new, _ = cell_points(ablated)
+    linear = ~space.logarithmic & space.of(("asc_charge",))
+    free = space.of(("tau_m", "g", "V_th")) | linear
+    spared = untouched(network, ablated) & ~untouched(network, raw)
+    groups = group_cells(network.cells, "population").of_cell
+    for group in np.unique(groups):
+        others = (groups == group) & ~spared
+        if others.any():
+            mean = theta[others].mean(axis=0)
+            doubled = mean + 2 * (theta[others] - mean)
+            np.testing.assert_allclose(new[others][:, free], doubled[:, free], rtol=1e-6, atol=1e-6)
+
+
+def test_only_doses_above_one_spare_cells():
+    for text, extrapolates in {
+        DOSE: True,
+        "dose(1.2, class, cells=v1)": True,
+        "dose(1.5, population) | er_global": True,
+        "dose(1, population)": False,
+        "mean(population)": False,
+        "gaussian_matched(log)": False,
+    }.items():
+        assert parse_ablation(text).extrapolates == extrapolates, text
+
+
+def test_a_condition_that_spares_many_cells_is_not_what_it_says():
+    assert judged(spared_share=0.099).valid
+    found = judged(spared_share=0.101)
+    assert found.reasons == ("10.1% of the cells were spared",)

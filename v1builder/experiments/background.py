@@ -13,10 +13,15 @@ digit: an ablation that changes nothing changes nothing.
 Cells that share a row of parameters and a population are one model. Models that fired too rarely to be
 tuned one by one share the factor of the others of their population. Cells that an ablation leaves alone
 are not tuned.
+
+Cells driven beyond those that were recorded (a dose above 1) may fire too much without any background: in a
+dose of 1.5 one or two in a hundred, several times as much as before. `calibrated` says which, so that they
+can be spared (`experiments.bench`).
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -37,9 +42,27 @@ FACTOR_MAX: Final = 10.0
 #: Spikes of a model in the probe below which its rate is not known well enough (30 % at 10 spikes).
 SPIKES_MIN: Final = 10
 _BISECTIONS: Final = 10  # the last step is .01
+#: Spikes over what is wanted from which a model is said to fire too much.
+_EXCESS: Final = 1.1
 #: The second time: largest ratio of factors and of spikes, steps.
 _AROUND: Final = 1.5
 _BISECTIONS_AROUND: Final = 6
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """An ablated network with its background tuned.
+
+    Attributes:
+        network: with other weights of the background.
+        record: by population the median factor, how many cells could not be brought to their target within
+            what is tried.
+        excess: [n_cells] cells that fire clearly more than their target with next to no background.
+    """
+
+    network: Network
+    record: dict[str, Any]
+    excess: NDArray[np.bool_]
 
 
 def with_factors(network: Network, factor: Array) -> Network:
@@ -58,7 +81,7 @@ def calibrated(
     *,
     model: Callable[[Network], V1Network],
     affected: NDArray[np.bool_] | None = None,
-) -> tuple[Network, dict[str, Any]]:
+) -> "Tuned":
     """The ablated network with its background tuned to what the intact cells fired.
 
     Args:
@@ -69,12 +92,11 @@ def calibrated(
         affected: [n_cells] cells that the ablation may have changed; all unless given.
 
     Returns:
-        The network, and a record: by population the median factor, and how many cells could not be brought to
-        their target within what is tried. Without background, or where no cell model is new (cells
-        only changed places, and brought their background along), the ablated network itself.
+        What was tuned. Without background, or where no cell model is new (cells only changed places, and
+        brought their background along), the network of it is the ablated one itself.
     """
     if not background_edges(ablated) or _same_models(ablated.membrane, intact.membrane):
-        return ablated, {"tuned_models": 0}
+        return Tuned(ablated, {"tuned_models": 0}, np.zeros(intact.n_cells, bool))
     target = _counts(model(intact.without_recurrence()), gray)
     changed = np.ones(intact.n_cells, bool) if affected is None else affected
     model_of = _models(ablated, target, changed)
@@ -86,6 +108,7 @@ def calibrated(
     bare, wanted = ablated.without_recurrence(), np.bincount(model_of, target).astype(np.float64)
     tuning = _Tuning(np.bincount(model_of, changed) == 0)
     tuning.bisect(lambda factor: fired(bare, factor), wanted, _BISECTIONS)
+    excess = tuning.too_many(wanted)[model_of]
     if len(bare.edges) < len(ablated.edges):
         before = np.bincount(model_of, _counts(model(intact), gray))
         missing = before - fired(ablated, tuning.factor)
@@ -95,7 +118,7 @@ def calibrated(
     factor = tuning.factor[model_of]
     n_tuned = len(np.unique(model_of[changed]))
     record = _record(ablated, factor, tuning.reached[model_of], n_tuned)
-    return with_factors(ablated, factor), record
+    return Tuned(with_factors(ablated, factor), record, excess)
 
 
 class _Tuning:
@@ -112,6 +135,7 @@ class _Tuning:
         self._low, self._high = np.zeros(len(kept)), np.full(len(kept), FACTOR_MAX)
         self.factor = np.ones(len(kept))
         self.reached = np.ones(len(kept), bool)
+        self._spikes = np.zeros(len(kept))  # the last that were seen
 
     def bisect(self, fired: Callable[[Array], Array], wanted: Array, n_steps: int) -> None:
         """Halve the brackets, and go where the spikes at their ends point to.
@@ -121,7 +145,7 @@ class _Tuning:
         low, high = self._low, self._high
         fewer, more = np.full(len(low), np.nan), np.full(len(low), np.nan)
         for _ in range(n_steps):
-            spikes = fired(self.factor)
+            spikes = self._spikes = fired(self.factor)
             self._kept = self._kept | (spikes == wanted)
             less = spikes < wanted
             self._low, fewer = np.where(less, (self.factor, spikes), (self._low, fewer))
@@ -133,6 +157,10 @@ class _Tuning:
         pointed = self._low + (self._high - self._low) * part
         self.factor = np.where(self._kept, self.factor, pointed)
         self.reached &= self._kept | ((self._low > low) & (self._high < high))
+
+    def too_many(self, wanted: Array) -> NDArray[np.bool_]:
+        """[model] those that fire clearly more than wanted with the smallest factor that was tried."""
+        return ~self._kept & (self._low == 0) & (self._spikes > _EXCESS * wanted)
 
     def look_around(self, times: float) -> None:
         """New brackets around the present factors; models that fired as wanted untuned stay kept."""

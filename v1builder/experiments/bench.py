@@ -11,9 +11,9 @@ from torch import Tensor
 
 from v1builder.experiments.ablations import Ablation
 from v1builder.experiments.ablations.base import CARRY
-from v1builder.experiments.background import calibrated
+from v1builder.experiments.background import Tuned, calibrated
 from v1builder.experiments.history import SpikeHistory
-from v1builder.experiments.operating_point import compared, operating_point
+from v1builder.experiments.operating_point import CALIBRATION, SPARED, compared, operating_point
 from v1builder.experiments.probes import Probes, gray_inputs, make_probes
 from v1builder.load import Network
 from v1builder.model import V1Network
@@ -118,30 +118,44 @@ class Bench:
     def ablated(self, start: Start, ablation: Ablation) -> tuple[Network, dict[str, Any]]:
         """The ablated network, its background tuned where that is wanted.
 
+        Cells that an extrapolating ablation would drive to where no background is small enough are spared:
+        it is made again without them, so that the others keep their means, until there are none.
+
         Returns:
             The network, and a record: what the ablation and the tuning did (ablation_record, calibration).
         """
         done = len(start.network.provenance.get("ablations", []))
-        network = ablation(
+        spared = np.zeros(start.network.n_cells, bool)
+        network = self._made(start, ablation, spared)
+        if self._calibrates:
+            tuned = self._tuned(start, ablation, network)
+            while ablation.extrapolates and (tuned.excess & ~spared).any():
+                spared |= tuned.excess
+                tuned = self._tuned(start, ablation, self._made(start, ablation, spared))
+            record = tuned.record | {SPARED: float(spared.mean())}
+            network = replace(
+                tuned.network, provenance=tuned.network.provenance | {CALIBRATION: record}
+            )
+        made = {"ablation_record": network.provenance["ablations"][done:]}
+        return network, made | ({"calibration": record} if self._calibrates else {})
+
+    def _made(self, start: Start, ablation: Ablation, spared: NDArray[np.bool_]) -> Network:
+        return ablation(
             start.network,
             seed=self._seed,
             activity=start.activity() if ablation.needs_activity else None,
             carry=self._carry,
+            spared=spared,
         )
-        record: dict[str, Any] = {"ablation_record": network.provenance["ablations"][done:]}
-        if self._calibrates:
-            network, tuned = calibrated(
-                network,
-                start.network,
-                self._gray,
-                model=self._module,
-                affected=ablation.affected(start.network),
-            )
-            record["calibration"] = tuned
-            network = replace(
-                network, provenance=network.provenance | {"background_calibration": tuned}
-            )
-        return network, record
+
+    def _tuned(self, start: Start, ablation: Ablation, network: Network) -> Tuned:
+        return calibrated(
+            network,
+            start.network,
+            self._gray,
+            model=self._module,
+            affected=ablation.affected(start.network),
+        )
 
     def point(self, network: Network, start: Start) -> dict[str, Any]:
         """Record of the operating point of an ablated network, beside that of its start."""

@@ -7,7 +7,8 @@ condition outside of the bars is marked invalid: nothing is concluded from it.
 Bars, for a condition over all seeds, after matching: every population of at least 20 cells fires within 10
 % or .1 Hz of intact; the share of silent cells is within 3 points; the variation of rates inside
 populations within 15 %; the bias currents of matching are below 5 % of rheobase; and, unless the ablation
-is one of after-spike currents, their mean charge is within 1 %.
+is one of after-spike currents, their mean charge is within 1 %; and an ablation that extrapolates spared at
+most 10 % of the cells.
 """
 
 from collections.abc import Sequence
@@ -34,6 +35,11 @@ CV_RELATIVE: Final = 0.15
 BIAS_OF_RHEOBASE: Final = 0.05
 CHARGE_RELATIVE: Final = 0.01
 EFFICACY_RELATIVE: Final = 0.02
+SPARED_SHARE: Final = 0.10
+
+#: Where a network's provenance says how its background was tuned, and what part of its cells were spared.
+CALIBRATION: Final = "background_calibration"
+SPARED: Final = "spared_share"
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class OperatingPoint:
         top10_share: see `measures.top10_share`; None without spikes.
         bias_over_rheobase: by population, the current of rate matching over the mean rheobase.
         asc_charge: by population, mean charge of a spike's after-spike currents, pA ms.
+        spared_share: of all cells, those that an extrapolating ablation left as they were (`Bench.ablated`).
     """
 
     spontaneous_Hz: float  # noqa: N815
@@ -58,6 +65,7 @@ class OperatingPoint:
     top10_share: float | None
     bias_over_rheobase: dict[str, float]
     asc_charge: dict[str, float]
+    spared_share: float
 
     def record(self) -> dict[str, Any]:
         """JSON values."""
@@ -84,6 +92,7 @@ def operating_point(network: Network, rates: Array) -> OperatingPoint:
         top10_share=top10_share(both),
         bias_over_rheobase=_by_name(groups, over_rheobase(matching_bias(network), network, groups)),
         asc_charge=_by_name(groups, group_mean(groups, spike_charge(network.membrane))),
+        spared_share=network.provenance.get(CALIBRATION, {}).get(SPARED, 0.0),
     )
 
 
@@ -157,6 +166,9 @@ def judge(
     biased = [f"{name} {value:.1%}" for name, value in bias.items() if value > BIAS_OF_RHEOBASE]
     if biased:
         reasons.append(f"bias currents of matching above 5 % of rheobase: {', '.join(biased)}")
+    spared = float(np.mean([point.get(SPARED, 0.0) for point in points]))
+    if spared > SPARED_SHARE:
+        reasons.append(f"{spared:.1%} of the cells were spared")
     if keeps_charge:
         own, new = over_seeds(intact, "asc_charge"), over_seeds(points, "asc_charge")
         changed = [

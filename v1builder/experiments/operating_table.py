@@ -15,7 +15,7 @@ import numpy as np
 
 from v1builder.experiments.ablations import parse_ablation
 from v1builder.experiments.bench import Bench, Start
-from v1builder.experiments.operating_point import CELLS_MIN, judge
+from v1builder.experiments.operating_point import CELLS_MIN, SPARED, judge
 from v1builder.experiments.outcomes import BASELINE
 from v1builder.experiments.partial import Partial, remove_partial
 from v1builder.inputs import input_sources
@@ -191,6 +191,10 @@ def markdown(rows: Sequence[Row]) -> str:
             f"{_text(row, 'silent_share', '.1%')} | {_text(row, 'rate_cv', '.2f')} | "
             f"{_text(row, 'top10_share', '.0%')} | {change} | {inside} |"
         )
+    spared = [row for row in rows if row.mean(SPARED)]
+    if spared:
+        lines += ["", "Cells spared, since no background could have held them:", ""]
+        lines += [f"- `{row.ablation}`: {_text(row, SPARED, '.1%')}." for row in spared]
     outside = [row for row in rows if row.reasons]
     if outside:
         lines += ["", f"Outside the bars (populations of at least {CELLS_MIN} cells):", ""]

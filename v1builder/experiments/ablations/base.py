@@ -27,11 +27,13 @@ class Draw:
         seed: of every random choice, or None.
         activity: what was measured of the network that is ablated, or None.
         carry: one of `CARRY`.
+        spared: [n_cells] cells that an ablation that `extrapolates` leaves as they are, or None.
     """
 
     seed: int | None = None
     activity: SpikeHistory | None = None
     carry: str = "psp"
+    spared: NDArray[np.bool_] | None = None
 
     def generator(self, name: str) -> np.random.Generator:
         """A generator for the ablation `name`: the same draws whatever it is composed with."""
@@ -73,6 +75,11 @@ class Ablation(ABC):
         return True
 
     @property
+    def extrapolates(self) -> bool:
+        """Whether it drives cells beyond those that were recorded, and heeds `spared`."""
+        return False
+
+    @property
     def name(self) -> str:
         """Canonical text: `parse_ablation(a.name) == a`."""
         fields = dataclasses.fields(self)
@@ -86,6 +93,7 @@ class Ablation(ABC):
         seed: int | None = None,
         activity: SpikeHistory | None = None,
         carry: str = "psp",
+        spared: NDArray[np.bool_] | None = None,
     ) -> Network:
         """The ablated network; `network` is left as it was.
 
@@ -95,6 +103,7 @@ class Ablation(ABC):
             activity: of `network` (`experiments.history`); needed when `needs_activity`.
             carry: "psp" gives a cell whose membrane changes the weights that the builder would have given
                 it (`experiments.carrying`); "none" leaves its weights in pA, made for another membrane.
+            spared: [n_cells] cells that are not to be driven beyond what was recorded (`extrapolates`).
 
         Returns:
             A network that shares every unchanged array with `network`. One record of what was done
@@ -113,7 +122,7 @@ class Ablation(ABC):
             )
         if self.needs_activity:
             _check_activity(activity, network.n_cells, self.name)
-        return self._run(network, Draw(seed, activity, carry))
+        return self._run(network, Draw(seed, activity, carry, spared))
 
     def _run(self, network: Network, draw: Draw) -> Network:
         ablated, details = self.apply(network, draw)
@@ -163,6 +172,11 @@ class Composition(Ablation):
     def keeps_charge(self) -> bool:
         """True when all steps keep it."""
         return all(step.keeps_charge for step in self.steps)
+
+    @property
+    def extrapolates(self) -> bool:
+        """True when any step does."""
+        return any(step.extrapolates for step in self.steps)
 
     @property
     def is_random(self) -> bool:

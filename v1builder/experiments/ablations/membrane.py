@@ -141,11 +141,20 @@ class Dose(Ablation):
         """Whether populations keep their own mean: not where cells of several are averaged."""
         return self.level in _WITHIN_POPULATIONS
 
+    @property
+    def extrapolates(self) -> bool:
+        """Whether cells become more unusual than they were recorded."""
+        return self.alpha > 1
+
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
-        """Scale the differences from the group means."""
+        """Scale the differences from the group means; spared cells are no part of their group."""
         rows = rows_of(network, self.level)
-        means = rows.group_means()[rows.group]
+        spared = np.zeros(len(rows.theta), bool)
+        if draw.spared is not None:
+            spared[rows.of_cell[draw.spared]] = True
+        means = rows.group_means(spared)[rows.group]
         theta = self.alpha * rows.theta + (1 - self.alpha) * means
+        theta[spared] = rows.theta[spared]
         return with_points(network, theta, rows.space, rows.of_cell, rows.labels, draw)
 
 

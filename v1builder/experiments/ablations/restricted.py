@@ -62,6 +62,11 @@ class Restricted(Ablation):
         """Whether the ablation does."""
         return self.ablation.keeps_charge
 
+    @property
+    def extrapolates(self) -> bool:
+        """Whether the ablation does."""
+        return self.ablation.extrapolates
+
     def affected(self, network: Network) -> NDArray[np.bool_]:
         """The cells of the node set."""
         return np.isin(np.arange(network.n_cells), self._chosen(network))
@@ -76,6 +81,8 @@ class Restricted(Ablation):
         part = _Part.of(network, chosen)
         if draw.activity is not None:
             draw = dataclasses.replace(draw, activity=_activity(draw.activity, part))
+        if draw.spared is not None:
+            draw = dataclasses.replace(draw, spared=draw.spared[chosen])
         ablated, details = self.ablation.apply(part.network, draw)
         return part.put_back(network, ablated), {"chosen_cells": len(chosen), **details}
 

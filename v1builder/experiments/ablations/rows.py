@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,10 @@ from v1builder.load.carrying import background_ratio, with_membrane
 from v1builder.load.coordinates import BACKGROUND, Matrix, Space, from_theta, to_theta
 from v1builder.load.groups import Groups, group_cells
 from v1builder.load.network import GroupedValues, Network
+
+#: Background of a cell whose extrapolated one is negative, as a part of what the cell had: not 0, since
+#: tuning (`experiments.background`) multiplies it.
+BACKGROUND_MIN: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -35,11 +40,17 @@ class Rows:
     of_cell: NDArray[np.int64]
     labels: tuple[str, ...]
 
-    def group_means(self) -> Matrix:
-        """[n_groups, p] mean of each group, weighted by numbers of cells."""
+    def group_means(self, left_out: NDArray[np.bool_] | None = None) -> Matrix:
+        """[n_groups, p] mean of each group, weighted by numbers of cells.
+
+        Args:
+            left_out: [n] rows that do not count; the mean of a group without any other is 0.
+        """
+        weight = self.n_cells if left_out is None else self.n_cells * ~left_out
         sums = np.zeros((len(self.groups), self.theta.shape[1]))
-        np.add.at(sums, self.group, self.theta * self.n_cells[:, None])
-        return sums / self.groups.sizes[:, None]
+        np.add.at(sums, self.group, self.theta * weight[:, None])
+        sizes = np.bincount(self.group, weight, len(self.groups))
+        return sums / np.maximum(sizes, 1)[:, None]
 
     def global_mean(self) -> Matrix:
         """[p] mean over all cells."""
@@ -109,9 +120,10 @@ def with_points(
     if space.of((BACKGROUND,)).any():
         ratio = theta[:, space.of((BACKGROUND,))][of_cell, 0]
         # Extrapolation and Gaussian draws can ask for less background than none.
-        if (ratio < 0).any():
+        before = background_ratio(network)
+        if (ratio < 0).any() and before is not None:
             clipped[BACKGROUND] = theta[:, space.of((BACKGROUND,))][:, 0] < 0
-        ratio = np.maximum(ratio, 0)
+            ratio = np.where(ratio < 0, BACKGROUND_MIN * before, ratio)
     counts = {name: int(mask[of_cell].sum()) for name, mask in clipped.items()}
     details: Details = {"n_rows": len(labels), "clipped_cells": counts}
     ablated, carried = carry(network, GroupedValues(values, of_cell, labels), ratio, draw)
