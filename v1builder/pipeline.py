@@ -48,7 +48,14 @@ def build(
     elif not isinstance(recipe, BuildRecipe):
         recipe = load_settings(recipe, BuildRecipe)
     tables = curate.read_store(store)
-    stp = recipe.synapses.dynamics == "stp"
+    plasticity = draws = None
+    synapses = recipe.synapses
+    if synapses.dynamics == "stp":
+        plasticity = curate.short_term_plasticity(tables.synaptic_physiology)
+        if synapses.spread > 0:
+            draws = curate.plasticity_draws(
+                tables.synaptic_physiology, plasticity, synapses.spread, synapses.n_draws, seed
+            )
     return build_network(
         tables,
         curate.cell_models(tables, recipe.selection),
@@ -56,7 +63,8 @@ def build(
         radius,
         seed,
         out,
-        plasticity=curate.short_term_plasticity(tables.synaptic_physiology) if stp else None,
+        plasticity=plasticity,
+        draws=draws,
         progress=progress,
         overwrite=overwrite,
         threads=threads,

@@ -6,15 +6,19 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from v1builder import fetch, pipeline
 from v1builder.curate.plasticity import METRICS, metrics
+from v1builder.experiments.ablations import parse_ablation
+from v1builder.experiments.operating_table import bench_of
 from v1builder.load import load_network, save_network
+from v1builder.load.groups import group_cells
 from v1builder.report.inventory import take_inventory
 from v1builder.schema.checksums import CHECKSUMS
 from v1builder.schema.errors import NetworkError
 from v1builder.schema.files import hash_folder, sha256_of
-from v1builder.schema.recipe import BuildRecipe, SynapseRecipe
+from v1builder.schema.recipe import BoundaryRecipe, BuildRecipe, SynapseRecipe
 from v1builder.sonata.validate import validate
 
 MODEL = "components/synaptic_models/e23_to_sst.json"
@@ -119,3 +123,105 @@ def test_bad_synapse_models_are_all_named(plastic, tmp_path):
     assert "static_synapse, tsodyks2_synapse" in text
     with pytest.raises(NetworkError, match="tsodyks2_synapse"):
         load_network(folder)
+
+
+# --- Synapses of a pair that differ -------------------------------------------------------------
+
+DRAWS = "reference/short_term_plasticity_draws.csv"
+
+
+def spread(over, **options):
+    synapses = SynapseRecipe(dynamics="stp", spread=1.0, spread_over=over)
+    return BuildRecipe(synapses=synapses, **options)
+
+
+@pytest.fixture(scope="module", params=["source", "edge"])
+def diverse(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("diverse") / "net"
+    recipe = spread(request.param)
+    return request.param, pipeline.build(folder, radius=30, seed=1, recipe=recipe, threads=1)
+
+
+def models_of_edges(network):
+    """Of every edge: the cells at its ends, its pair of synapse classes, its (U, tau_rec, tau_fac)."""
+    edges = network.edges["v1_to_v1"]
+    classes = network.cells.attributes["synapse_class"].astype(str)
+    table = edges.plasticity
+    frame = pd.DataFrame({name: table.per_cell(name) for name in ("U", "tau_rec", "tau_fac")})
+    return frame.assign(
+        source=edges.source_index,
+        pre=classes[edges.source_index],
+        post=classes[edges.target_index],
+        receptor=edges.receptor,
+    )
+
+
+def test_synapses_of_a_pair_are_its_draws(plastic, diverse):
+    over, folder = diverse
+    alike, own = load_network(plastic), load_network(folder)
+    a, b = alike.edges["v1_to_v1"], own.edges["v1_to_v1"]
+    for name in ("source_index", "target_index", "delay", "receptor", "nsyns"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    np.testing.assert_allclose(b.weight, a.weight, rtol=3e-7)  # the effect at rest
+    draws = pd.read_csv(folder / DRAWS)
+    assert len(draws) == 16 * 8
+    edges = models_of_edges(own)
+    from_pyramids = edges[edges["pre"].str.startswith("e") & (edges["post"] == "sst")]
+    expected = draws[(draws["pre"] == "pyr") & (draws["post"] == "sst")]
+    assert set(from_pyramids["U"].round(9)) == set(expected["U"].round(9))
+    counts = from_pyramids.groupby("U").size()
+    assert counts.min() > 0.5 * counts.mean()
+    models = edges.groupby(["source", "post"])["U"].nunique()
+    sizes = edges.groupby(["source", "post"]).size()
+    if over == "source":
+        assert (models == 1).all()
+    else:
+        assert models[sizes >= 20].min() > 4
+    assert validate(folder) == []
+
+
+def test_the_mean_of_class_pairs_takes_the_spread_away(diverse):
+    _, folder = diverse
+    network = load_network(folder)
+    bench = bench_of(network, n_trials=2)
+    start = bench.start(network)
+    ablated = bench.ablated(start, parse_ablation("stp_mean(class_pair)"))[0]
+    before, after = models_of_edges(network), models_of_edges(ablated)
+    classes, edges = group_cells(network.cells, "class").of_cell, network.edges["v1_to_v1"]
+    pairs = [classes[edges.source_index], classes[edges.target_index]]
+    for name in ("U", "tau_rec", "tau_fac"):
+        pooled = after[name].groupby(pairs)
+        np.testing.assert_allclose(pooled.max(), pooled.min())
+        assert before[name].groupby(pairs).std().mean() > 0.01
+    np.testing.assert_allclose(
+        after["tau_rec"].groupby(pairs).first(), before["tau_rec"].groupby(pairs).mean()
+    )
+
+
+def test_a_spread_column_is_the_same_with_any_number_of_threads(diverse, tmp_path):
+    over, folder = diverse
+    again = pipeline.build(tmp_path / "net", radius=30, seed=1, recipe=spread(over), threads=2)
+    assert hash_folder(again) == hash_folder(folder)
+
+
+def test_a_boundary_has_draws_too(tmp_path):
+    recipe = spread("source", boundary=BoundaryRecipe(radius_um=60.0))
+    net = pipeline.build(tmp_path / "net", radius=30, seed=1, recipe=recipe)
+    around = load_network(net).edges["boundary_to_v1"].plasticity
+    assert len(np.unique(around.per_cell("U"))) > 100
+    notes = take_inventory(load_network(net)).notes
+    assert any("8 draws, over every source" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"spread": 1.0}, "static synapses have no spread"),
+        ({"dynamics": "stp", "spread": -1.0}, "greater than or equal to 0"),
+        ({"dynamics": "stp", "spread": 1.0, "n_draws": 2}, "greater than or equal to 3"),
+        ({"dynamics": "stp", "spread": 1.0, "spread_over": "pair"}, "'source' or 'edge'"),
+    ],
+)
+def test_bad_spread(settings, said):
+    with pytest.raises(ValidationError, match=said):
+        SynapseRecipe(**settings)

@@ -11,6 +11,8 @@ from v1builder.build.weights import Receptors
 from v1builder.schema.errors import DataError, Problem, raise_if_any
 from v1builder.schema.names import SYNAPSE_CLASSES
 
+#: Tsodyks-Markram parameters of the synapse models of a pair of synapse classes, one per draw.
+SynapseModels = tuple[dict[str, float], ...]
 #: Synapse class of sources outside V1.
 _OUTSIDE = "exc"
 #: Subclass of the Synaptic Physiology data by synapse class of V1. Excitatory cells of all layers and
@@ -33,10 +35,12 @@ def recurrent_edge_types(
     models: pd.DataFrame,
     ports: Receptors,
     template: str = "static_synapse",
+    n_draws: int = 1,
 ) -> pd.DataFrame:
-    """V1 -> V1. The id of a type is source population * number of models + target model.
+    """V1 -> V1. The id of a type is (draw * populations + source population) * models + target model.
 
-    Delays are published by pair of synapse classes. `template` is NEST's synapse model.
+    Delays are published by pair of synapse classes. `template` is NEST's synapse model. With several draws
+    there are that many synapse models of each pair of synapse classes.
     """
     source = np.repeat(np.arange(len(populations)), len(models))
     target = np.tile(np.arange(len(models)), len(populations))
@@ -44,22 +48,34 @@ def recurrent_edge_types(
     pop_name = populations["population"].to_numpy()[source]
     port = np.array([SYNAPSE_CLASSES.index(name) for name in pre])
     types = _types(models, target, pre, port, pop_name, ports.delay[target, port])
-    return types.assign(model_template=template)
+    types["model_template"] = template
+    if n_draws == 1:
+        return types
+    post = models["synapse_class"].to_numpy()[target]
+    draws = []
+    for draw in range(n_draws):
+        files = [synapse_file(a, b, draw) for a, b in zip(pre, post, strict=True)]
+        ids = pd.Index(types.index + draw * len(types), name=types.index.name)
+        draws.append(types.assign(dynamics_params=files).set_index(ids))
+    return pd.concat(draws)
 
 
-def plasticity_of_classes(plasticity: pd.DataFrame) -> dict[tuple[str, str], dict[str, float]]:
-    """Tsodyks-Markram parameters of every pair of V1's synapse classes, under NEST's names.
+def plasticity_of_classes(plasticity: pd.DataFrame) -> dict[tuple[str, str], SynapseModels]:
+    """Tsodyks-Markram parameters of every pair of V1's synapse classes, under NEST's names, by draw.
 
     u and x are the release of the first spike in NEST, so that u = U and x = 1 is a synapse at rest
     (NEST's default of u is 0.5 whatever U is).
 
     Args:
-        plasticity: one row per pair of subclasses, with columns pre, post, U, tau_rec_ms, tau_fac_ms.
+        plasticity: one row per pair of subclasses, or as many for each, in the order of their draws; with
+            columns pre, post, U, tau_rec_ms, tau_fac_ms.
 
     Raises:
         DataError: a pair of subclasses is missing.
     """
-    rows = {(row["pre"], row["post"]): row for row in plasticity.to_dict("records")}
+    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in plasticity.to_dict("records"):
+        rows.setdefault((row["pre"], row["post"]), []).append(row)
     subclasses = dict.fromkeys(SUBCLASS_OF.values())
     raise_if_any(
         [
@@ -73,14 +89,16 @@ def plasticity_of_classes(plasticity: pd.DataFrame) -> dict[tuple[str, str], dic
     found = {}
     for pre, pre_subclass in SUBCLASS_OF.items():
         for post, post_subclass in SUBCLASS_OF.items():
-            row = rows[pre_subclass, post_subclass]
-            found[pre, post] = {
-                "U": float(row["U"]),
-                "tau_rec": float(row["tau_rec_ms"]),
-                "tau_fac": float(row["tau_fac_ms"]),
-                "u": float(row["U"]),
-                "x": 1.0,
-            }
+            found[pre, post] = tuple(
+                {
+                    "U": float(row["U"]),
+                    "tau_rec": float(row["tau_rec_ms"]),
+                    "tau_fac": float(row["tau_fac_ms"]),
+                    "u": float(row["U"]),
+                    "x": 1.0,
+                }
+                for row in rows[pre_subclass, post_subclass]
+            )
     return found
 
 

@@ -57,6 +57,7 @@ _DRAWN_FROM = (
     "psp_amplitude",
 )
 _PLASTICITY_FILE = "reference/short_term_plasticity.csv"
+_DRAWS_FILE = "reference/short_term_plasticity_draws.csv"
 _PLACE_COLUMNS = ("x", "y", "z", "tuning_angle")
 
 
@@ -69,6 +70,7 @@ def build_network(
     out: Path | str,
     *,
     plasticity: pd.DataFrame | None = None,
+    draws: pd.DataFrame | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
     threads: int | None = None,
@@ -84,6 +86,8 @@ def build_network(
         out: folder to create.
         plasticity: short-term plasticity by pair of subclasses (`curate.short_term_plasticity`);
             needed when the recipe's synapses have it.
+        draws: synapses of each of these pairs that differ (`curate.plasticity_draws`); needed when the recipe
+            spreads them.
         progress: told how far the build is.
         overwrite: replace an existing folder.
         threads: how many to use; all (or NUMBA_NUM_THREADS) unless given.
@@ -108,11 +112,20 @@ def build_network(
             f"{recipe.synapses.dynamics}, {'no table' if plasticity is None else 'a table'}",
             'give a table if and only if dynamics is "stp"',
         )
+    if (draws is not None) != (recipe.synapses.spread > 0):
+        raise ConfigError.of(
+            "the recipe and the table of synapses do not fit together",
+            "recipe, synapses.spread",
+            f"{recipe.synapses.spread:g}, {'no table' if draws is None else 'a table'}",
+            "give a table if and only if spread is above 0",
+        )
     report = progress or (lambda _stage, _done, _total: None)
     n_threads = threads or numba.config.NUMBA_NUM_THREADS  # pyright: ignore[reportAttributeAccessIssue]
     with atomic_folder(out, overwrite=overwrite) as folder:
         report("cells", 0, 1)
-        plan = make_plan(tables, cell_models, recipe, radius, seed, plasticity)
+        plan = make_plan(
+            tables, cell_models, recipe, radius, seed, plasticity if draws is None else draws
+        )
         n_cells = len(plan.cells)
         report("cells", n_cells, n_cells)
         _write_nodes(folder, plan)
@@ -131,6 +144,8 @@ def build_network(
         _write_reference(folder, plan)
         if plasticity is not None:
             write_text(folder / _PLASTICITY_FILE, plasticity.to_csv(index=False))
+        if draws is not None:
+            write_text(folder / _DRAWS_FILE, draws.to_csv(index=False))
         write_json(
             folder / "provenance.json", _provenance(plan, radius, n_nodes, n_edges, plasticity)
         )
@@ -247,6 +262,8 @@ def _provenance(
         extra["short_term_plasticity"] = fit_record(
             plasticity, plan.tables.provenance, _PLASTICITY_FILE
         )
+        if plan.n_draws > 1:
+            extra["short_term_plasticity"]["draws"] = _DRAWS_FILE
     if plan.ring is not None:
         recordings = plan.tables.neuropixels_reference
         extra["boundary"] = {

@@ -5,7 +5,7 @@ another population borrows gets the id number_of_population * 1e9 + specimen id,
 unique and the specimen stays readable.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -81,9 +81,9 @@ def parameters_file(node_type_id: int) -> str:
     return f"{node_type_id}_glif_lif_asc_config.json"
 
 
-def synapse_file(pre_class: str, post_class: str) -> str:
-    """Name of the component file of a pair of synapse classes."""
-    return f"{pre_class}_to_{post_class}.json"
+def synapse_file(pre_class: str, post_class: str, draw: int | None = None) -> str:
+    """Name of the component file of a pair of synapse classes, or of one of its draws."""
+    return f"{pre_class}_to_{post_class}{'' if draw is None else f'_{draw}'}.json"
 
 
 def v1_node_types(models: pd.DataFrame) -> pd.DataFrame:
@@ -110,7 +110,7 @@ def write_components(
     folder: Path,
     models: pd.DataFrame,
     ports: Receptors,
-    plasticity: Mapping[tuple[str, str], Mapping[str, float]] | None = None,
+    plasticity: Mapping[tuple[str, str], Sequence[Mapping[str, float]]] | None = None,
 ) -> None:
     """Write the parameters of every cell model and of every synapse model.
 
@@ -118,7 +118,7 @@ def write_components(
         folder: of the network.
         models: cell models.
         ports: of `models`.
-        plasticity: what a synapse model has besides its port, by pair of synapse classes.
+        plasticity: what synapse models have besides their port, by pair of synapse classes and draw.
     """
     for row, model in enumerate(models.to_dict("records")):
         membrane: dict[str, NDArray[np.float64]] = {
@@ -136,6 +136,7 @@ def write_components(
         sonata.write_cell_model(folder, parameters_file(model["node_type_id"]), parameters)
     for post in sorted(set(models["synapse_class"])):
         for port, pre in enumerate(SYNAPSE_CLASSES, start=1):
-            own = (plasticity or {}).get((pre, post), {})
-            parameters = {"receptor_type": port, **own}
-            sonata.write_synaptic_model(folder, synapse_file(pre, post), parameters)
+            draws = (plasticity or {}).get((pre, post), [{}])
+            for draw, own in enumerate(draws):
+                file = synapse_file(pre, post, draw if len(draws) > 1 else None)
+                sonata.write_synaptic_model(folder, file, {"receptor_type": port, **own})

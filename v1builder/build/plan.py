@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from v1builder.build.boundary import place_boundary
 from v1builder.build.cells import PlacedCells, place_cells
 from v1builder.build.connectivity import PairRule, pair_rule
-from v1builder.build.edge_types import plasticity_of_classes
+from v1builder.build.edge_types import SUBCLASS_OF, SynapseModels, plasticity_of_classes
 from v1builder.build.lgn_units import LGNUnits, place_lgn_units
 from v1builder.build.node_types import build_models
+from v1builder.build.random import Purpose, hashed, stream_key
 from v1builder.build.weights import Receptors, WeightRule, receptors, weight_rule
 from v1builder.schema.recipe import BuildRecipe
 
@@ -70,15 +71,37 @@ class Plan:
     units: LGNUnits
     pairs: PairRule
     weights: WeightRule
-    plasticity: dict[tuple[str, str], dict[str, float]] | None
+    plasticity: dict[tuple[str, str], SynapseModels] | None
+
+    @property
+    def n_draws(self) -> int:
+        """Synapse models of each pair of synapse classes."""
+        return 1 if self.plasticity is None else len(next(iter(self.plasticity.values())))
 
     def resting_release(self) -> NDArray[np.float64]:
-        """[p, m] release u x of a spike from rest: U, or 1 where synapses are static."""
+        """[p, m, draw] release u x of a spike from rest: U, or 1 where synapses are static."""
         pre = self.populations["synapse_class"]
         post = self.models["synapse_class"]
         if self.plasticity is None:
-            return np.ones((len(pre), len(post)))
-        return np.array([[self.plasticity[a, b]["U"] for b in post] for a in pre])
+            return np.ones((len(pre), len(post), 1))
+        return np.array([[[one["U"] for one in self.plasticity[a, b]] for b in post] for a in pre])
+
+    def draw_of(
+        self, source: NDArray[np.integer], target: NDArray[np.integer]
+    ) -> NDArray[np.intp] | int:
+        """[e] which of its synapse models an edge has: the same in whatever block it is made.
+
+        Args:
+            source: [e] cells, those of the boundary after those of the column.
+            target: [e] cells of the column.
+        """
+        if self.n_draws == 1:
+            return 0
+        key = stream_key(self.seed, Purpose.PLASTICITY)
+        if self.recipe.synapses.spread_over == "source":
+            classes = self.models["synapse_class"].map(list(SUBCLASS_OF).index).to_numpy()
+            target = classes[self.cells.type_index[target]]
+        return (hashed(key, source, target) % np.uint64(self.n_draws)).astype(np.intp)
 
 
 def make_plan(
@@ -97,7 +120,7 @@ def make_plan(
         recipe: every choice but radius and seed.
         radius: of the column, um.
         seed: of the network.
-        plasticity: by pair of subclasses, or None for static synapses.
+        plasticity: by pair of subclasses, and draw where there are several; None for static synapses.
 
     Raises:
         ConfigError, DataError: as `build_network`.

@@ -40,6 +40,7 @@ class Purpose(IntEnum):
     BOUNDARY_CELLS = 8
     BOUNDARY_EDGES = 9
     BOUNDARY_RATES = 10
+    PLASTICITY = 11
 
 
 def generator(seed: int, purpose: Purpose) -> np.random.Generator:
@@ -57,6 +58,22 @@ def _mix(z: np.uint64) -> np.uint64:
     z = (z ^ (z >> _S30)) * _MIX_1
     z = (z ^ (z >> _S27)) * _MIX_2
     return z ^ (z >> _S31)
+
+
+def hashed(key: np.uint64, a: NDArray[np.integer], b: NDArray[np.integer]) -> NDArray[np.uint64]:
+    """[e] a random number for every pair, whatever other pairs there are."""
+    found = np.empty(len(a), np.uint64)
+    _hash(key, a, b, found)
+    return found
+
+
+@numba.njit(cache=True)
+def _hash(
+    key: np.uint64, a: NDArray[np.integer], b: NDArray[np.integer], found: NDArray[np.uint64]
+) -> None:
+    for e in range(found.shape[0]):
+        of_a = _mix(key + _mix(np.uint64(a[e]) * _GOLDEN + _GOLDEN))
+        found[e] = _mix(of_a + np.uint64(b[e]) * _GOLDEN + _GOLDEN)
 
 
 @numba.njit(cache=True)

@@ -78,9 +78,11 @@ def _weighted(
         edges = sampler.sample(first, last)
         weight = recurrent_weights(edges, cells, plan.pairs, plan.weights, tuning)
         pre, kind = cells.population_index[edges.source], cells.type_index[edges.target]
+        draw = plan.draw_of(edges.source, edges.target)
         # NEST multiplies the weight by u x, so that this one gives the static weight at rest.
-        weight = (weight / release[pre, kind]).astype(np.float32)
-        return edges.source, edges.target, pre * len(plan.models) + kind, weight
+        weight = (weight / release[pre, kind, draw]).astype(np.float32)
+        types = (draw * len(plan.populations) + pre) * len(plan.models) + kind
+        return edges.source, edges.target, types, weight
 
     return in_order(work, len(plan.cells), threads)
 
@@ -98,7 +100,7 @@ def _write_block(
 
 def _write_recurrent_types(folder: Path, source: str, plan: Plan) -> None:
     template = STATIC if plan.plasticity is None else TSODYKS
-    types = recurrent_edge_types(plan.populations, plan.models, plan.ports, template)
+    types = recurrent_edge_types(plan.populations, plan.models, plan.ports, template, plan.n_draws)
     _write_edge_types(folder, source, types)
 
 

@@ -1,7 +1,7 @@
 """Published tables, checked, and the cell models made of them, in model units."""
 
 from v1builder.curate.cell_models import cell_models
-from v1builder.curate.plasticity import short_term_plasticity
+from v1builder.curate.plasticity import plasticity_draws, short_term_plasticity
 from v1builder.curate.selection import select_cell_models
 from v1builder.curate.store import Store, read_store
 from v1builder.schema.citations import Citation, citations
@@ -13,6 +13,7 @@ __all__ = [
     "Store",
     "cell_models",
     "citations",
+    "plasticity_draws",
     "read_store",
     "select_cell_models",
     "short_term_plasticity",

@@ -22,6 +22,12 @@ weak guide: w = 2, a factor of 7). s = sigma / sqrt(n) is the standard error of 
 whose standard deviation sigma is taken to be that between pairs of subclasses, because the table has no
 spread within a pair. Of several starts the best end is taken; everything is deterministic.
 
+`plasticity_draws` makes synapses of a pair differ. The published table has medians only, so the standard
+deviation among them is an assumption: that between pairs, sigma, times a width. Metrics of each synapse are
+drawn around those of the fit, and its parameters are the nearest to the fit that have them (nearest in p,
+with the same w). So parameters spread as far as the metrics need; along the direction in which the
+metrics say nothing all synapses stay where the fit is, since not to know is not to differ.
+
 A pair with fewer than 5 synapses is not fitted on its own: it gets the fit of its presynaptic
 subclass, whose metrics are the means over all its pairs weighted by their synapses, and is marked
 "pooled".
@@ -44,6 +50,8 @@ MIN_SYNAPSES: Final = 5
 
 _INTERVAL_MS, _PAUSE_MS = 20.0, 250.0
 _GUIDE_WIDTH = 2.0
+#: A drawn metric is met to about this part of its standard deviation, unless no synapse has it.
+_NEAR = 0.1
 #: U (1), tau_rec and tau_fac (ms).
 _LOWER: Final = np.array([0.01, 5.0, 1.0])
 _UPPER: Final = np.array([0.95, 2000.0, 2000.0])
@@ -108,8 +116,7 @@ def short_term_plasticity(synaptic_physiology: pd.DataFrame) -> pd.DataFrame:
     medians, counts = _tables(synaptic_physiology)
     names = list(METRICS)
     own_counts = counts[names].min(axis=1)
-    sigma = medians.loc[own_counts >= MIN_SYNAPSES, names].std(ddof=1).to_numpy()
-    sigma = np.where(np.isfinite(sigma) & (sigma > 0), sigma, 0.1)
+    sigma = _sigma(medians, own_counts)
     pooled, problems = _pooled(medians, counts)
     raise_if_any(problems, DataError)
     fits: dict[str, NDArray[np.float64]] = {}
@@ -130,6 +137,64 @@ def short_term_plasticity(synaptic_physiology: pd.DataFrame) -> pd.DataFrame:
                 fitted = fits[pre]
             rows.append(_row(pre, post, fitted, source, n, own))
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def plasticity_draws(
+    synaptic_physiology: pd.DataFrame, fits: pd.DataFrame, width: float, n: int, seed: int
+) -> pd.DataFrame:
+    """Synapses of every pair of subclasses that differ in their plasticity, see the module.
+
+    Args:
+        synaptic_physiology: the published table.
+        fits: `short_term_plasticity` of it.
+        width: standard deviation of the metrics among them, over that between pairs.
+        n: synapses of each pair, 3 or more.
+        seed: of the draws. Their mean and covariance are exact: what is drawn is how they lie.
+
+    Returns:
+        16 n rows: pre, post, draw (0 to n - 1), U, tau_rec_ms, tau_fac_ms, the metrics that were drawn
+        and (`_fitted`) those that the parameters have.
+    """
+    medians, counts = _tables(synaptic_physiology)
+    sigma = width * _sigma(medians, counts[list(METRICS)].min(axis=1))
+    rng = np.random.default_rng(seed)
+    rows = []
+    for fit in fits.to_dict("records"):
+        center = np.array([fit["U"], fit["tau_rec_ms"], fit["tau_fac_ms"]])
+        wanted = metrics(*center) + sigma * _standard(rng, n)
+        for draw, target in enumerate(wanted):
+            found = _nearest(target, sigma, center)
+            numbers = [*found, *target, *metrics(*found)]
+            rows.append([fit["pre"], fit["post"], draw, *numbers])
+    columns = ["pre", "post", "draw", "U", "tau_rec_ms", "tau_fac_ms"]
+    return pd.DataFrame(rows, columns=[*columns, *METRICS, *(f"{m}_fitted" for m in METRICS)])
+
+
+def _standard(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
+    """[n, 2] Gaussian points with mean 0 and covariance 1."""
+    points = rng.standard_normal((n, 2))
+    directions, _, turn = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
+    return directions @ turn * np.sqrt(n)
+
+
+def _nearest(
+    target: NDArray[np.float64], sigma: NDArray[np.float64], center: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """U, tau_rec, tau_fac (ms) nearest to `center` among those with the metrics `target`."""
+    low, high, start = _free(_LOWER), _free(_UPPER), _free(center)
+
+    def residuals(free: NDArray[np.float64]) -> NDArray[np.float64]:
+        of_metrics = (metrics(*_bound(free)) - target) / (_NEAR * sigma)
+        return np.concatenate([of_metrics, (free - start) / _GUIDE_WIDTH])
+
+    begin = np.clip(start, low + 1e-6, high - 1e-6)
+    return _bound(least_squares(residuals, begin, bounds=(low, high)).x)
+
+
+def _sigma(medians: pd.DataFrame, own_counts: pd.Series) -> NDArray[np.float64]:
+    """[2] standard deviation of the metrics between pairs of subclasses."""
+    sigma = medians.loc[own_counts >= MIN_SYNAPSES, list(METRICS)].std(ddof=1).to_numpy()
+    return np.where(np.isfinite(sigma) & (sigma > 0), sigma, 0.1)
 
 
 def _tables(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

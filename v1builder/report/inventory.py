@@ -95,6 +95,12 @@ def _fit_notes(provenance: Mapping[str, Any]) -> list[str]:
         f"  residuals of {metric}: rms {one['rms']:.3f}, largest {one['largest']:+.3f} ({one['pair']})"
         for metric, one in fit.get("residuals", {}).items()
     ]
+    if "draws" in fit:
+        recipe = provenance["recipe"]["synapses"]
+        notes.append(
+            f"  synapses of a pair differ by {recipe['spread']:g} times what pairs do: "
+            f"{recipe['n_draws']} draws, over every {recipe['spread_over']}"
+        )
     return notes
 
 

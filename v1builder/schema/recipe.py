@@ -6,9 +6,9 @@ followed it. Everything that differs between populations or classes is data, not
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from v1builder.schema.config import Settings
 from v1builder.schema.errors import ConfigError, raise_if_any, unknown_name
@@ -113,9 +113,25 @@ class SynapseRecipe(Settings):
     Attributes:
         dynamics: "static", or "stp": short-term plasticity (Tsodyks-Markram) fitted to the Allen
             Synaptic Physiology data. A spike after a long rest has the same effect in both.
+        spread: how much the synapses of a pair of subclasses differ in their short-term plasticity: standard
+            deviation of the two fitted metrics among them, in units of that between the pairs; 0: they are
+            all alike. See `curate.plasticity_draws`.
+        spread_over: "source": a cell's synapses onto cells of one class are alike; "edge": none are.
+        n_draws: different synapses of each pair of subclasses.
     """
 
     dynamics: Literal["static", "stp"] = "static"
+    spread: Annotated[float, Field(ge=0, le=3)] = 0.0
+    spread_over: Literal["source", "edge"] = "source"
+    n_draws: Annotated[int, Field(ge=3, le=16)] = 8
+
+    @model_validator(mode="after")
+    def _spread_of_something(self) -> Self:
+        if self.spread > 0 and self.dynamics == "static":
+            raise ValueError(
+                'static synapses have no spread; choose dynamics = "stp", or spread = 0'
+            )
+        return self
 
 
 class LGNRecipe(Settings):

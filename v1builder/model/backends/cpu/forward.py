@@ -141,26 +141,40 @@ def _task(t, task, emitted, update, cells, state, graph, inputs, sites, scratch,
         copy(state.U[b, lo:hi], out.voltage[b, t, lo:hi])
 
 
+@kernel()
+def _sample(t_begin, t_end, b, cells, state, graph, inputs, sites, scratch, current, out):
+    """Steps t_begin..t_end of one sample."""
+    n_samples = state.U.shape[0]
+    for t in range(t_begin, t_end + 1):
+        for block in range(graph.n_blocks):
+            _task(
+                t, block * n_samples + b, t > t_begin, t < t_end, cells, state, graph, inputs, sites,
+                scratch, current, out,
+            )  # fmt: skip
+
+
 @njit(cache=True, parallel=True)
 def advance(
-    t_begin, t_end, threaded, cells, state, graph, inputs, sites, scratch, current, out
+    t_begin, t_end, threaded, by_sample, cells, state, graph, inputs, sites, scratch, current, out
 ):  # fmt: skip
     """Steps t_begin..t_end of every sample, in place. At the end every spike is in the ring.
 
+    `by_sample` a thread takes all steps of a sample, whose state then stays in its cache and which waits
+    for nobody; else all threads take the same step together.
+
     The arguments are the structures of `backends.layout`; current is [b or 1, t or 1, n].
     """
-    n_tasks = state.U.shape[0] * graph.n_blocks
-    for t in range(t_begin, t_end + 1):
-        emitted, update = t > t_begin, t < t_end
-        if threaded:
-            for task in prange(n_tasks):
+    n_samples = state.U.shape[0]
+    if not threaded:
+        for b in range(n_samples):
+            _sample(t_begin, t_end, b, cells, state, graph, inputs, sites, scratch, current, out)
+    elif by_sample:
+        for b in prange(n_samples):
+            _sample(t_begin, t_end, b, cells, state, graph, inputs, sites, scratch, current, out)
+    else:
+        for t in range(t_begin, t_end + 1):
+            for task in prange(n_samples * graph.n_blocks):
                 _task(
-                    t, task, emitted, update, cells, state, graph, inputs, sites, scratch, current,
-                    out,
-                )  # fmt: skip
-        else:
-            for task in range(n_tasks):
-                _task(
-                    t, task, emitted, update, cells, state, graph, inputs, sites, scratch, current,
-                    out,
+                    t, task, t > t_begin, t < t_end, cells, state, graph, inputs, sites, scratch,
+                    current, out,
                 )  # fmt: skip

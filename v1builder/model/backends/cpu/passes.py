@@ -42,6 +42,9 @@ from v1builder.model.backends.layout import (
 THREADED_FROM: Final = (
     16384  # units of work per step (about 1 ns each) that pay for a second thread
 )
+_SAMPLES_PER_THREAD: Final = (
+    4  # from which it does not matter much if they cannot be shared out evenly
+)
 _CELLS_PER_TASK: Final = 2048  # at most; what arrives at a block of targets is read once per task
 
 
@@ -154,9 +157,14 @@ class CpuForward(ForwardPass):
                 self.inputs, emitted,
             )  # fmt: skip
         forward.advance(
-            begin, end, _threaded(self.request), read.cells, state, read.graph, emitted, read.sites,
-            self.scratch, read.current, self.out,
+            begin, end, _threaded(self.request), self._by_sample(), read.cells, state, read.graph,
+            emitted, read.sites, self.scratch, read.current, self.out,
         )  # fmt: skip
+
+    def _by_sample(self) -> bool:
+        """Whether there are samples enough to keep all threads busy until the end."""
+        n_batch, n_threads = self.request.size.n_batch, numba.get_num_threads()
+        return n_batch % n_threads == 0 or n_batch >= _SAMPLES_PER_THREAD * n_threads
 
 
 class CpuBackward(BackwardPass):

@@ -9,9 +9,14 @@ Layouts: u, x and their adjoints l_u, l_x [b, site]; u_before, x_before [k, b, s
 segment; grad_sites [3, site] of U, P_rec, P_fac, of length 0 when nobody wants it.
 """
 
+from typing import Final
+
 from numba import njit, prange
 
 from v1builder.model.backends.cpu.compiled import copy, kernel
+
+#: U, u, x and both decays of so many sites fit into a level 1 cache beside the spikes.
+_SITES_PER_BLOCK: Final = 1024
 
 
 @kernel()
@@ -78,14 +83,19 @@ def count_releases(start, source, first_site, count):
 
 
 @kernel()
-def _release_inputs(row_begin, row_end, first, last, u, x, sites, spikes, out):
-    """Of one sample: u, x [s] of the sites first..last of all inputs; a row is a step of the sample."""
+def _release_block(lo, hi, row_begin, row_end, spike_at, out_at, u, x, sites, spikes, out):
+    """Steps row_begin..row_end of one sample, of the sites of units lo..hi; u, x [s].
+
+    spike_at, out_at [step]: the first spike of these units or of later ones, and where it goes to; left
+    behind the last of these units.
+    """
     n_units = sites.first.shape[0] - 1
     one = u.dtype.type(1)
+    first, last = sites.first[lo], sites.first[hi]
     for row in range(row_begin, row_end):
         _relax(u, x, sites, first, last)
-        at = out.start[row]
-        for j in range(spikes.start[row], spikes.start[row + 1]):
+        j, at = spike_at[row - row_begin], out_at[row - row_begin]
+        while j < spikes.start[row + 1] and spikes.source[j] < hi:
             unit, value = spikes.source[j], spikes.value[j]
             out.source[at] = unit
             out.value[at] = value
@@ -94,17 +104,29 @@ def _release_inputs(row_begin, row_end, first, last, u, x, sites, spikes, out):
                 out.source[at] = n_units + s
                 out.value[at] = _spike(u, x, sites.U, s, value, one)
                 at += 1
+            j += 1
+        spike_at[row - row_begin], out_at[row - row_begin] = j, at
 
 
 @njit(cache=True, parallel=True)
 def release_inputs(t_begin, t_end, n_cells, u, x, sites, spikes, out):
-    """Steps t_begin..t_end of the sites of all inputs: fills `out` with the spikes and the releases."""
-    n_batch = u.shape[0]
+    """Steps t_begin..t_end of the sites of all inputs: fills `out` with the spikes and the releases.
+
+    All steps of some units, whose sites stay in a level 1 cache, before those of the next: spikes of a
+    step are in the order of their units, so each unit's go behind those of the units before.
+    """
+    n_batch, n_units = u.shape[0], sites.first.shape[0] - 1
     n_steps = (spikes.start.shape[0] - 1) // n_batch
-    first, last = sites.first[n_cells], sites.first[sites.first.shape[0] - 1]
     for b in prange(n_batch):
-        row = b * n_steps
-        _release_inputs(row + t_begin, row + t_end, first, last, u[b], x[b], sites, spikes, out)
+        begin, end = b * n_steps + t_begin, b * n_steps + t_end
+        spike_at, out_at = spikes.start[begin:end].copy(), out.start[begin:end].copy()
+        lo = n_cells
+        while lo < n_units:
+            hi = lo + 1
+            while hi < n_units and sites.first[hi + 1] - sites.first[lo] <= _SITES_PER_BLOCK:
+                hi += 1
+            _release_block(lo, hi, begin, end, spike_at, out_at, u[b], x[b], sites, spikes, out)
+            lo = hi
 
 
 @kernel()
