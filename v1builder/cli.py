@@ -15,6 +15,7 @@ from v1builder.terminal import (
     errors,
     print_any_name,
     show_differences,
+    show_learned_delays,
     show_problem,
     show_sources,
     show_store,
@@ -696,6 +697,7 @@ def export(
     )
     save_network(network, out, overwrite=overwrite, recordings_of=origin)
     written("network", out)
+    show_learned_delays(network.provenance)
 
 
 @app.command()

@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from rich.text import Text
 
 from v1builder.schema.errors import Problem
 from v1builder.schema.files import NO_ROOM, storage_error
+from v1builder.schema.names import LEARNED_DELAYS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,6 +149,15 @@ class Bars:
         )
         self._begin()
         self._progress.start()
+
+
+def show_learned_delays(provenance: Mapping[str, Any]) -> None:
+    """Say how far the delays of an exported network are from those that were learned."""
+    for edges, record in provenance.get(LEARNED_DELAYS, {}).items():
+        console.print(
+            f"delays of {edges}: {record['moved_edges']:.0%} of the edges moved; rounded to whole steps by "
+            f"{record['mean_rounding_ms']:.2f} ms on average, {record['largest_rounding_ms']:.2f} at most"
+        )
 
 
 def show_differences(before: str, after: str, out: Path | None) -> None:

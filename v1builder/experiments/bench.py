@@ -127,17 +127,19 @@ class Bench:
         done = len(start.network.provenance.get("ablations", []))
         spared = np.zeros(start.network.n_cells, bool)
         network = self._made(start, ablation, spared)
+        record: dict[str, Any] = {}
         if self._calibrates:
             tuned = self._tuned(start, ablation, network)
             while ablation.extrapolates and (tuned.excess & ~spared).any():
                 spared |= tuned.excess
                 tuned = self._tuned(start, ablation, self._made(start, ablation, spared))
-            record = tuned.record | {SPARED: float(spared.mean())}
+            found = tuned.record | {SPARED: float(spared.mean())}
             network = replace(
-                tuned.network, provenance=tuned.network.provenance | {CALIBRATION: record}
+                tuned.network, provenance=tuned.network.provenance | {CALIBRATION: found}
             )
-        made = {"ablation_record": network.provenance["ablations"][done:]}
-        return network, made | ({"calibration": record} if self._calibrates else {})
+            record["calibration"] = found
+        record["ablation_record"] = network.provenance["ablations"][done:]
+        return network, record
 
     def _made(self, start: Start, ablation: Ablation, spared: NDArray[np.bool_]) -> Network:
         return ablation(

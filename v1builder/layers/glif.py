@@ -257,7 +257,7 @@ class GLIF(nn.Module):
         edges = self.network.edges[RECURRENT]
         assert isinstance(edges, Edges)
         target, source = edges.target_index.long(), edges.source_index.long()
-        return matrix.index_put((target, source), edges() / self.unit[target])
+        return matrix.index_put((target, source), edges.weights() / self.unit[target])
 
     def to_network(self) -> Network:
         """The layer as it is now, with what it has learned; `load.save_network` writes it as SONATA.

@@ -57,7 +57,7 @@ def allen_plasticity(
     classes, of_cell = np.unique([class_of[name] for name in population], return_inverse=True)
     found = {}
     for name in NAMES:
-        matrix = np.array([[fits[pre, post][name] for pre in classes] for post in classes])
+        matrix = np.array([[fits[pre, post][0][name] for pre in classes] for post in classes])
         found[name] = matrix[of_cell[:, None], of_cell]
     return found
 

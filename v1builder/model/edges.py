@@ -11,7 +11,8 @@ gradient like any other.
 
 Edges with short-term plasticity come from *sites* (see `plasticity`): one for every source and synapse
 model that occur together. U, tau_rec and tau_fac are one value per synapse model, or per site, or per edge,
-which makes every edge a site of its own; they are learned if asked for.
+which makes every edge a site of its own; they are learned if asked for. So are delays (`delays`), one value
+per edge type or per edge.
 """
 
 from collections.abc import Collection, Mapping
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from v1builder.load.integers import Integers
 from v1builder.load.network import EdgePopulation, GroupedValues
 from v1builder.model import plasticity
+from v1builder.model.delays import LearnedDelays
 from v1builder.model.parameters import POSITIVE, Bounds, GroupedParameter, of_members
 from v1builder.model.rollout import Plasticity, Projection
 from v1builder.schema.errors import ConfigError, NetworkError, Problem, raise_if_any, unknown_name
@@ -32,6 +34,9 @@ from v1builder.sonata.synapse_models import not_at_rest
 
 EdgeGrouping = Literal["edge", "edge_type"]
 EDGE_GROUPINGS: Final[tuple[EdgeGrouping, ...]] = get_args(EdgeGrouping)
+
+#: How far a learned delay may move up or down, ms.
+DELAY_WINDOW: Final = 1.0
 
 #: What shares a value of short-term plasticity: edges of a synapse model; of them those of a source; or none.
 PlasticityGrouping = Literal["synapse_model", "source", "edge"]
@@ -109,12 +114,13 @@ class Edges(nn.Module):
     """The edges of one population.
 
     Attributes:
-        projection: source, target, receptor and delay of every edge.
+        projection: source, target, receptor and delay of every edge; of every copy where delays are learned.
         base: [e] pA, weights of the network the model was made from.
         log_scale: [e] or [n_types] learned, or None when the weights are frozen or signed.
         group_of: [e] row of log_scale, or None when every edge has its own.
         weight: [e] learned in units of `unit`, where weights may change sign; else None.
         unit: pA, a number or [e], of these.
+        delays: learned delays, or None.
         U, tau_rec, tau_fac: parameters of short-term plasticity, spread over the sites; only where there are
             sites.
     """
@@ -129,6 +135,7 @@ class Edges(nn.Module):
     weight: nn.Parameter | None
     unit: Tensor | None
     site_source: Tensor
+    delays: LearnedDelays | None
     U: GroupedParameter
     tau_rec: GroupedParameter
     tau_fac: GroupedParameter
@@ -154,9 +161,9 @@ class Edges(nn.Module):
             source: name of the input, or None when the simulated cells are the source.
             n_source: number of source units.
             dt: ms.
-            trainable: what is learned, of "weight" and `PLASTICITY_BOUNDS`.
-            grouping: of "weight", see `EDGE_GROUPINGS`, "edge" unless given; and of each of
-                `PLASTICITY_BOUNDS`, see `PLASTICITY_GROUPINGS`, "synapse_model" unless given.
+            trainable: what is learned, of "weight", "delay" and `PLASTICITY_BOUNDS`.
+            grouping: of "weight" and "delay", see `EDGE_GROUPINGS`, "edge" and "edge_type" unless given; and
+                of each of `PLASTICITY_BOUNDS`, see `PLASTICITY_GROUPINGS`, "synapse_model" unless given.
             first_site: number of sites of the populations before this one.
             dtype: of the values.
             unit: pA, a number or [e], where weights are learned that may change sign.
@@ -166,11 +173,17 @@ class Edges(nn.Module):
         self.n_source = n_source
         self.first_site = first_site
         source_index = self._make_sites(edges, trainable, grouping, dtype)
+        steps = delay_in_steps(edges.delay, dt)
+        self.delays = None
+        if "delay" in trainable:
+            each = grouping.get("delay") == "edge"
+            by_type = None if each else np.unique(edges.edge_type_id, return_inverse=True)[1]
+            self.delays = LearnedDelays(steps, by_type, max(1, round(DELAY_WINDOW / dt)), dtype)
         arrays = {
             "source_index": source_index.astype(np.int32, copy=False),
             "target_index": edges.target_index.astype(np.int32, copy=False),
             "receptor": edges.receptor,
-            "delay_steps": delay_in_steps(edges.delay, dt),
+            "delay_steps": steps,
         }
         for name, values in arrays.items():
             # indices are shared with the population: a large network has gigabytes of them
@@ -248,13 +261,21 @@ class Edges(nn.Module):
         return plasticity.coefficients(self.U(), self.tau_rec(), self.tau_fac(), dt)
 
     def _projection(self) -> Projection:
+        source, target, receptor = self.source_index, self.target_index, self.receptor
+        delay_steps = self.delay_steps
+        if self.delays is not None:
+            copies = self.delays.of_copies()
+            source, target, receptor = (
+                end.repeat(len(copies)) for end in (source, target, receptor)
+            )
+            delay_steps = copies.flatten()
         return Projection(
             self.source,
             self.n_source,
-            self.source_index,
-            self.target_index,
-            self.receptor,
-            self.delay_steps,
+            source,
+            target,
+            receptor,
+            delay_steps,
             self.site_source,
             self.first_site,
         )
@@ -268,7 +289,8 @@ class Edges(nn.Module):
     @property
     def longest_delay(self) -> int:
         """Steps; 1 when there are no edges."""
-        return int(self.delay_steps.max()) if len(self.delay_steps) else 1
+        steps = self.projection.delay_steps
+        return int(steps.max()) if len(steps) else 1
 
     @property
     def is_learned(self) -> bool:
@@ -276,6 +298,11 @@ class Edges(nn.Module):
         return self.log_scale is not None or self.weight is not None
 
     def forward(self) -> Tensor:
+        """[e] pA, weight of every edge of the projection: of each copy where delays are learned."""
+        weights = self.weights()
+        return weights if self.delays is None else (self.delays.shares() * weights).flatten()
+
+    def weights(self) -> Tensor:
         """[e] pA, weight of every edge."""
         if self.weight is not None and self.unit is not None:
             return self.unit * self.weight

@@ -9,14 +9,17 @@ from torch import Tensor, nn
 
 from v1builder.load.network import EdgePopulation, GroupedValues, Network
 from v1builder.model.cells import Cells, table_of
+from v1builder.model.delays import LearnedDelays
 from v1builder.model.edges import PLASTICITY_BOUNDS, Edges
 from v1builder.model.neurons.neuron import Neuron
 from v1builder.schema.errors import NetworkError
+from v1builder.schema.names import LEARNED_DELAYS
 
 
 class LearnedModel(Protocol):
     """What is asked of a model; `V1Network` has it."""
 
+    dt: float
     n_cells: int
     cells: Cells
     edges: nn.ModuleDict
@@ -27,7 +30,8 @@ class LearnedModel(Protocol):
 def exported(model: LearnedModel, network: Network) -> Network:
     """`network` with the values of `model`, ready to be saved as SONATA.
 
-    What the model neither trained nor regrouped is taken over from `network` to the bit. The tables
+    What the model neither trained nor regrouped is taken over from `network` to the bit. Learned delays are
+    rounded to whole steps; by how much is in the provenance (`learned_delays`). The tables
     keep their rows where all cells of a row still agree; else every cell gets its own row. Where its files
     were silent stands what the neuron takes there.
 
@@ -47,19 +51,44 @@ def exported(model: LearnedModel, network: Network) -> Network:
             "give the network the model was made from",
         )
     network = model.neuron.complete(network)
-    edges = {}
+    edges, rounding = {}, {}
     for name, population in network.edges.items():
         module = cast(Edges, model.edges[name])
         if module.is_learned:
-            population = replace(population, weight=module().detach().double().cpu().numpy())
+            weight = module.weights().detach().double().cpu().numpy()
+            population = replace(population, weight=weight)
+        if module.delays is not None:
+            population, rounding[name] = _with_delays(module.delays, population, model.dt)
         edges[name] = _with_plasticity(module, population)
+    provenance = network.provenance | ({LEARNED_DELAYS: rounding} if rounding else {})
     return replace(
         network,
+        provenance=provenance,
         edges=edges,
         membrane=_table(model, network, network.membrane),
         receptors=_table(model, network, network.receptors),
         bias_current=model.bias_current.double().cpu().numpy(),
     )
+
+
+def _with_delays(
+    delays: LearnedDelays, edges: EdgePopulation, dt: float
+) -> tuple[EdgePopulation, dict[str, float]]:
+    """The edges with learned delays in whole steps, and how far these are from what was learned, ms.
+
+    Delays that are the same number of steps as before stay as they were written.
+    """
+    learned = delays().detach().double().cpu().numpy()
+    steps = np.floor(learned + 0.5)
+    moved = steps != delays.start.double().cpu().numpy()
+    delay = np.where(moved, steps * dt, edges.delay).astype(edges.delay.dtype)
+    off = np.abs(learned - steps) * dt
+    record = {
+        "moved_edges": float(moved.mean()) if len(moved) else 0.0,
+        "mean_rounding_ms": float(off.mean()) if len(off) else 0.0,
+        "largest_rounding_ms": float(off.max(initial=0.0)),
+    }
+    return replace(edges, delay=delay), record
 
 
 def _with_plasticity(module: Edges, edges: EdgePopulation) -> EdgePopulation:

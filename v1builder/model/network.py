@@ -92,12 +92,12 @@ class V1Network(nn.Module):
             dtype: float32 or float64.
             group_by: which cells share a value (`load.groups.LEVELS`), for all cell parameters or
                 by parameter name; for "<edges>.weight", what shares a factor
-                (`edges.EDGE_GROUPINGS`); and for "<edges>.U", ".tau_rec" and ".tau_fac", what shares a
-                value (`edges.PLASTICITY_GROUPINGS`). Unless said otherwise "cell_model", "edge" and
-                "synapse_model".
-            trainable: names of what is learned: cell parameters, "<edges>.weight", and where edges
-                have short-term plasticity "<edges>.U", ".tau_rec" and ".tau_fac". None trains
-                the weights of all edges, which is what the published model trains.
+                (`edges.EDGE_GROUPINGS`), and for "<edges>.delay" a delay; and for "<edges>.U", ".tau_rec" and
+                ".tau_fac", what shares a value (`edges.PLASTICITY_GROUPINGS`). Unless said otherwise
+                "cell_model", "edge", "edge_type" and "synapse_model".
+            trainable: names of what is learned: cell parameters, "<edges>.weight", "<edges>.delay" (see
+                `model.delays`), and where edges have short-term plasticity "<edges>.U", ".tau_rec" and
+                ".tau_fac". None trains the weights of all edges, which is what the published model trains.
             surrogate: derivative of a spike; triangular unless given. GLIFR has no use for it.
             backend: what computes the rollout.
             detach_reset: cut the gradient through resets.
@@ -122,14 +122,15 @@ class V1Network(nn.Module):
         settings = settings_of(kind, settings)
         held = kind.held()
         names = [*held, *(f"{name}.weight" for name in network.edges)]
-        plastic = [
+        names += [f"{name}.delay" for name in network.edges]
+        names += [
             f"{name}.{parameter}"
             for name, edges in network.edges.items()
             if edges.plasticity is not None
             for parameter in PLASTICITY_BOUNDS
         ]
-        grouping = _groupings(group_by, [*names, *plastic], tuple(held))
-        learned = _trainable(trainable, kind, [*names[len(held) :], *plastic])
+        grouping = _groupings(group_by, names, tuple(held))
+        learned = _trainable(trainable, kind, names[len(held) :])
         units = signed_units(signed or {}, network.edges, learned, grouping)
         _check_numbers(dt, dtype, checkpoint_steps, memory_budget)
         network = kind.complete(network)
@@ -468,7 +469,7 @@ def _groupings(
     problems = []
     for name, grouping in group_by.items():
         _, _, of_edges = name.rpartition(".")
-        allowed = EDGE_GROUPINGS if of_edges == "weight" else LEVELS
+        allowed = EDGE_GROUPINGS if of_edges in ("weight", "delay") else LEVELS
         allowed = PLASTICITY_GROUPINGS if of_edges in PLASTICITY_BOUNDS else allowed
         if name not in names:
             problems.append(unknown_name("parameter", name, names, "V1Network, group_by"))

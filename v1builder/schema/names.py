@@ -8,6 +8,9 @@ BKG: Final = "bkg"
 #: Virtual V1 cells around a small column, which fire at recorded rates.
 BOUNDARY: Final = "boundary"
 
+#: Where a network's provenance says how its learned delays were rounded, see `model.export`.
+LEARNED_DELAYS: Final = "learned_delays"
+
 GLIF_TEMPLATE: Final = "nest:glif_psc_double_alpha"
 
 #: What a spike of weight w does at a port: a (double-)alpha current of peak w pA, an exponential current

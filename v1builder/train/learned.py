@@ -159,7 +159,9 @@ def dispersions(network: Network, trained: Sequence[str], neuron: type[Neuron]) 
         of, _, parameter = name.rpartition(".")
         edges = network.edges[of]
         values, log, unit = np.abs(edges.weight), True, "pA"
-        if parameter != "weight":
+        if parameter == "delay":
+            values, unit = edges.delay.astype(np.float64), "ms"
+        elif parameter != "weight":
             assert edges.plasticity is not None  # it could not have been trained
             about = PARAMETERS[parameter]
             log, unit = about.mean == "log", about.unit

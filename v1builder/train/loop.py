@@ -67,7 +67,7 @@ def _is_finite(classifier: Classifier) -> bool:
             if isinstance(module, GroupedParameter) and module.trainable:
                 values.append(module.values())
             elif isinstance(module, Edges) and module.is_learned:
-                values.append(module())
+                values.append(module.weights())
         return all(bool(torch.isfinite(value).all()) for value in values)
 
 
