@@ -20,7 +20,7 @@ def train_classifier(
     model: nn.Module,
     cells: int,
     n_classes: int,
-    window: slice,
+    windows: Sequence[slice],
     train: Callable[[int], Batch],
     test: Iterable[Batch],
     iterations: int,
@@ -29,6 +29,7 @@ def train_classifier(
     groups: Sequence[dict[str, Any]] | None = None,
     gain: float = 20.0,
     clip: float | None = 1.0,
+    one_cycle: bool = False,
 ) -> dict[str, Any]:
     """Learn and test.
 
@@ -36,7 +37,7 @@ def train_classifier(
         model: a layer that gives (output [n, step, cell], state), or a recurrent network of torch.
         cells: of the model.
         n_classes: how many.
-        window: steps whose mean output is read.
+        windows: steps whose mean output is read, of each.
         train: the batch of an iteration.
         test: batches to be tested with.
         iterations: how many batches.
@@ -45,16 +46,18 @@ def train_classifier(
         groups: the model's parameters with their learning rates.
         gain: factor on the mean output, so that a readout of torch.nn's size suits rates of some 50 Hz.
         clip: largest norm of a gradient.
+        one_cycle: how the learning rate goes, see `training.fit`.
 
     Returns:
         accuracy, n_answers, rate (mean output per step), losses (20 means), parameters (how many are
         learned).
     """
-    readout = nn.Linear(cells, n_classes).to(next(model.parameters()).dtype)
+    readout = nn.Linear(cells * len(windows), n_classes).to(next(model.parameters()).dtype)
 
     def answers(x: Tensor) -> tuple[Tensor, Tensor]:
         out = model(x)[0]
-        return readout(gain * out[:, window].mean(1)), out
+        means = torch.cat([out[:, window].mean(1) for window in windows], dim=1)
+        return readout(gain * means), out
 
     def loss_of(iteration: int) -> Tensor:
         x, target = train(iteration)
@@ -62,7 +65,7 @@ def train_classifier(
 
     groups = groups or [{"params": model.parameters(), "lr": learning_rate}]
     rates = [*groups, {"params": readout.parameters(), "lr": learning_rate}]
-    losses = fit(rates, loss_of, iterations, say, clip=clip)
+    losses = fit(rates, loss_of, iterations, say, clip=clip, one_cycle=one_cycle)
     right, rates = [], []
     with torch.no_grad():
         for x, target in test:
@@ -124,6 +127,6 @@ def train_trials(
             yield draw(min(size.batch, size.test_trials - first), size, tests)
 
     return train_classifier(
-        layer, size.cells, n_classes, window, lambda _: draw(size.batch, size, generator),
+        layer, size.cells, n_classes, [window], lambda _: draw(size.batch, size, generator),
         of_test(), size.iterations, size.learning_rate, say,
     )  # fmt: skip

@@ -101,6 +101,6 @@ where this is run."""
         torch.manual_seed(seed)
         steps = x.shape[1]
         return train_classifier(
-            model, size.cells, 9, slice(steps - steps // 4, steps), batches(x, y, size.batch, seed),
+            model, size.cells, 9, [slice(steps - steps // 4, steps)], batches(x, y, size.batch, seed),
             in_parts(x_test, y_test, 100), size.epochs * (len(x) // size.batch), size.learning_rate, say,
         )  # fmt: skip

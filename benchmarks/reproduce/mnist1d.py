@@ -12,11 +12,17 @@ from torch import Tensor, nn
 from benchmarks.reproduce.classification import batches, in_parts, train_classifier
 from benchmarks.reproduce.experiment import Contrast, Experiment, Say
 from v1builder.layers import GLIF
+from v1builder.model.surrogate import Surrogate
+
+#: Higher and narrower than the default, which is for thousands of cells and steps. Tried on one network of
+#: 64 cells, 10 epochs: accuracy .64 with (.3, 1), .70 with (.5, .5), .72 with (.5, .3); and with (.5, .5) .75
+#: for twice the input.
+SURROGATE = Surrogate("triangular", 0.5, 0.3)
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Settings of a run."""
+    """Settings of a run; `brightness` is a factor on the curves: 1 just brings a cell to its threshold."""
 
     cells: int = 128
     sample_ms: int = 5
@@ -24,7 +30,8 @@ class Sizes:
     test: int = 1000
     batch: int = 50
     epochs: int = 60
-    learning_rate: float = 0.005
+    learning_rate: float = 0.02
+    brightness: float = 2.0
 
 
 @cache
@@ -57,7 +64,10 @@ def make_model(mode: str, size: Sizes, seed: int, inputs: int = 1) -> nn.Module:
     cells = {"heterogeneous": "allen:VISp", "random": "random:VISp"}.get(mode, "mean:VISp")
     learned = ["C_m", "asc_amps"] if mode == "learned" else []
     group_by = "cell" if learned else "cell_model"
-    return GLIF(inputs, size.cells, cells=cells, trainable=learned, group_by=group_by, seed=seed)
+    return GLIF(
+        inputs, size.cells, cells=cells, trainable=learned, group_by=group_by, seed=seed,
+        surrogate=SURROGATE,
+    )  # fmt: skip
 
 
 class Mnist1D(Experiment):
@@ -69,13 +79,13 @@ class Mnist1D(Experiment):
     modes = ("homogeneous", "heterogeneous", "random", "learned", "GRU")
     sizes: ClassVar = {
         "full": Sizes(),
-        "evening": Sizes(cells=64, sample_ms=2, epochs=10),
-        "short": Sizes(cells=24, sample_ms=2, train=400, test=200, epochs=4, learning_rate=0.02),
+        "evening": Sizes(epochs=30),
+        "short": Sizes(cells=24, sample_ms=2, train=400, test=200, epochs=4),
     }
     published: ClassVar = {"GRU": ".91"}
     contrasts = (Contrast("heterogeneous", "homogeneous"), Contrast("learned", "homogeneous"))
     notes = """Cells are GLIF3 with dense recurrence. A point lasts 5 ms, as a current through a trained
-linear map; the class is read from the mean spikes of the last quarter. Homogeneous: all cells are the mean
+linear map; the class is read from the mean spikes of the four quarters. Homogeneous: all cells are the mean
 cell of V1; heterogeneous: whole cells of the Allen data; random: every aspect drawn on its own; learned:
 from the mean cell on, time constants and after-spike currents of every cell are learned. The GRU is
 torch's, of as many units, and takes one point per step."""
@@ -85,12 +95,15 @@ torch's, of as many units, and takes one point per step."""
         x, y, x_test, y_test = mnist1d(size.train, size.test)
         gru = mode == "GRU"
         if not gru:
-            x, x_test = (one.repeat_interleave(size.sample_ms, 1) for one in (x, x_test))
+            x, x_test = (
+                size.brightness * one.repeat_interleave(size.sample_ms, 1) for one in (x, x_test)
+            )
         model = make_model(mode, size, seed)
         torch.manual_seed(seed)
-        steps = x.shape[1]
+        quarter = x.shape[1] // 4
+        windows = [slice(k * quarter, (k + 1) * quarter) for k in range(4)]
         return train_classifier(
-            model, size.cells, 10, slice(steps - steps // 4, steps), batches(x, y, size.batch, seed),
+            model, size.cells, 10, windows, batches(x, y, size.batch, seed),
             in_parts(x_test, y_test, 100), size.epochs * (len(x) // size.batch), size.learning_rate,
-            say, gain=1.0 if gru else 20.0,
+            say, gain=1.0 if gru else 20.0, one_cycle=True,
         )  # fmt: skip

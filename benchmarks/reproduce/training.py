@@ -17,6 +17,7 @@ def fit(
     decay: float = 1.0,
     decay_every: int = 100,
     clip: float | None = 1.0,
+    one_cycle: bool = False,
 ) -> list[float]:
     """Adam for a number of batches.
 
@@ -28,6 +29,8 @@ def fit(
         decay: factor on the learning rates every `decay_every` iterations.
         decay_every: see there.
         clip: largest norm of the gradient; None for any.
+        one_cycle: rates rise to those of the groups in the first third and fall to next to nothing until the
+            end (Smith & Topin 2019), whatever `decay` says.
 
     Returns:
         The loss of every iteration.
@@ -35,7 +38,11 @@ def fit(
     groups = [{**group, "params": list(group["params"])} for group in groups]
     parameters = [one for group in groups for one in group["params"]]
     optimizer = torch.optim.Adam(groups)
-    schedule = torch.optim.lr_scheduler.StepLR(optimizer, decay_every, decay)
+    schedules = torch.optim.lr_scheduler
+    schedule = schedules.StepLR(optimizer, decay_every, decay)
+    if one_cycle:
+        highest = [group["lr"] for group in groups]
+        schedule = schedules.OneCycleLR(optimizer, highest, total_steps=iterations)
     losses = []
     for iteration in range(iterations):
         optimizer.zero_grad(set_to_none=True)

@@ -99,7 +99,7 @@ in the folder where this is run. Other sizes take scikit-learn's 1 797 digits of
             torch.manual_seed(seed)
             steps = x.shape[1]
             return train_classifier(
-                layer, size.cells, 10, slice(steps - 1, steps), batches(x, y, size.batch, seed),
+                layer, size.cells, 10, [slice(steps - 1, steps)], batches(x, y, size.batch, seed),
                 in_parts(x_test, y_test, 500), size.epochs * (len(x) // size.batch),
                 size.learning_rate, say, groups(layer, size.learning_rate), gain=1.0, clip=None,
             )  # fmt: skip
