@@ -8,7 +8,7 @@ import pytest
 PAGE = Path(__file__).parents[2] / "docs" / "tutorial_ml.md"
 CODE = re.compile(r"```python\n(.*?)```", re.S)
 NUMBERS = "TRAIN, TEST, CELLS, EPOCHS, SEEDS = 4000, 1000, 64, 10, (1, 2, 3)"
-SMALL = "TRAIN, TEST, CELLS, EPOCHS, SEEDS = 50, 20, 8, 1, (1,)"
+SMALL = "TRAIN, TEST, CELLS, EPOCHS, SEEDS = 150, 20, 8, 1, (1,)"
 
 
 @pytest.fixture(scope="module")
