@@ -171,6 +171,7 @@ def operating_points(comparison: Row) -> list[Row]:
                     "bias": _range(points, "bias_over_rheobase", "+z.1%"),
                     "charge": _range(points, "asc_charge", ".0f"),
                     "efficacy": _range(points, "efficacy", ".2f"),
+                    "spared": _mean(points, "spared_share", ".1%"),
                 }
             )
     return rows
