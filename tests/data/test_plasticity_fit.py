@@ -1,10 +1,11 @@
 """The fit of short-term plasticity: the right model, the right metrics, honest about thin data."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.integrate import solve_ivp
 
-from v1builder.curate import read_store, short_term_plasticity
+from v1builder.curate import plasticity_draws, read_store, short_term_plasticity
 from v1builder.curate.plasticity import METRICS, SUBCLASSES, metrics, releases
 from v1builder.schema.errors import DataError
 
@@ -84,3 +85,46 @@ def test_pairs_with_too_few_synapses_are_pooled_and_marked(fit):
 def test_a_subclass_without_measurements_is_refused(table):
     with pytest.raises(DataError, match="too few synapses"):
         short_term_plasticity(table[table["pre"] != "sst"])
+
+
+# --- Synapses of a pair that differ -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def published(table, fit):
+    return table, fit.reset_index()
+
+
+def test_draws_have_the_mean_of_the_fit_and_the_spread_of_the_pairs(published):
+    table, fits = published
+    draws = plasticity_draws(table, fits, width=1.0, n=8, seed=3)
+    own = fits.loc[fits["n_pairs"] >= 5, list(METRICS)]
+    for name in METRICS:
+        of_pair = draws.groupby(["pre", "post"])[name]
+        fitted = fits.set_index(["pre", "post"])[f"{name}_fitted"]
+        np.testing.assert_allclose(of_pair.mean(), fitted.sort_index(), atol=1e-9)
+        np.testing.assert_allclose(of_pair.std(ddof=0), own[name].std(ddof=1), rtol=1e-9)
+        # Nearly all of them exist as synapses: depression and facilitation have limits.
+        reached = draws[f"{name}_fitted"]
+        assert np.corrcoef(draws[name], reached)[0, 1] > 0.95
+        assert (np.abs(reached - draws[name]) < 0.05).mean() > 0.85
+    assert draws["U"].between(0.01, 0.95).all()
+    assert draws[["tau_rec_ms", "tau_fac_ms"]].ge(1).all(axis=None)
+
+
+def test_synapses_differ_as_little_as_the_width_says(published):
+    table, fits = published
+    center = fits.set_index(["pre", "post"])[["U", "tau_rec_ms", "tau_fac_ms"]]
+    off = {}
+    for width in (0.01, 0.5):
+        draws = plasticity_draws(table, fits, width, 6, 3).set_index(["pre", "post"])
+        ratio = np.log(draws[list(center)] / center.loc[draws.index])
+        off[width] = ratio.abs().stack().median()
+    assert off[0.01] < 0.02
+    assert off[0.5] > 20 * off[0.01]
+
+
+def test_draws_depend_on_the_seed_alone(published):
+    first, again, other = (plasticity_draws(*published, 1.0, 4, seed) for seed in (1, 1, 2))
+    pd.testing.assert_frame_equal(first, again)
+    assert not np.allclose(first["U"], other["U"])

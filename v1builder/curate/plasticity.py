@@ -33,12 +33,13 @@ subclass, whose metrics are the means over all its pairs weighted by their synap
 "pooled".
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import least_squares
+from scipy.optimize import OptimizeResult, least_squares
 
 from v1builder.schema.errors import DataError, Problem, raise_if_any
 
@@ -181,14 +182,8 @@ def _nearest(
     target: NDArray[np.float64], sigma: NDArray[np.float64], center: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """U, tau_rec, tau_fac (ms) nearest to `center` among those with the metrics `target`."""
-    low, high, start = _free(_LOWER), _free(_UPPER), _free(center)
-
-    def residuals(free: NDArray[np.float64]) -> NDArray[np.float64]:
-        of_metrics = (metrics(*_bound(free)) - target) / (_NEAR * sigma)
-        return np.concatenate([of_metrics, (free - start) / _GUIDE_WIDTH])
-
-    begin = np.clip(start, low + 1e-6, high - 1e-6)
-    return _bound(least_squares(residuals, begin, bounds=(low, high)).x)
+    start = _free(center)
+    return _bound(_minimum(_residuals(target, _NEAR * sigma, start), start).x)
 
 
 def _sigma(medians: pd.DataFrame, own_counts: pd.Series) -> NDArray[np.float64]:
@@ -256,32 +251,46 @@ def _fit(
     """U, tau_rec, tau_fac (ms) that minimise the sum of squares of the module docstring."""
     low, high = _free(_LOWER), _free(_UPPER)
     center = _free(np.clip(guide, _LOWER, _UPPER))
-
-    def residuals(free: NDArray[np.float64]) -> NDArray[np.float64]:
-        U, tau_rec, tau_fac = np.moveaxis(_bound(free), -1, 0)
-        of_metrics = (metrics(U, tau_rec, tau_fac) - target) / errors
-        return np.concatenate([of_metrics, (free - center) / _GUIDE_WIDTH], axis=-1)
-
-    def slopes(free: NDArray[np.float64]) -> NDArray[np.float64]:
-        step = 1e-5 * np.eye(3)
-        return ((residuals(free + step) - residuals(free - step)) / 2e-5).T
-
+    residuals = _residuals(target, errors, center)
     axes = [np.linspace(a, b, _GRID) for a, b in zip(low, high, strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     cost = (residuals(grid) ** 2).sum(axis=-1)
     # The best point of the grid in each third of the range of U.
     thirds = np.array_split(np.arange(len(grid)), 3)
     starts = [grid[part[np.argmin(cost[part])]] for part in thirds]
-    ends = [
-        least_squares(
-            residuals,
-            np.clip(start, low + 1e-6, high - 1e-6),
-            jac=slopes,  # pyright: ignore[reportArgumentType]
-            bounds=(low, high),
-        )
-        for start in [*starts, center]
-    ]
+    ends = [_minimum(residuals, start) for start in [*starts, center]]
     return _bound(min(ends, key=lambda end: end.cost).x)
+
+
+def _residuals(
+    target: NDArray[np.float64], errors: NDArray[np.float64], center: NDArray[np.float64]
+) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """Of points [..., 3] in `_free`: from metrics in units of their errors, and from the centre; [..., 5]."""
+
+    def residuals(free: NDArray[np.float64]) -> NDArray[np.float64]:
+        U, tau_rec, tau_fac = np.moveaxis(_bound(free), -1, 0)
+        of_metrics = (metrics(U, tau_rec, tau_fac) - target) / errors
+        return np.concatenate([of_metrics, (free - center) / _GUIDE_WIDTH], axis=-1)
+
+    return residuals
+
+
+def _minimum(
+    residuals: Callable[[NDArray[np.float64]], NDArray[np.float64]], start: NDArray[np.float64]
+) -> OptimizeResult:
+    """Of the sum of their squares within the bounds of the parameters."""
+    low, high = _free(_LOWER), _free(_UPPER)
+
+    def slopes(free: NDArray[np.float64]) -> NDArray[np.float64]:
+        step = 1e-5 * np.eye(3)
+        return ((residuals(free + step) - residuals(free - step)) / 2e-5).T
+
+    return least_squares(
+        residuals,
+        np.clip(start, low + 1e-6, high - 1e-6),
+        jac=slopes,  # pyright: ignore[reportArgumentType]
+        bounds=(low, high),
+    )
 
 
 def _row(
