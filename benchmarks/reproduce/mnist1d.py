@@ -14,8 +14,8 @@ from benchmarks.reproduce.experiment import Contrast, Experiment, Say
 from v1builder.layers import GLIF
 from v1builder.model.surrogate import Surrogate
 
-#: Higher and narrower than the default, which is for thousands of cells and steps. Tried on one network of
-#: 64 cells, 10 epochs: accuracy .64 with (.3, 1), .70 with (.5, .5), .72 with (.5, .3); and with (.5, .5) .75
+#: Higher and narrower than the default, which is for thousands of cells and steps. Tried on one heterogeneous
+#: network of 64 cells, 10 epochs: accuracy .64 with (.3, 1), .70 with (.5, .5), .72 with (.5, .3); and with (.5, .5) .75
 #: for twice the input.
 SURROGATE = Surrogate("triangular", 0.5, 0.3)
 
@@ -88,7 +88,8 @@ class Mnist1D(Experiment):
 linear map; the class is read from the mean spikes of the four quarters. Homogeneous: all cells are the mean
 cell of V1; heterogeneous: whole cells of the Allen data; random: every aspect drawn on its own; learned:
 from the mean cell on, time constants and after-spike currents of every cell are learned. The GRU is
-torch's, of as many units, and takes one point per step."""
+torch's, of as many units, and takes one point per step. Learning rate, surrogate and brightness were tried
+on one heterogeneous network, so the others may be a little below their best."""
 
     def run(self, mode: str, seed: int, size: Sizes, say: Say) -> dict[str, Any]:
         """One network."""
