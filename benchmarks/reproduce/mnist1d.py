@@ -15,8 +15,8 @@ from v1builder.layers import GLIF
 from v1builder.model.surrogate import Surrogate
 
 #: Higher and narrower than the default, which is for thousands of cells and steps. Tried on one heterogeneous
-#: network of 64 cells, 10 epochs: accuracy .64 with (.3, 1), .70 with (.5, .5), .72 with (.5, .3); and with (.5, .5) .75
-#: for twice the input.
+#: network of 64 cells, 10 epochs: accuracy .64 with (.3, 1), .70 with (.5, .5), .72 with (.5, .3); and with
+#: (.5, .5) .75 for twice the input.
 SURROGATE = Surrogate("triangular", 0.5, 0.3)
 
 
