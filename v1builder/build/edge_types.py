@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from v1builder.build.node_types import synapse_file
+from v1builder.build.node_types import synapse_files
 from v1builder.build.weights import Receptors
 from v1builder.schema.errors import DataError, Problem, raise_if_any
 from v1builder.schema.names import SYNAPSE_CLASSES
@@ -49,15 +49,10 @@ def recurrent_edge_types(
     port = np.array([SYNAPSE_CLASSES.index(name) for name in pre])
     types = _types(models, target, pre, port, pop_name, ports.delay[target, port])
     types["model_template"] = template
-    if n_draws == 1:
-        return types
     post = models["synapse_class"].to_numpy()[target]
-    draws = []
-    for draw in range(n_draws):
-        files = [synapse_file(a, b, draw) for a, b in zip(pre, post, strict=True)]
-        ids = pd.Index(types.index + draw * len(types), name=types.index.name)
-        draws.append(types.assign(dynamics_params=files).set_index(ids))
-    return pd.concat(draws)
+    files = [synapse_files(a, b, n_draws) for a, b in zip(pre, post, strict=True)]
+    draws = [types.assign(dynamics_params=of_draw) for of_draw in zip(*files, strict=True)]
+    return pd.concat(draws, ignore_index=True).rename_axis(types.index.name)
 
 
 def plasticity_of_classes(plasticity: pd.DataFrame) -> dict[tuple[str, str], SynapseModels]:
@@ -131,7 +126,7 @@ def _types(
             "target_pop_name": models["population"].to_numpy()[target],
             "model_template": "static_synapse",
             "dynamics_params": [
-                synapse_file(a, b) for a, b in zip(pre_class, post_class, strict=True)
+                synapse_files(a, b)[0] for a, b in zip(pre_class, post_class, strict=True)
             ],
             "receptor_type": port + 1,
             "delay": delay,

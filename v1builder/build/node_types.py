@@ -81,9 +81,10 @@ def parameters_file(node_type_id: int) -> str:
     return f"{node_type_id}_glif_lif_asc_config.json"
 
 
-def synapse_file(pre_class: str, post_class: str, draw: int | None = None) -> str:
-    """Name of the component file of a pair of synapse classes, or of one of its draws."""
-    return f"{pre_class}_to_{post_class}{'' if draw is None else f'_{draw}'}.json"
+def synapse_files(pre_class: str, post_class: str, n_draws: int = 1) -> list[str]:
+    """Names of the component files of a pair of synapse classes, one per draw."""
+    pair = f"{pre_class}_to_{post_class}"
+    return [f"{pair}_{draw}.json" for draw in range(n_draws)] if n_draws > 1 else [f"{pair}.json"]
 
 
 def v1_node_types(models: pd.DataFrame) -> pd.DataFrame:
@@ -137,6 +138,5 @@ def write_components(
     for post in sorted(set(models["synapse_class"])):
         for port, pre in enumerate(SYNAPSE_CLASSES, start=1):
             draws = (plasticity or {}).get((pre, post), [{}])
-            for draw, own in enumerate(draws):
-                file = synapse_file(pre, post, draw if len(draws) > 1 else None)
+            for file, own in zip(synapse_files(pre, post, len(draws)), draws, strict=True):
                 sonata.write_synaptic_model(folder, file, {"receptor_type": port, **own})

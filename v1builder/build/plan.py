@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from v1builder.build.boundary import place_boundary
 from v1builder.build.cells import PlacedCells, place_cells
 from v1builder.build.connectivity import PairRule, pair_rule
-from v1builder.build.edge_types import SUBCLASS_OF, SynapseModels, plasticity_of_classes
+from v1builder.build.edge_types import SynapseModels, plasticity_of_classes
 from v1builder.build.lgn_units import LGNUnits, place_lgn_units
 from v1builder.build.node_types import build_models
 from v1builder.build.random import Purpose, hashed, stream_key
 from v1builder.build.weights import Receptors, WeightRule, receptors, weight_rule
+from v1builder.schema.names import SYNAPSE_CLASSES
 from v1builder.schema.recipe import BuildRecipe
 
 
@@ -99,7 +100,7 @@ class Plan:
             return 0
         key = stream_key(self.seed, Purpose.PLASTICITY)
         if self.recipe.synapses.spread_over == "source":
-            classes = self.models["synapse_class"].map(list(SUBCLASS_OF).index).to_numpy()
+            classes = self.models["synapse_class"].map(SYNAPSE_CLASSES.index).to_numpy()
             target = classes[self.cells.type_index[target]]
         return (hashed(key, source, target) % np.uint64(self.n_draws)).astype(np.intp)
 

@@ -276,7 +276,7 @@ class V1Network(nn.Module):
         return self._run(inputs, n_steps, None, state, record_voltage, n_steps)
 
     def n_edges(self) -> int:
-        """Number of edges of all populations."""
+        """Number of edges of all populations, every copy of one whose delay is learned counted."""
         return sum(len(edges.projection.receptor) for edges in self._edges())
 
     def _segment(

@@ -42,9 +42,8 @@ from v1builder.model.backends.layout import (
 THREADED_FROM: Final = (
     16384  # units of work per step (about 1 ns each) that pay for a second thread
 )
-_SAMPLES_PER_THREAD: Final = (
-    4  # from which it does not matter much if they cannot be shared out evenly
-)
+#: From how many it does not matter much if samples cannot be shared out evenly.
+_SAMPLES_PER_THREAD: Final = 4
 _CELLS_PER_TASK: Final = 2048  # at most; what arrives at a block of targets is read once per task
 
 
