@@ -10,13 +10,17 @@ model by itself; and once more, to what by then is missing within the network, s
 to a mean cell the mean of what it adds. A model that does so untuned keeps its background to the last
 digit: an ablation that changes nothing changes nothing.
 
-Cells that share a row of parameters and a population are one model. Models that fired too rarely to be
-tuned one by one share the factor of the others of their population. Cells that an ablation leaves alone
-are not tuned.
+Cells that share a row of parameters and a population are one model. Where most models are a single cell
+(cells drawn anew), each is tried in several places of its population: a model is to fire as much as
+others there, which its own place and its few spikes say badly. Models that fired too rarely to be tuned
+one by one share the factor of the others of their population. Cells that an ablation leaves alone are not
+tuned.
 
-Cells driven beyond those that were recorded (a dose above 1) may fire too much without any background: 7 % of
-the cells of a column of 200 um with a dose of 1.5, several times as much as before. `calibrated` says which,
-so that they can be spared (`experiments.bench`).
+Cells unlike those that were recorded (a dose above 1, cells drawn anew) may fire too much without any
+background: 7 % of the cells of a column of 200 um with a dose of 1.5, several times as much as before. Others
+excite themselves: their after-spike currents bring much of the charge that the next spike needs, so that they
+are silent until something makes them fire at 100 Hz. `overdriven` says which, so that they can be spared
+(`experiments.bench`).
 """
 
 import dataclasses
@@ -28,11 +32,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from v1builder.load.carrying import background_edges
+from v1builder.load.carrying import background_edges, background_ratio, with_membrane
 from v1builder.load.groups import group_cells
 from v1builder.load.network import GroupedValues, Network
 from v1builder.model import V1Network
 from v1builder.model.observation import SpikeCounts, observe
+from v1builder.protocols.parameters import spike_charge
 
 Array = NDArray[np.float64]
 
@@ -42,8 +47,15 @@ FACTOR_MAX: Final = 10.0
 #: Spikes of a model in the probe below which its rate is not known well enough (30 % at 10 spikes).
 SPIKES_MIN: Final = 10
 _BISECTIONS: Final = 10  # the last step is .01
-#: Spikes over what is wanted from which a model is said to fire too much.
+#: Spikes over what is wanted from which a model is said to fire too much, and the factor, next to no
+#: background, at which it does.
 _EXCESS: Final = 1.1
+_NEXT_TO_NONE: Final = 0.002
+#: Part of the charge of the next spike, C_m (V_th - V_reset), that after-spike currents may bring; cells of
+#: the embedded data reach .43.
+SELF_EXCITATION_MAX: Final = 0.5
+#: Places in which single cells are tried.
+_PLACES: Final = 4
 #: The second time: largest ratio of factors and of spikes, steps.
 _AROUND: Final = 1.5
 _BISECTIONS_AROUND: Final = 6
@@ -57,12 +69,10 @@ class Tuned:
         network: with other weights of the background.
         record: by population the median factor, how many cells could not be brought to their target within
             what is tried.
-        excess: [n_cells] cells that fire clearly more than their target with next to no background.
     """
 
     network: Network
     record: dict[str, Any]
-    excess: NDArray[np.bool_]
 
 
 def with_factors(network: Network, factor: Array) -> Network:
@@ -95,30 +105,117 @@ def calibrated(
         What was tuned. Without background, or where no cell model is new (cells only changed places, and
         brought their background along), the network of it is the ablated one itself.
     """
-    if not background_edges(ablated) or _same_models(ablated.membrane, intact.membrane):
-        return Tuned(ablated, {"tuned_models": 0}, np.zeros(intact.n_cells, bool))
-    target = _counts(model(intact.without_recurrence()), gray)
-    changed = np.ones(intact.n_cells, bool) if affected is None else affected
-    model_of = _models(ablated, target, changed)
-
-    def fired(network: Network, factor: Array) -> Array:
-        tuned = with_factors(network, factor[model_of])
-        return np.bincount(model_of, _counts(model(tuned), gray)).astype(np.float64)
-
-    bare, wanted = ablated.without_recurrence(), np.bincount(model_of, target).astype(np.float64)
-    tuning = _Tuning(np.bincount(model_of, changed) == 0)
-    tuning.bisect(lambda factor: fired(bare, factor), wanted, _BISECTIONS)
-    excess = tuning.too_many(wanted)[model_of]
-    if len(bare.edges) < len(ablated.edges):
-        before = np.bincount(model_of, _counts(model(intact), gray))
-        missing = before - fired(ablated, tuning.factor)
-        wanted = np.clip(wanted + missing, wanted / _AROUND, wanted * _AROUND)
+    if not _has_new_models(ablated, intact):
+        return Tuned(ablated, {"tuned_models": 0})
+    trial = _Trial(ablated, intact, gray, model, affected)
+    tuning = _Tuning(trial.kept)
+    tuning.bisect(trial.fired, trial.wanted, _BISECTIONS)
+    if trial.has_recurrence:
+        wanted = np.clip(
+            trial.wanted + trial.missing(tuning.factor),
+            trial.wanted / _AROUND,
+            trial.wanted * _AROUND,
+        )
         tuning.look_around(_AROUND)
-        tuning.bisect(lambda factor: fired(bare, factor), wanted, _BISECTIONS_AROUND)
-    factor = tuning.factor[model_of]
-    n_tuned = len(np.unique(model_of[changed]))
-    record = _record(ablated, factor, tuning.reached[model_of], n_tuned)
-    return Tuned(with_factors(ablated, factor), record, excess)
+        tuning.bisect(trial.fired, wanted, _BISECTIONS_AROUND)
+    factor = tuning.factor[trial.model_of]
+    record = _record(ablated, factor, tuning.reached[trial.model_of], trial.n_models)
+    return Tuned(with_factors(ablated, factor), record)
+
+
+def overdriven(
+    ablated: Network,
+    intact: Network,
+    gray: Mapping[str, Tensor],
+    *,
+    model: Callable[[Network], V1Network],
+    affected: NDArray[np.bool_] | None = None,
+) -> NDArray[np.bool_]:
+    """[n_cells] cells that no background holds: see `calibrated` for the arguments.
+
+    They fire clearly more than is wanted with next to no background; or their after-spike currents excite
+    them more than `SELF_EXCITATION_MAX` and than those of any intact cell.
+    """
+    if not _has_new_models(ablated, intact):
+        return np.zeros(intact.n_cells, bool)
+    trial = _Trial(ablated, intact, gray, model, affected)
+    spikes = trial.fired(np.where(trial.kept, 1.0, _NEXT_TO_NONE))
+    too_many = (~trial.kept & (spikes > _EXCESS * trial.wanted))[trial.model_of]
+    largest = self_excitation(intact).max(initial=SELF_EXCITATION_MAX)
+    return too_many | (self_excitation(ablated) > largest)
+
+
+def self_excitation(network: Network) -> Array:
+    """[n_cells] charge of a spike's after-spike currents as a part of that which the next spike needs."""
+    of = network.membrane.per_cell
+    return spike_charge(network.membrane) / (of("C_m") * (of("V_th") - of("V_reset")))
+
+
+class _Trial:
+    """The models of an ablated network, tried without recurrence in front of a gray screen.
+
+    Attributes:
+        model_of: [n_cells] model of each cell.
+        kept: [model] those whose cells the ablation has left alone.
+        wanted: [model] spikes of the intact cells in the places where its cells are tried.
+        has_recurrence: whether the network has edges among its cells.
+    """
+
+    def __init__(
+        self,
+        ablated: Network,
+        intact: Network,
+        gray: Mapping[str, Tensor],
+        module: Callable[[Network], V1Network],
+        affected: NDArray[np.bool_] | None,
+    ):
+        self._ablated, self._intact, self._gray, self._module = ablated, intact, gray, module
+        changed = np.ones(intact.n_cells, bool) if affected is None else affected
+        target = self._counts(intact.without_recurrence())
+        bare = ablated.without_recurrence()
+        self.has_recurrence = len(bare.edges) < len(ablated.edges)
+        self._single = len(np.unique(ablated.membrane.group_of[changed])) > changed.sum() / 2
+        places = _places(ablated, changed, _PLACES if self._single else 1)
+        self.model_of = _models(ablated, sum(target[np.argsort(at)] for at in places), changed)
+        self._tried = [(_exchanged(bare, at), self.model_of[at]) for at in places]
+        self.wanted = sum(self._of_models(target, of) for _, of in self._tried)
+        self.kept = self._of_models(changed, self.model_of) == 0
+        self.n_models = int((~self.kept).sum())
+
+    def fired(self, factor: Array) -> Array:
+        """[model] spikes in all places with the background multiplied by `factor`, [model]."""
+        return sum(
+            self._of_models(self._counts(with_factors(network, factor[of])), of)
+            for network, of in self._tried
+        )
+
+    def missing(self, factor: Array) -> Array:
+        """[model] spikes that it lacks of `wanted` within the network.
+
+        Single cells lack the same share of theirs as their population does.
+        """
+        before = self._counts(self._intact)
+        lost = before - self._counts(with_factors(self._ablated, factor[self.model_of]))
+        if not self._single:
+            return self._of_models(lost, self.model_of)
+        population = group_cells(self._ablated.cells, "population").of_cell
+        share = np.bincount(population, lost) / np.maximum(np.bincount(population, before), 1)
+        of_model = np.zeros(len(self.wanted))
+        of_model[self.model_of] = share[population]
+        return self.wanted * of_model
+
+    def _of_models(self, values: NDArray[Any], model_of: NDArray[np.int64]) -> Array:
+        return np.bincount(model_of, values, self.model_of.max() + 1).astype(np.float64)
+
+    def _counts(self, network: Network) -> Array:
+        """[n_cells] spikes of each cell in all trials."""
+        spikes, model = SpikeCounts(), self._module(network)
+        observe(model, {name: self._gray[name] for name in model.input_sizes}, [spikes])
+        return spikes.counts.sum(axis=0)
+
+
+def _has_new_models(ablated: Network, intact: Network) -> bool:
+    return bool(background_edges(ablated)) and not _same_models(ablated.membrane, intact.membrane)
 
 
 class _Tuning:
@@ -135,7 +232,6 @@ class _Tuning:
         self._low, self._high = np.zeros(len(kept)), np.full(len(kept), FACTOR_MAX)
         self.factor = np.ones(len(kept))
         self.reached = np.ones(len(kept), bool)
-        self._spikes = np.zeros(len(kept))  # the last that were seen
 
     def bisect(self, fired: Callable[[Array], Array], wanted: Array, n_steps: int) -> None:
         """Halve the brackets, and go where the spikes at their ends point to.
@@ -145,7 +241,7 @@ class _Tuning:
         low, high = self._low, self._high
         fewer, more = np.full(len(low), np.nan), np.full(len(low), np.nan)
         for _ in range(n_steps):
-            spikes = self._spikes = fired(self.factor)
+            spikes = fired(self.factor)
             self._kept = self._kept | (spikes == wanted)
             less = spikes < wanted
             self._low, fewer = np.where(less, (self.factor, spikes), (self._low, fewer))
@@ -157,10 +253,6 @@ class _Tuning:
         pointed = self._low + (self._high - self._low) * part
         self.factor = np.where(self._kept, self.factor, pointed)
         self.reached &= self._kept | ((self._low > low) & (self._high < high))
-
-    def too_many(self, wanted: Array) -> NDArray[np.bool_]:
-        """[model] those that fire clearly more than wanted with the smallest factor that was tried."""
-        return ~self._kept & (self._low == 0) & (self._spikes > _EXCESS * wanted)
 
     def look_around(self, times: float) -> None:
         """New brackets around the present factors; models that fired as wanted untuned stay kept."""
@@ -188,11 +280,27 @@ def _models(network: Network, target: Array, changed: NDArray[np.bool_]) -> NDAr
     return np.unique(key, return_inverse=True)[1].astype(np.int64)
 
 
-def _counts(model: V1Network, gray: Mapping[str, Tensor]) -> Array:
-    """[n_cells] spikes of each cell in all trials."""
-    spikes = SpikeCounts()
-    observe(model, {name: gray[name] for name in model.input_sizes}, [spikes])
-    return spikes.counts.sum(axis=0)
+def _places(network: Network, changed: NDArray[np.bool_], n_places: int) -> list[NDArray[np.int64]]:
+    """Which cell stands in each place, [n_cells]: first its own, then others of its population."""
+    population = group_cells(network.cells, "population").of_cell
+    generator = np.random.default_rng(0)
+    orders = [np.arange(network.n_cells)]
+    for _ in range(n_places - 1):
+        order = np.arange(network.n_cells)
+        for group in np.unique(population[changed]):
+            members = np.flatnonzero(changed & (population == group))
+            order[members] = generator.permutation(members)
+        orders.append(order)
+    return orders
+
+
+def _exchanged(network: Network, order: NDArray[np.int64]) -> Network:
+    """The network with cell `order[i]` in the place i; weights carried."""
+    if (order == np.arange(len(order))).all():
+        return network
+    membrane, ratio = network.membrane, background_ratio(network)
+    membrane = dataclasses.replace(membrane, group_of=membrane.group_of[order])
+    return with_membrane(network, membrane, None if ratio is None else ratio[order])[0]
 
 
 def _record(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from v1builder.experiments.ablations import Ablation
 from v1builder.experiments.ablations.base import CARRY
-from v1builder.experiments.background import Tuned, calibrated
+from v1builder.experiments.background import calibrated, overdriven
 from v1builder.experiments.history import SpikeHistory
 from v1builder.experiments.operating_point import CALIBRATION, SPARED, compared, operating_point
 from v1builder.experiments.probes import Probes, gray_inputs, make_probes
@@ -25,6 +25,8 @@ Array = NDArray[np.float64]
 
 #: What happens to the background of new cell models, see `Bench`.
 BACKGROUNDS: Final = ("calibrated", "ratio")
+#: Share of cells up to which no more are spared: whoever is drawn anew without them drives a few others.
+SPARED_ROUND: Final = 0.002
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,8 @@ class Bench:
     def ablated(self, start: Start, ablation: Ablation) -> tuple[Network, dict[str, Any]]:
         """The ablated network, its background tuned where that is wanted.
 
-        Cells that an extrapolating ablation would drive to where no background is small enough are spared:
-        it is made again without them, so that the others keep their means, until there are none.
+        Cells that an extrapolating ablation would drive to where no background holds them are spared: it is
+        made again without them, so that the others keep their means, until next to none are left.
 
         Returns:
             The network, and a record: what the ablation and the tuning did (ablation_record, calibration).
@@ -129,10 +131,15 @@ class Bench:
         network = self._made(start, ablation, spared)
         record: dict[str, Any] = {}
         if self._calibrates:
-            tuned = self._tuned(start, ablation, network)
-            while ablation.extrapolates and (tuned.excess & ~spared).any():
-                spared |= tuned.excess
-                tuned = self._tuned(start, ablation, self._made(start, ablation, spared))
+            where = (start.network, self._gray)
+            how = {"model": self._module, "affected": ablation.affected(start.network)}
+            while ablation.extrapolates:
+                more = overdriven(network, *where, **how) & ~spared
+                if more.sum() <= SPARED_ROUND * start.network.n_cells:
+                    break
+                spared |= more
+                network = self._made(start, ablation, spared)
+            tuned = calibrated(network, *where, **how)
             found = tuned.record | {SPARED: float(spared.mean())}
             network = replace(
                 tuned.network, provenance=tuned.network.provenance | {CALIBRATION: found}
@@ -148,15 +155,6 @@ class Bench:
             activity=start.activity() if ablation.needs_activity else None,
             carry=self._carry,
             spared=spared,
-        )
-
-    def _tuned(self, start: Start, ablation: Ablation, network: Network) -> Tuned:
-        return calibrated(
-            network,
-            start.network,
-            self._gray,
-            model=self._module,
-            affected=ablation.affected(start.network),
         )
 
     def point(self, network: Network, start: Start) -> dict[str, Any]:

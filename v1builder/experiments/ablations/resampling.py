@@ -67,13 +67,19 @@ class ShuffleIndependent(_Random):
 
     word: ClassVar[str] = "shuffle_independent"
 
+    @property
+    def extrapolates(self) -> bool:
+        """True: the new cells are combinations that were not recorded."""
+        return True
+
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
-        """One row of parameters per cell."""
+        """One row of parameters per cell; spared cells keep theirs, the others exchange."""
         cells, space = cell_points(network)
         groups = group_cells(network.cells, "population")
         generator = draw.generator(self.name)
         for column in range(cells.shape[1]):
-            cells[:, column] = cells[_permutation_within(groups, generator), column]
+            order = _without(draw.spared, _permutation_within(groups, generator))
+            cells[:, column] = cells[order, column]
         single = group_cells(network.cells, "cell")
         return with_points(network, cells, space, single.of_cell, single.labels, draw)
 
@@ -100,30 +106,38 @@ class GaussianMatched(_Random):
             where = f"ablation {self.word}"
             raise ConfigError([unknown_name("space", self.space, ("log", "linear"), where)])
 
+    @property
+    def extrapolates(self) -> bool:
+        """True: the new cells were not recorded."""
+        return True
+
     def apply(self, network: Network, draw: Draw) -> tuple[Network, Details]:
-        """One row of parameters per cell."""
+        """One row of parameters per cell; spared cells keep theirs, the others are drawn like themselves."""
         cells, space = cell_points(network)
         groups = group_cells(network.cells, "population")
         generator = draw.generator(self.name)
+        drawn = np.ones(network.n_cells, bool) if draw.spared is None else ~draw.spared
         raised = 0
         for group in range(len(groups)):
             members = np.flatnonzero(groups.of_cell == group)
-            cells[members], n = self._drawn(cells[members], space, generator)
+            # The same draws whoever is spared.
+            normals = generator.standard_normal((len(members), cells.shape[1]))
+            chosen = drawn[members]
+            members = members[chosen]
+            cells[members], n = self._drawn(cells[members], space, normals[chosen])
             raised += n
         single = group_cells(network.cells, "cell")
         ablated, details = with_points(network, cells, space, single.of_cell, single.labels, draw)
         return ablated, details | ({"raised_values": raised} if self.space == "linear" else {})
 
-    def _drawn(
-        self, points: Matrix, space: Space, generator: np.random.Generator
-    ) -> tuple[Matrix, int]:
+    def _drawn(self, points: Matrix, space: Space, normals: Matrix) -> tuple[Matrix, int]:
         """Gaussian points for one population, [n, p]; how many values were raised above 0."""
         if self.space == "log":
-            return _gaussian_like(points, generator), 0
+            return _gaussian_like(points, normals), 0
         logs = space.logarithmic
         linear = points.copy()
         linear[:, logs] = np.exp(linear[:, logs])
-        new = _gaussian_like(linear, generator)
+        new = _gaussian_like(linear, normals)
         least = np.where(logs, linear.min(axis=0, initial=np.inf) / 2, -np.inf)
         low = new < least
         new = np.where(low, least, new)
@@ -140,8 +154,25 @@ def _permutation_within(groups: Groups, generator: np.random.Generator) -> NDArr
     return order
 
 
-def _gaussian_like(points: Matrix, generator: np.random.Generator) -> Matrix:
-    """As many Gaussian points with exactly the mean and covariance of `points` ([n, p])."""
+def _without(spared: NDArray[np.bool_] | None, order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The permutation with the spared left where they are: their givers give to who would get theirs."""
+    if spared is None:
+        return order
+    givers = order.copy()
+    while (passed_on := spared[givers] & ~spared).any():
+        givers[passed_on] = order[givers[passed_on]]
+    return np.where(spared, np.arange(len(order)), givers)
+
+
+def _gaussian_like(points: Matrix, normals: Matrix) -> Matrix:
+    """As many Gaussian points with exactly the mean and covariance of `points`; all [n, p].
+
+    Args:
+        points: what they are to be like.
+        normals: independent standard normal numbers.
+    """
+    if not len(points):
+        return points
     mean = points.mean(axis=0)
     spread = points.std(axis=0)
     scale = np.where(spread > 0, spread, 1.0)
@@ -150,8 +181,8 @@ def _gaussian_like(points: Matrix, generator: np.random.Generator) -> Matrix:
     kept = variance > _NO_VARIANCE * points.shape[1]
     if not kept.any():
         return np.broadcast_to(mean, points.shape)
-    draws = generator.standard_normal((len(points), int(kept.sum())))
-    draws -= draws.mean(axis=0)
+    draws = normals[:, kept]
+    draws = draws - draws.mean(axis=0)
     # Whitening: Q of the thin QR has orthonormal, still centred columns. n points span at most n -
     # 1 directions, so there are always enough draws. R's diagonal made positive keeps Q
     # Gaussian-shaped.
