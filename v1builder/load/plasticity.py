@@ -61,12 +61,13 @@ def read_plasticity(types: pd.DataFrame, where: object) -> TypePlasticity:
         NetworkError: a synapse model is not supported, or a parameter is out of its range.
     """
     raise_if_any(synapse_problems(types, where), NetworkError)
-    parameters = tsodyks_parameters(types)
-    names = model_names(types)[templates(types) == TSODYKS]
-    labels, first, model = np.unique(names.astype(str), return_index=True, return_inverse=True)
+    plastic = np.flatnonzero(templates(types) == TSODYKS)
+    names = model_names(types.iloc[plastic]).astype(str)
+    labels, first, model = np.unique(names, return_index=True, return_inverse=True)
     of_type = np.full(len(types), -1, dtype=np.int64)
-    of_type[templates(types) == TSODYKS] = model
-    values = {name: parameters[name].to_numpy()[first] for name in PLASTICITY_UNITS}
+    of_type[plastic] = model
+    parameters = tsodyks_parameters(types.iloc[plastic[first]])
+    values = {name: parameters[name].to_numpy() for name in PLASTICITY_UNITS}
     return TypePlasticity(values, tuple(labels.tolist()), of_type)
 
 

@@ -90,18 +90,16 @@ def with_synapse_models(types: pd.DataFrame, folder: Path | None) -> pd.DataFram
     """
     if "dynamics_params" not in types or folder is None:
         return types
-    names = [None if pd.isna(name) else str(name) for name in types["dynamics_params"]]
-    models = {name: read_json(folder / name) for name in dict.fromkeys(names) if name is not None}
-    keys = dict.fromkeys(key for model in models.values() for key in model)
-    columns = {
-        SYNAPSE_PARAMETER + key: pd.Series(
-            [models.get(name or "", {}).get(key, np.nan) for name in names], index=types.index
-        )
-        for key in keys
-    }
-    return (
-        pd.concat([types, pd.DataFrame(columns, index=types.index)], axis=1) if columns else types
+    file_of, files = pd.factorize(types["dynamics_params"])  # -1 where there is none
+    models = [read_json(folder / str(name)) for name in files]
+    keys = dict.fromkeys(key for model in models for key in model)
+    if not keys:
+        return types
+    said = pd.DataFrame(
+        {SYNAPSE_PARAMETER + key: [model.get(key, np.nan) for model in models] for key in keys}
     )
+    columns = said.reindex(file_of).set_axis(types.index)
+    return pd.concat([types, columns], axis=1)
 
 
 def is_absent(value: Any) -> bool:

@@ -87,6 +87,7 @@ def synapse_problems(types: pd.DataFrame, where: object) -> list[Problem]:
         types: with the contents of the files (`join.with_synapse_models`).
         where: the table, for messages.
     """
+    types = _each_file_once(types)
     problems = {
         f"template {name}": Problem(
             f"unknown synapse model '{name}'",
@@ -111,6 +112,14 @@ def synapse_problems(types: pd.DataFrame, where: object) -> list[Problem]:
                     "correct the file",
                 )
     return list(problems.values())
+
+
+def _each_file_once(types: pd.DataFrame) -> pd.DataFrame:
+    """The first type of every template and synaptic model file, and every type without a file."""
+    if "dynamics_params" not in types:
+        return types
+    said = [name for name in ("model_template", "dynamics_params") if name in types]
+    return types.loc[types["dynamics_params"].isna() | ~types.duplicated(said)]
 
 
 def _unknown_parameters(types: pd.DataFrame, where: object) -> dict[str, Problem]:
