@@ -21,7 +21,8 @@ from cases import (
 )
 
 from v1builder.model.backends import get_backend, reference
-from v1builder.model.backends.cpu import passes
+from v1builder.model.backends.cpu import edges, passes
+from v1builder.model.backends.plan import plan_edges
 from v1builder.model.neurons.glif import Propagators
 from v1builder.model.neurons.glifr import SmoothPropagators, SmoothSpike
 from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
@@ -62,6 +63,50 @@ def test_delays_longer_than_the_rollout():
 
 def test_several_blocks_of_cells():
     compare(fused, Case(cells=4500, edges=60000, steps=12, batch=2, receptors=2, delays=2))
+
+
+def dense(case, delay=2, receptor=1):
+    """The case with an edge from every source to every cell, all of one delay to one port."""
+    generator = torch.Generator().manual_seed(3)
+    n = len(case.leaves["V_th"])
+    for i, old in enumerate(case.projections):
+        source = torch.arange(old.n_source, dtype=torch.int32).repeat_interleave(n)
+        case.projections[i] = replace(
+            old,
+            source_index=source,
+            target_index=torch.arange(n, dtype=torch.int32).repeat(old.n_source),
+            receptor=torch.full((len(source),), receptor, dtype=old.receptor.dtype),
+            delay_steps=torch.full((len(source),), delay, dtype=old.delay_steps.dtype),
+        )
+        weight = torch.randn(len(source), generator=generator, dtype=torch.float64)
+        scale = case.weights[i].detach().abs().mean()
+        case.weights[i] = case._leaf(f"weight {i}", weight.to(case.weights[i]) * scale)
+    return case
+
+
+def dense_slot(case):
+    projections, state = case.projections, case.state
+    shape = (state.U.shape[1], state.pending.shape[3], state.pending.shape[0])
+    return plan_edges(projections, shape, torch.device("cpu"), fused.kernels()).dense_slot
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8, 11])
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_dense_edges(batch, blocks, monkeypatch):
+    monkeypatch.setattr(edges, "_count_blocks", lambda *_: blocks)
+    case = dense(Case(batch=batch, cells=43, steps=25))
+    assert dense_slot(case) >= 0
+    compare(fused, case)
+
+
+def test_edges_that_are_nearly_dense():
+    case = dense(Case(cells=43))
+    one = case.projections[0]
+    delays = one.delay_steps.clone()
+    delays[100] = 1
+    case.projections[0] = replace(one, delay_steps=delays)
+    assert dense_slot(case) == -1
+    compare(fused, case)
 
 
 @pytest.mark.parametrize("n_asc", [1, 3])
@@ -118,9 +163,13 @@ def test_backward_twice_gives_the_same():
         assert (a is None and b is None) or torch.equal(a, b)
 
 
-def test_same_bytes_for_any_number_of_threads(monkeypatch):
+@pytest.mark.parametrize("all_to_all", [False, True])
+def test_same_bytes_for_any_number_of_threads(all_to_all, monkeypatch):
     monkeypatch.setattr(passes, "THREADED_FROM", 0)
-    case = Case(cells=4500, edges=60000, steps=12, receptors=2, dtype=torch.float32)
+    size = {"cells": 300, "batch": 11} if all_to_all else {"cells": 4500, "edges": 60000}
+    case = Case(**size, steps=12, receptors=2, dtype=torch.float32)
+    if all_to_all:
+        case = dense(case)
     before = torch.get_num_threads()
     results = []
     try:

@@ -50,6 +50,7 @@ class Graph(NamedTuple):
     row: Tensor  # [n_blocks * sources + 1] int64
     n_blocks: int
     block_size: int
+    dense_slot: int
 
 
 class Sites(NamedTuple):

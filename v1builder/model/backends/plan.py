@@ -44,6 +44,7 @@ class SortedEdges(NamedTuple):
     row: Tensor
     n_blocks: int
     block_size: int
+    dense_slot: int = -1
 
 
 class Sorting(Protocol):
@@ -94,6 +95,8 @@ class EdgePlan:
         slot: [e] int32.
         row: [n_blocks * sources + 1] int64, first edge of each source into each block of targets.
         n_blocks, block_size: blocks of targets, in cells.
+        dense_slot: slot of the first cell where every source has one edge to every cell, all of one delay to
+            one port, so that rows are runs of slots; else -1, as always where a backend has no use for it.
         n_padded: number of cells, rounded up to whole tiles.
         n_edges: of every projection.
         first_source: number of the first unit of every input.
@@ -108,6 +111,7 @@ class EdgePlan:
     row: Tensor
     n_blocks: int
     block_size: int
+    dense_slot: int
     n_padded: int
     n_edges: list[int]
     first_source: dict[str, int]
@@ -123,7 +127,7 @@ class EdgePlan:
         if weights:
             merged = weights[0] if len(weights) == 1 else torch.cat(tuple(weights))
         weight = self.sorting.gather(merged.detach().contiguous(), self.order)
-        return Graph(weight, self.slot, self.row, self.n_blocks, self.block_size)
+        return Graph(weight, self.slot, self.row, self.n_blocks, self.block_size, self.dense_slot)
 
     def by_projection(self, gradient: Tensor) -> list[Tensor]:
         """The gradient of every projection's weights from that of the weights of `graph`."""

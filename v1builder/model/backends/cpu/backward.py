@@ -25,7 +25,7 @@ from v1builder.model.backends.cpu.membrane import membrane_adjoint
 from v1builder.model.backends.cpu.sites import release_before, sites_adjoint
 from v1builder.model.backends.cpu.threshold import moving_membrane_adjoint
 from v1builder.model.backends.cpu.tiles import WIDTH
-from v1builder.model.backends.cpu.walk import pull, pull_weights
+from v1builder.model.backends.cpu.walk import pull, pull_weights, turn
 
 
 @kernel()
@@ -184,14 +184,18 @@ def _slopes(phase, drive, threshold, V_th, surrogate, slope):
 
 @kernel()
 def _pull_units(
-    lo, hi, n_wanted, t_base, k, graph, sites, segment, adjoint, scratch, grad_sites, grad_weight
+    lo, hi, n_wanted, t_base, k, graph, sites, segment, adjoint, scratch, turned, grad_sites,
+    grad_weight,
 ):  # fmt: skip
     """Gradient of what the wanted units of lo..hi emit, and the adjoint of all sites of lo..hi.
 
     Adds to the gradient of the weights of those that emitted, unless it is of length 0.
     """
     wanted = scratch.wanted[lo : lo + n_wanted]
-    pull(wanted, 0, graph, adjoint.ring, t_base, scratch.emitted, scratch.grad_unit, grad_weight)
+    pull(
+        wanted, 0, graph, adjoint.ring, turned, t_base, scratch.emitted, scratch.grad_unit,
+        grad_weight,
+    )  # fmt: skip
     first = sites.first[lo]
     if sites.first[hi] == first:
         return
@@ -209,7 +213,7 @@ def _pull_units(
                 scratch.released[s, b] = value
     n_units = sites.first.shape[0] - 1
     pull(
-        scratch.wanted_site[first : first + n], n_units, graph, adjoint.ring, t_base,
+        scratch.wanted_site[first : first + n], n_units, graph, adjoint.ring, turned, t_base,
         scratch.released, scratch.grad_release, grad_weight,
     )  # fmt: skip
     sites_adjoint(
@@ -226,7 +230,7 @@ def _mark(phase, slope, why):
 
 
 @kernel()
-def _pull_cells(lo, hi, t_base, k, graph, sites, segment, adjoint, scratch, grads):
+def _pull_cells(lo, hi, t_base, k, graph, sites, segment, adjoint, scratch, turned, grads):
     """Gradient of the spikes of cells lo..hi, and of the weights of those that spiked.
 
     Out-edges are walked only where the surrogate `slope` is not zero in some sample, and where a spike
@@ -250,7 +254,7 @@ def _pull_cells(lo, hi, t_base, k, graph, sites, segment, adjoint, scratch, grad
             for b in range(phase.shape[0]):
                 scratch.emitted[i, b] = phase[b, i] == 2
     _pull_units(
-        lo, hi, n_wanted, t_base, k, graph, sites, segment, adjoint, scratch, grads.sites,
+        lo, hi, n_wanted, t_base, k, graph, sites, segment, adjoint, scratch, turned, grads.sites,
         grads.weight,
     )  # fmt: skip
     for j in range(n_wanted):
@@ -261,7 +265,7 @@ def _pull_cells(lo, hi, t_base, k, graph, sites, segment, adjoint, scratch, grad
 
 @kernel()
 def _pull_inputs(
-    lo, hi, t, n_steps, t_base, k, graph, inputs, sites, segment, adjoint, scratch, grads
+    lo, hi, t, n_steps, t_base, k, graph, inputs, sites, segment, adjoint, scratch, turned, grads
 ):  # fmt: skip
     """Gradient of what the input units lo..hi emit, whether they spiked or not, and of their sites."""
     n_batch, n_cells = adjoint.U.shape
@@ -280,7 +284,7 @@ def _pull_inputs(
             scratch.wanted[lo + n_wanted] = i
             n_wanted += 1
     _pull_units(
-        lo, hi, n_wanted, t_base, k, graph, sites, segment, adjoint, scratch, grads.sites,
+        lo, hi, n_wanted, t_base, k, graph, sites, segment, adjoint, scratch, turned, grads.sites,
         grads.weight[:0],
     )  # fmt: skip
     if grads.input.shape[0] > 0:
@@ -318,17 +322,22 @@ def _task(
             segment.phase[k, b, lo:hi], drive[b, t, lo:hi], threshold[lo:hi],
             cells.membrane[of.V_TH, lo:hi], surrogate, scratch.slope[b, lo:hi],
         )  # fmt: skip
-    _pull_cells(lo, hi, base, k, graph, sites, segment, adjoint, scratch, grads)
+    turned = scratch.turned[task]
+    if turned.shape[0] > 0:
+        turn(graph, adjoint.ring, base, turned)
+    _pull_cells(lo, hi, base, k, graph, sites, segment, adjoint, scratch, turned, grads)
     n_units = sites.first.shape[0] - 1
     if with_inputs:
         first, last = _share(n_cells, n_units, task, n_tasks)
         _pull_inputs(
             first, last, t, n_steps, base, k, graph, inputs, sites, segment, adjoint, scratch,
-            grads,
+            turned, grads,
         )  # fmt: skip
     if grads.weight.shape[0] > 0:
         first, last = _share(n_cells, (graph.row.shape[0] - 1) // graph.n_blocks, task, n_tasks)
-        pull_weights(first, last, t, n_steps, graph, inputs, adjoint.ring, base, grads.weight)
+        pull_weights(
+            first, last, t, n_steps, graph, inputs, adjoint.ring, turned, base, grads.weight
+        )
 
     of_membrane = min(k, segment.U.shape[0] - 1)
     for b in range(n_batch):

@@ -60,6 +60,73 @@ def _prefetch(_, array, index):
 prefetch: Any = intrinsic(_prefetch)
 
 
+#: Samples, and sources of dense edges, that are taken together.
+EIGHT: Final = 8
+
+
+def _place(builder, array, row):
+    """Pointer to a row of a two-dimensional array, to bytes."""
+    stride = cgutils.unpack_tuple(builder, array.strides, 2)[0]
+    bytes_ = builder.bitcast(array.data, ir.IntType(8).as_pointer())
+    return builder.gep(bytes_, [builder.mul(row, stride)])
+
+
+def _on_every_lane(builder, value, lanes):
+    """A number as a vector of so many."""
+    undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    one = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+    return builder.shuffle_vector(one, undefined, zeros)
+
+
+def _add_dots(n_sources: int) -> Any:
+    """See `add_dots`."""
+
+    def typed(_, out, weight, arrival):
+        def codegen(context, builder, signature, arguments):
+            out, weight, arrival = (
+                context.make_array(kind)(context, builder, value)
+                for kind, value in zip(signature.args, arguments, strict=True)
+            )
+            number = weight.data.type.pointee
+            samples, size_of = ir.VectorType(number, EIGHT), context.get_abi_sizeof(number)
+            multiply_add = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(samples, [samples] * 3),
+                f"llvm.fmuladd.v{EIGHT}f{8 * size_of}",
+            )
+            n = cgutils.unpack_tuple(builder, weight.shape, 2)[1]
+            rows = [n.type(i) for i in range(n_sources)]
+            weights = [
+                builder.bitcast(_place(builder, weight, i), number.as_pointer()) for i in rows
+            ]
+            sums = [cgutils.alloca_once_value(builder, ir.Constant(samples, None)) for _ in rows]
+            with cgutils.for_range(builder, n) as loop:
+                place = builder.bitcast(_place(builder, arrival, loop.index), samples.as_pointer())
+                values = builder.load(place, align=size_of)
+                for own, total in zip(weights, sums, strict=True):
+                    one = builder.load(builder.gep(own, [loop.index]))
+                    every = _on_every_lane(builder, one, EIGHT)
+                    more = builder.call(multiply_add, [every, values, builder.load(total)])
+                    builder.store(more, total)
+            for i, total in zip(rows, sums, strict=True):
+                into = builder.bitcast(_place(builder, out, i), samples.as_pointer())
+                added = builder.fadd(builder.load(into, align=size_of), builder.load(total))
+                builder.store(added, into, align=size_of)
+            return context.get_dummy_value()
+
+        return types.void(out, weight, arrival), codegen
+
+    return intrinsic(typed)
+
+
+#: add_dots_8(out, weight, arrival): adds weight [8, n] times arrival [n, 8] to out [8, 8], rows of all three
+#: contiguous. What arrives is loaded once for eight sources: 512 cells and 32 samples take 190 us, by
+#: `add_dot_8` 950, by a matrix product of torch 190 (one core). `add_dots_1` gives the same of one source.
+add_dots_8: Any = _add_dots(EIGHT)
+add_dots_1: Any = _add_dots(1)
+
+
 def _add_dot_8(_, out, weight, slot, arrival, start, size):
     def codegen(context, builder, signature, arguments):
         arrays = [
@@ -70,12 +137,12 @@ def _add_dot_8(_, out, weight, slot, arrival, start, size):
         row_bytes = cgutils.unpack_tuple(builder, arrays[3].strides, 2)[0]
         first, n_positions = arguments[4:]
         i8, number = ir.IntType(8), weight.type.pointee
-        samples = ir.VectorType(number, 8)
+        samples = ir.VectorType(number, EIGHT)
         size_of = context.get_abi_sizeof(number)
         multiply_add = cgutils.get_or_insert_function(
             builder.module,
             ir.FunctionType(samples, [samples] * 3),
-            f"llvm.fmuladd.v8f{8 * size_of}",
+            f"llvm.fmuladd.v{EIGHT}f{8 * size_of}",
         )
         sums = [cgutils.alloca_once_value(builder, ir.Constant(samples, None)) for _ in range(2)]
 
@@ -86,12 +153,7 @@ def _add_dot_8(_, out, weight, slot, arrival, start, size):
             place = builder.mul(builder.zext(at, row_bytes.type), row_bytes)
             place = builder.gep(builder.bitcast(arrival, i8.as_pointer()), [place])
             values = builder.load(builder.bitcast(place, samples.as_pointer()), align=size_of)
-            one = builder.insert_element(
-                ir.Constant(samples, ir.Undefined), builder.load(builder.gep(weight, [e])),
-                ir.Constant(ir.IntType(32), 0),
-            )  # fmt: skip
-            lanes = ir.Constant(ir.VectorType(ir.IntType(32), 8), [0] * 8)
-            every = builder.shuffle_vector(one, ir.Constant(samples, ir.Undefined), lanes)
+            every = _on_every_lane(builder, builder.load(builder.gep(weight, [e])), EIGHT)
             builder.store(builder.call(multiply_add, [every, values, builder.load(total)]), total)
 
         n = cgutils.unpack_tuple(builder, arrays[2].shape, 1)[0]

@@ -42,8 +42,23 @@ def sort_edges(
         delayed = p.delay_steps.numpy().astype(np.int32) * ring.n_receptors + p.receptor.numpy()
         slots.append((delayed * ring.n_padded + target).astype(np.int32, copy=False))
     row, order, slot = _sort(np.concatenate(rows), np.concatenate(slots), n_sources * n_blocks)
+    dense_slot = _dense_slot(slot, n_sources, block_size, ring)
     edges, places, rows_of = (torch.from_numpy(one) for one in (order, slot, row))
-    return SortedEdges(edges, places, rows_of, n_blocks, block_size)
+    return SortedEdges(edges, places, rows_of, n_blocks, block_size, dense_slot)
+
+
+def _dense_slot(slot: NDArray[np.int32], n_sources: int, block_size: int, ring: Ring) -> int:
+    """See `EdgePlan.dense_slot`; `slot` is sorted."""
+    if not len(slot) or len(slot) != n_sources * ring.n_cells or slot[0] % ring.n_padded:
+        return -1
+    done = 0
+    for start in range(0, ring.n_cells, block_size):
+        n = min(block_size, ring.n_cells - start)
+        rows = slot[done : done + n_sources * n].reshape(n_sources, n)
+        if not (rows == slot[0] + np.arange(start, start + n)).all():
+            return -1
+        done += rows.size
+    return int(slot[0])
 
 
 def _count_blocks(projections: Sequence[Projection], n_cells: int) -> int:

@@ -235,6 +235,7 @@ class CpuBackward(BackwardPass):
             grad_unit=np.zeros((units, b), dtype),
             grad_release=np.zeros((sites, b), dtype),
             per_site=np.zeros(sites, dtype),
+            turned=np.zeros((self.n_tasks, b if plan.dense_slot >= 0 else 0, plan.n_padded), dtype),
         )
 
     def _tasks(self) -> tuple[int, int]:

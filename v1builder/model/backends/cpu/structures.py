@@ -77,6 +77,7 @@ class BackwardScratch(NamedTuple):
     grad_unit: Array  # [units, b]
     grad_release: Array  # [s, b]
     per_site: Array  # [s]
+    turned: Array  # [task, b, Np], see `cpu.walk.turn`; b is 0 where edges are not dense
 
 
 class GradientArrays(NamedTuple):
