@@ -13,6 +13,7 @@ from scipy.linalg import expm
 from v1builder.load import load_network, save_network
 from v1builder.load.network import GroupedValues
 from v1builder.model import V1Network, backends, plasticity
+from v1builder.model.backends import graded
 from v1builder.model.neurons.glifr import SIGMA_V
 from v1builder.schema.errors import ConfigError
 from v1builder.train import load_experiment, train
@@ -442,3 +443,19 @@ test_trials = 2
     path.write_text(path.read_text().replace('"glifr"', '"glif"'))
     with pytest.raises(ConfigError, match="sigma_V belongs to neuron 'glifr'"):
         train(load_experiment(path), tmp_path / "other")
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_matrix_delivers_what_walks_along_the_edges_do(network, batch, monkeypatch):
+    """Signals, and gradients of weights and cells, of a network with several edges between two cells."""
+    found = []
+    for dense_from in (0.0, 2.0):
+        monkeypatch.setattr(graded, "_DENSE_FROM", dense_from)
+        model = glifr_of(network, trainable=["v1_to_v1.weight", "V_th"])
+        rollout = model(lgn_of(network, batch, 30))
+        learned = list(model.parameters())
+        gradients = torch.autograd.grad(rollout.spikes.square().sum(), learned)
+        assert all(gradient.abs().max() > 0 for gradient in gradients)
+        found.append([rollout.spikes.detach(), *gradients])
+    for matrix, walk in zip(*found, strict=True):
+        torch.testing.assert_close(matrix, walk, rtol=1e-10, atol=1e-12)

@@ -1,9 +1,10 @@
 """Delivery of graded signals, where every source sends in every step.
 
-A walk over the spikes pays for finding them; here all edges are fixed, so one step is a sparse product of
-the weights with the signals of all sources, and its backward pass the transposed product and, for the
-weights, one number per edge. Both products are weighted sums over bags of rows
-(`torch.nn.functional.embedding_bag`), which run on every device; nothing is ever dense.
+A walk over the spikes pays for finding them; here all edges are fixed, so one step is a product of the
+weights with the signals of all sources. Where a good part of all possible edges is there, the weights are
+written into a matrix once per rollout, and a step is a matrix product. Else it is a sparse one, and its
+backward pass the transposed product and, for the weights, one number per edge. Both are weighted sums over
+bags of rows (`torch.nn.functional.embedding_bag`), which run on every device; then nothing is ever dense.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from v1builder.model.rollout import Projection
 
 # Edges whose rows are multiplied at a time for the gradient of the weights: what fits a level-2 cache.
 _CHUNK = 4096
+# Part of all possible edges from which on a matrix is faster (512 cells, batch 32: .03), and entries that a
+# matrix may have.
+_DENSE_FROM = 1 / 32
+_LARGEST_MATRIX = 2**26
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Routes:
         row_start: [rows] first edge of each row.
         by_source: [e] the same edges sorted by source; row_by_source their rows.
         source_start: [sources] first of those of each source.
+        n_rows: number of rows.
     """
 
     delays: tuple[int, ...]
@@ -42,24 +48,38 @@ class Routes:
     by_source: Tensor
     row_by_source: Tensor
     source_start: Tensor
+    n_rows: int
 
-    def sorted(self, weight: Tensor) -> Tensor:
-        """Weights [e] of the projection in the order of `edge`; once per rollout."""
-        return weight[self.edge]
+    @property
+    def dense(self) -> bool:
+        """Whether a step is the product with a matrix."""
+        size = len(self.source_start) * self.n_rows
+        return _DENSE_FROM * size <= len(self.edge) and size <= _LARGEST_MATRIX
+
+    def arranged(self, weight: Tensor) -> Tensor:
+        """Weights [e] of the projection as `deliver` takes them; once per rollout.
+
+        Returns:
+            [e] in the order of `edge`; or where edges are `dense` [sources, rows].
+        """
+        if not self.dense:
+            return weight[self.edge]
+        matrix = weight.new_zeros(len(self.source_start), self.n_rows)
+        return matrix.index_put((self.source, self.row), weight[self.edge], accumulate=True)
 
     def deliver(self, sent: Tensor, weight: Tensor) -> list[tuple[int, Tensor]]:
         """What arrives, by delay in steps.
 
         Args:
             sent: [b, sources] signal of every unit and site.
-            weight: [e] pA, `sorted`.
+            weight: pA, `arranged`.
 
         Returns:
             Delays with what arrives after them, [b, n_slots] pA.
         """
         if not len(self.edge):
             return []
-        arriving: Any = _Product.apply(sent, weight, self)
+        arriving: Any = sent @ weight if self.dense else _Product.apply(sent, weight, self)
         parts = arriving.chunk(len(self.delays), dim=1)
         return list(zip(self.delays, parts, strict=True))
 
@@ -92,6 +112,7 @@ def _routes(projection: Projection, n_slots: int, n_receptors: int) -> Routes:
         by_source=by_source,
         row_by_source=row[by_source],
         source_start=_starts(source, n_sources),
+        n_rows=len(delays) * n_slots,
     )
 
 

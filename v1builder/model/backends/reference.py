@@ -150,7 +150,7 @@ def rollout(
         for i, projection in enumerate(projections)
         if propagators.graded and projection.source is None
     }
-    sorted_weights = {i: route.sorted(weights[i]) for i, route in routes.items()}
+    arranged = {i: route.arranged(weights[i]) for i, route in routes.items()}
 
     spikes, voltage, drive = [], [], []
     for t in range(n_steps):
@@ -173,7 +173,7 @@ def rollout(
             zip(projections, weights, emissions, strict=True)
         ):
             if i in routes:
-                for delay, delivered in routes[i].deliver(emitted, sorted_weights[i]):
+                for delay, delivered in routes[i].deliver(emitted, arranged[i]):
                     ring[delay - 1] = ring[delay - 1] + delivered
                 continue
             if not emitted.requires_grad and not emitted.any():
