@@ -1,5 +1,7 @@
 """Small networks made from the published cell models, as arrays."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -111,3 +113,20 @@ def random_network(glif_models, kinetics, *, n=20, n_input=10, in_degree=10, see
         receptors=receptors(kinetics, "e23", n),
         bias_current=np.zeros(n),
     )
+
+
+def with_plasticity(network, seed=3):
+    """Its recurrent edges are depressing, facilitating or static."""
+    edges = network.edges["v1_to_v1"]
+    table = GroupedValues(
+        {
+            "U": np.array([0.5, 0.1]),
+            "tau_rec": np.array([100.0, 20.0]),
+            "tau_fac": np.array([0.0, 200.0]),
+            "u": np.array([0.5, 0.1]),
+            "x": np.ones(2),
+        },
+        np.random.default_rng(seed).integers(-1, 2, len(edges)).astype(np.int16),
+        ("depressing", "facilitating"),
+    )
+    return replace(network, edges={**network.edges, "v1_to_v1": replace(edges, plasticity=table)})

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from networks import random_network
+from networks import random_network, with_plasticity
 
 from v1builder.model import V1Network, backends
 
@@ -32,10 +32,10 @@ def test_one_that_is_asked_for_by_name_has_no_reason(network):
 
 def test_what_leads_to_the_reference_is_said_with_what_it_costs(network, monkeypatch, caplog):
     monkeypatch.setattr(backends, "_said", set())
-    model = V1Network(network, neuron="glifr")
+    model = V1Network(with_plasticity(network), neuron="glifr")
     record = model.computed_by()
     assert record["backend"] == "reference"
-    assert "graded signal" in record["not_faster_because"]
+    assert "GLIFR cells with short-term plasticity" in record["not_faster_because"]
     with torch.no_grad():
         model({"lgn": torch.zeros(1, 2, 4, dtype=torch.uint8)})
     (said,) = [one.getMessage() for one in caplog.records if one.name == backends.__name__]
@@ -46,10 +46,10 @@ def test_what_leads_to_the_reference_is_said_with_what_it_costs(network, monkeyp
 def test_of_a_gpu_it_says_which_and_the_versions(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
     monkeypatch.setattr(torch.version, "cuda", "12.9")
-    monkeypatch.setattr(backends, "_choose", lambda propagators: ("triton", None))
+    monkeypatch.setattr(backends, "_choose", lambda *_: ("triton", None))
     monkeypatch.setattr(metadata, "version", lambda package: f"that of {package}")
     propagators = SimpleNamespace(device=torch.device("cuda:0"))
-    assert backends.computed_by("auto", propagators) == {  # pyright: ignore[reportArgumentType]
+    assert backends.computed_by("auto", propagators, False) == {  # pyright: ignore[reportArgumentType]
         "backend": "triton",
         "device": "a GPU",
         "cuda": "12.9",

@@ -12,13 +12,13 @@ from cases import (
     outputs,
     with_instant_synapses,
     with_levels,
+    with_smooth_cells,
 )
 from networks import random_network
 
 from v1builder.model import Surrogate, V1Network
 from v1builder.model.backends import AUTO, BACKENDS, get_backend, reference, why_not
 from v1builder.model.neurons.glif import Propagators
-from v1builder.model.neurons.glifr import SmoothPropagators, SmoothSpike
 from v1builder.schema.errors import ConfigError
 
 SMALL = {"steps": 20, "batch": 2, "cells": 23, "edges": 300, "receptors": 2, "delays": 3}
@@ -26,6 +26,10 @@ CASES = {
     "static": Case,
     "plastic": PlasticCase,
     "moving thresholds": lambda **how: with_levels(Case(**how)),
+    "smooth cells": lambda **how: with_smooth_cells(Case(**how)),
+    "smooth cells, instant synapses": lambda **how: with_smooth_cells(
+        with_instant_synapses(Case(**how))
+    ),
     "instant synapses": lambda **how: with_instant_synapses(PlasticCase(**how)),
 }
 
@@ -93,7 +97,7 @@ def test_what_it_cannot_compute_is_one_message_before_and_in_the_run(
 ):
     """Also in the making of a network: not after hours."""
     case = Case(**SMALL)
-    smooth = SmoothPropagators(**vars(case.propagators), smooth=SmoothSpike(1.0, 0.5))
+    smooth = with_smooth_cells(Case(**SMALL)).propagators
     models: list[Propagators] = [
         replace(case.propagators, U_jump=torch.ones_like(case.propagators.P31_fast)),
         smooth,

@@ -18,13 +18,13 @@ from cases import (
     outputs,
     with_instant_synapses,
     with_levels,
+    with_smooth_cells,
 )
 
-from v1builder.model.backends import get_backend, reference
+from v1builder.model.backends import get_backend, graded, reference, smooth
 from v1builder.model.backends.cpu import edges, passes
 from v1builder.model.backends.plan import plan_edges
 from v1builder.model.neurons.glif import Propagators
-from v1builder.model.neurons.glifr import SmoothPropagators, SmoothSpike
 from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate
 from v1builder.schema.errors import ConfigError
 
@@ -251,10 +251,44 @@ def test_one_message_for_what_does_not_fit(damage, word):
 
 
 def test_a_model_it_cannot_compute_is_refused():
-    case = Case(steps=5)
-    smooth = SmoothPropagators(**vars(case.propagators), smooth=SmoothSpike(1.0, 0.5))
-    with pytest.raises(ConfigError, match="graded signal"):
-        case.run(fused, propagators=smooth)
+    case = with_smooth_cells(PlasticCase(steps=5))
+    with pytest.raises(ConfigError, match="short-term plasticity"):
+        case.run(fused)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("detach_reset", [False, True])
+def test_smooth_cells(batch, dtype, detach_reset):
+    case = with_smooth_cells(Case(batch=batch, dtype=dtype, n_asc=batch))
+    compare(fused, case, detach_reset=detach_reset)
+
+
+@pytest.mark.parametrize("current", ["constant", "in time", None])
+def test_currents_into_smooth_cells(current):
+    compare(fused, with_smooth_cells(Case(current=current, float_input=False)))
+
+
+def test_smooth_cells_along_dense_and_along_few_edges(monkeypatch):
+    for dense_from in (0.0, 2.0):
+        monkeypatch.setattr(graded, "_DENSE_FROM", dense_from)
+        compare(fused, with_smooth_cells(Case(delays=3)))
+
+
+def test_smooth_cells_are_the_same_bytes_for_any_number_of_threads(monkeypatch):
+    monkeypatch.setattr(smooth, "_THREADED_FROM", 0)
+    case = with_smooth_cells(Case(cells=300, edges=4000, steps=12, dtype=torch.float32))
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            rollout = case.run(fused)
+            results.append(outputs(rollout) | case.gradients(rollout))
+    finally:
+        torch.set_num_threads(before)
+    for name, value in results[0].items():
+        assert torch.equal(results[1][name], value), name
 
 
 @pytest.mark.parametrize("batch", [1, 3, 9])

@@ -1,18 +1,16 @@
 """GLIFR: against the published formulas in numpy, gradients against finite differences, the GLIF limit."""
 
 import copy
-import logging
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from networks import random_network
+from networks import random_network, with_plasticity
 from scipy.linalg import expm
 
 from v1builder.load import load_network, save_network
-from v1builder.load.network import GroupedValues
-from v1builder.model import V1Network, backends, plasticity
+from v1builder.model import V1Network, plasticity
 from v1builder.model.backends import graded
 from v1builder.model.neurons.glifr import SIGMA_V
 from v1builder.schema.errors import ConfigError
@@ -46,22 +44,6 @@ def randomised(network, seed=0):
     # Above 1 + k tau a depolarising current of an active cell grows without bound.
     values["asc_r"] = rng.uniform(0, 1, values["asc_r"].shape)
     return replace(network, bias_current=rng.uniform(0, 40, network.n_cells))
-
-
-def with_plasticity(network, seed=3):
-    edges = network.edges["v1_to_v1"]
-    table = GroupedValues(
-        {
-            "U": np.array([0.5, 0.1]),
-            "tau_rec": np.array([100.0, 20.0]),
-            "tau_fac": np.array([0.0, 200.0]),
-            "u": np.array([0.5, 0.1]),
-            "x": np.ones(2),
-        },
-        np.random.default_rng(seed).integers(-1, 2, len(edges)).astype(np.int16),
-        ("depressing", "facilitating"),
-    )
-    return replace(network, edges={**network.edges, "v1_to_v1": replace(edges, plasticity=table)})
 
 
 @pytest.fixture
@@ -379,13 +361,14 @@ def test_what_it_cannot_do_is_explained(network):
         ({"dt": 20.0}, r"1 - dt asc_decay is negative"),
         ({"tau": 0.5}, "tau must not be shorter than dt"),
         ({"sigma_V": 0.0}, "sigma_V must be positive"),
-        ({"backend": "fused"}, "use backend 'reference' or 'auto'"),
         ({"neuron": "glift"}, "unknown neuron 'glift'"),
         ({"neuron": "glif", "sigma_V": 2.0}, "sigma_V belongs to neuron 'glifr'"),
         ({"trainable": ["th_spike_add"]}, "level 2, 4 or 5"),
     ):
         with pytest.raises(ConfigError, match=f"(?s){message}"):
             glifr_of(network, **options)
+    with pytest.raises(ConfigError, match="use backend 'reference' or 'auto'"):
+        glifr_of(with_plasticity(network), backend="fused")
     network.membrane.values["voltage_reset_fraction"][0] = 0.3
     with pytest.raises(ConfigError, match="level 2, 4 or 5"):
         glifr_of(network)
@@ -399,15 +382,14 @@ def test_training_into_instability_is_an_error(network):
         model(lgn_of(network, 1, 5))
 
 
-def test_auto_takes_the_reference_and_says_so(network, caplog, monkeypatch):
+def test_auto_takes_compiled_kernels_that_agree(network):
     pytest.importorskip("numba")
-    monkeypatch.setattr(backends, "_said", set())
-    inputs = lgn_of(network, 1, 30)
-    with caplog.at_level(logging.WARNING), torch.no_grad():
-        chosen = glifr_of(network, backend="auto")(inputs).spikes
-        expected = glifr_of(network)(inputs).spikes
-    assert torch.equal(chosen, expected)
-    assert "graded signal" in caplog.text
+    model = glifr_of(network, backend="auto")
+    assert model.computed_by()["backend"] == "fused"
+    inputs = lgn_of(network, 2, 30)
+    torch.testing.assert_close(
+        model(inputs).spikes, glifr_of(network)(inputs).spikes, rtol=1e-10, atol=1e-13
+    )
 
 
 def test_an_experiment_can_ask_for_it(small_column, tmp_path):

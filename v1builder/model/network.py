@@ -179,7 +179,7 @@ class V1Network(nn.Module):
         self.register_buffer("start_voltage", start, persistent=False)
         self.neuron.inspect(self.cells())
         if backend != "auto":
-            check_supported(self.propagators(), backend)
+            check_supported(self.propagators(), backend, n_sites > 0)
 
     def _edges(self) -> Iterator[Edges]:
         return cast(Iterator[Edges], iter(self.edges.values()))
@@ -194,7 +194,7 @@ class V1Network(nn.Module):
 
     def computed_by(self) -> dict[str, str]:
         """What computes it where it is: backend, device, versions; and why nothing faster does."""
-        return computed_by(self._backend, self.propagators())
+        return computed_by(self._backend, self.propagators(), self.n_sites > 0)
 
     def initial_state(self, batch: int = 1) -> State:
         """Cells at rest, nothing on its way."""

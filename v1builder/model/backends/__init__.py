@@ -50,7 +50,7 @@ class Auto(Backend):
 
     def __call__(self, propagators: Coefficients, *args: Any, **kwargs: Any) -> Rollout:
         """Run the steps with the backend of highest priority that can."""
-        name, reason = _choose(propagators)
+        name, reason = _choose(propagators, kwargs.get("plasticity") is not None)
         if reason is not None and reason not in _said:
             _said.add(reason)
             _log.warning("the %s backend computes this model, %s: %s", name, _SLOWER, reason)
@@ -78,24 +78,25 @@ def get_backend(name: str = AUTO) -> Backend:
     return BACKENDS[name]
 
 
-def check_supported(propagators: Coefficients, backend: str) -> None:
+def check_supported(propagators: Coefficients, backend: str, plastic: bool) -> None:
     """Raise what the backend of that name cannot compute of this model.
 
     Raises:
         ConfigError: there is something that it cannot compute.
     """
-    BACKENDS[backend].require(propagators)
+    BACKENDS[backend].require(propagators, plastic)
 
 
-def computed_by(name: str, propagators: Coefficients) -> dict[str, str]:
+def computed_by(name: str, propagators: Coefficients, plastic: bool) -> dict[str, str]:
     """What computes a model, as a record: backend, device, versions; and why none that is faster does.
 
     Args:
         name: of a backend, or "auto".
         propagators: of the model, where they are.
+        plastic: whether it has sites of short-term plasticity.
     """
     device = propagators.device
-    backend, reason = (name, None) if name != AUTO else _choose(propagators)
+    backend, reason = (name, None) if name != AUTO else _choose(propagators, plastic)
     record = {"backend": backend, "device": str(device)}
     if device.type == "cuda":
         record["device"] = torch.cuda.get_device_name(device)
@@ -117,13 +118,13 @@ def why_not(backend: Backend) -> str | None:
     return backend.why_not()
 
 
-def _choose(propagators: Coefficients) -> tuple[str, str | None]:
+def _choose(propagators: Coefficients, plastic: bool) -> tuple[str, str | None]:
     """The backend that "auto" takes for this model; and why it is none of another device or priority."""
     device = propagators.device.type
     able = [one for one in _BY_PRIORITY if one.devices is None or device in one.devices]
     reasons = [] if able[0].devices else [f"tensors on {device}"]
     for backend in able:
-        reason = why_not(backend) or backend.cannot(propagators)
+        reason = why_not(backend) or backend.cannot(propagators, plastic)
         if reason is None:
             return backend.name, "; ".join(reasons) or None
         reasons.append(reason)

@@ -41,18 +41,23 @@ class Backend(ABC):
         """What keeps it from running on this machine, its package being there; None where nothing does."""
         return None
 
-    def cannot(self, propagators: Coefficients) -> str | None:
-        """What of a model it cannot compute; None where it can."""
-        del propagators
+    def cannot(self, propagators: Coefficients, plastic: bool = False) -> str | None:
+        """What of a model it cannot compute; None where it can.
+
+        Args:
+            propagators: coefficients of the cells.
+            plastic: whether there are sites of short-term plasticity.
+        """
+        del propagators, plastic
         return None
 
-    def require(self, propagators: Coefficients) -> None:
-        """Raise what it cannot compute of a model.
+    def require(self, propagators: Coefficients, plastic: bool = False) -> None:
+        """Raise what it cannot compute of a model, see `cannot`.
 
         Raises:
             ConfigError: there is something that it cannot compute.
         """
-        reason = self.cannot(propagators)
+        reason = self.cannot(propagators, plastic)
         if reason is not None:
             raise ConfigError.of(
                 f"the {self.name} backend cannot compute this model",
@@ -103,8 +108,9 @@ class Compiled(Backend):
 
     about: ClassVar[str] = "GLIF cells with all their synapses, in compiled kernels"
 
-    def cannot(self, propagators: Coefficients) -> str | None:
+    def cannot(self, propagators: Coefficients, plastic: bool = False) -> str | None:
         """What the cells say."""
+        del plastic
         return propagators.uncompiled
 
     @abstractmethod
@@ -115,5 +121,5 @@ class Compiled(Backend):
         """Run the steps."""
         from v1builder.model.backends import driver
 
-        self.require(propagators)
+        self.require(propagators, kwargs.get("plasticity") is not None)
         return driver.rollout(self.kernels(), propagators, *args, **kwargs)  # pyright: ignore[reportArgumentType]

@@ -68,7 +68,7 @@ class Routes:
         return matrix.index_put((self.source, self.row), weight[self.edge], accumulate=True)
 
     def deliver(self, sent: Tensor, weight: Tensor) -> list[tuple[int, Tensor]]:
-        """What arrives, by delay in steps.
+        """What arrives, by delay in steps; differentiable.
 
         Args:
             sent: [b, sources] signal of every unit and site.
@@ -80,8 +80,32 @@ class Routes:
         if not len(self.edge):
             return []
         arriving: Any = sent @ weight if self.dense else _Product.apply(sent, weight, self)
-        parts = arriving.chunk(len(self.delays), dim=1)
-        return list(zip(self.delays, parts, strict=True))
+        return list(zip(self.delays, arriving.chunk(len(self.delays), dim=1), strict=True))
+
+    def product(self, sent: Tensor, weight: Tensor) -> Tensor:
+        """[b, rows] what arrives of `sent` [b, sources]; without a gradient."""
+        if self.dense:
+            return sent @ weight
+        return embedding_bag(
+            self.source, sent.T.contiguous(), self.row_start, mode="sum", per_sample_weights=weight
+        ).T
+
+    def of_signals(self, grad: Tensor, weight: Tensor) -> Tensor:
+        """[b, sources] gradient of what was sent, from that of what arrived, [b, rows]."""
+        if self.dense:
+            return grad @ weight.T
+        return embedding_bag(
+            self.row_by_source, grad.T.contiguous(), self.source_start, mode="sum",
+            per_sample_weights=weight[self.by_source],
+        ).T  # fmt: skip
+
+    def of_weights(self, grad: Tensor, sent: Tensor) -> Tensor:
+        """Gradient of the weights as they are `arranged`, from that of what arrived and what was sent."""
+        if self.dense:
+            return sent.T @ grad
+        signal, grad = sent.T.contiguous(), grad.T.contiguous()
+        pairs = zip(self.row.split(_CHUNK), self.source.split(_CHUNK), strict=True)
+        return torch.cat([torch.linalg.vecdot(grad[row], signal[source]) for row, source in pairs])
 
 
 _ROUTES: WeakKeyDictionary[Projection, dict[int, Routes]] = WeakKeyDictionary()
@@ -126,30 +150,15 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, sent: Tensor, weight: Tensor, routes: Routes) -> Tensor:
-        signal = sent.T.contiguous()
-        ctx.save_for_backward(signal, weight)
+        ctx.save_for_backward(sent, weight)
         ctx.routes = routes
-        return embedding_bag(
-            routes.source, signal, routes.row_start, mode="sum", per_sample_weights=weight
-        ).T.contiguous()
+        return routes.product(sent, weight).contiguous()
 
     @staticmethod
     def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        signal, weight = ctx.saved_tensors
+        sent, weight = ctx.saved_tensors
         routes: Routes = ctx.routes
-        grad = grad_outputs[0].T.contiguous()
-        grad_sent = grad_weight = None
-        if ctx.needs_input_grad[0]:
-            grad_sent = embedding_bag(
-                routes.row_by_source,
-                grad,
-                routes.source_start,
-                mode="sum",
-                per_sample_weights=weight[routes.by_source],
-            ).T
-        if ctx.needs_input_grad[1]:
-            pairs = zip(routes.row.split(_CHUNK), routes.source.split(_CHUNK), strict=True)
-            grad_weight = torch.cat(
-                [torch.linalg.vecdot(grad[row], signal[source]) for row, source in pairs]
-            )
+        (grad,) = grad_outputs
+        grad_sent = routes.of_signals(grad, weight) if ctx.needs_input_grad[0] else None
+        grad_weight = routes.of_weights(grad, sent) if ctx.needs_input_grad[1] else None
         return grad_sent, grad_weight, None

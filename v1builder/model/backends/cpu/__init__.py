@@ -1,9 +1,10 @@
 """The backend "fused": kernels compiled by numba, on the CPU. Parts of it are imported when it is called."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from v1builder.model.backends.contract import Compiled
 from v1builder.model.backends.kernels import Kernels
+from v1builder.model.rollout import Coefficients, Rollout
 
 
 class Fused(Compiled):
@@ -13,6 +14,21 @@ class Fused(Compiled):
     needs: ClassVar[tuple[str, str]] = ("numba", "")
     devices: ClassVar[tuple[str, ...] | None] = ("cpu",)
     priority: ClassVar[int | None] = 10
+
+    def cannot(self, propagators: Coefficients, plastic: bool = False) -> str | None:
+        """GLIFR has kernels of its own, without short-term plasticity."""
+        if not propagators.graded:
+            return super().cannot(propagators, plastic)
+        return "GLIFR cells with short-term plasticity" if plastic else None
+
+    def __call__(self, propagators: Coefficients, *args: Any, **kwargs: Any) -> Rollout:
+        """Run the steps."""
+        if not propagators.graded:
+            return super().__call__(propagators, *args, **kwargs)
+        from v1builder.model.backends import smooth
+
+        self.require(propagators, kwargs.get("plasticity") is not None)
+        return smooth.rollout(self.kernels(), propagators, *args, **kwargs)  # pyright: ignore[reportArgumentType]
 
     def kernels(self) -> Kernels:
         """Imports numba; the first rollout compiles."""
