@@ -21,8 +21,8 @@ from cases import (
     with_smooth_cells,
 )
 
-from v1builder.model.backends import get_backend, graded, reference, smooth
-from v1builder.model.backends.cpu import edges, passes
+from v1builder.model.backends import get_backend, graded, reference
+from v1builder.model.backends.cpu import edges, passes, smooth
 from v1builder.model.backends.plan import plan_edges
 from v1builder.model.neurons.glif import Propagators
 from v1builder.model.surrogate import SURROGATE_KINDS, Surrogate

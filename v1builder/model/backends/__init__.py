@@ -3,7 +3,7 @@
 | name | computes | needs |
 |---|---|---|
 | reference | everything, in plain torch, on any device | nothing |
-| fused | GLIF cells and their synapses, in compiled kernels on the CPU | numba |
+| fused | GLIF and GLIFR cells and their synapses, in compiled kernels on the CPU | numba |
 | triton | the same, in compiled kernels on a CUDA device | triton |
 
 A backend is a file or folder with a subclass of `contract.Backend`, here or in another package, which

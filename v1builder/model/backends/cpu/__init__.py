@@ -25,10 +25,11 @@ class Fused(Compiled):
         """Run the steps."""
         if not propagators.graded:
             return super().__call__(propagators, *args, **kwargs)
-        from v1builder.model.backends import smooth
-
         self.require(propagators, kwargs.get("plasticity") is not None)
-        return smooth.rollout(self.kernels(), propagators, *args, **kwargs)  # pyright: ignore[reportArgumentType]
+        kernels = self.kernels()
+        from v1builder.model.backends.cpu import smooth
+
+        return smooth.rollout(kernels, propagators, *args, **kwargs)  # pyright: ignore[reportArgumentType]
 
     def kernels(self) -> Kernels:
         """Imports numba; the first rollout compiles."""

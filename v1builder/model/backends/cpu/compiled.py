@@ -14,7 +14,10 @@ from v1builder.schema.numba_cache import forget_stale
 #: The sources of compiled functions, and of what they take types from.
 SOURCES: Final = (
     *(f"{name}.py" for name in ("backward", "compiled", "edges", "forward", "membrane", "replay")),
-    *(f"{name}.py" for name in ("sites", "smooth", "structures", "threshold", "tiles", "walk")),
+    *(
+        f"{name}.py"
+        for name in ("sites", "smooth_step", "structures", "threshold", "tiles", "walk")
+    ),
     "../fields.py",
     "../layout.py",
 )

@@ -1,179 +1,221 @@
-"""Compiled step of GLIFR cells and its adjoint, see `model.neurons.glifr`; `backends.smooth` drives them.
+"""The rollout of GLIFR cells with their compiled step (`cpu.smooth_step`): one autograd function for all.
 
-Layouts, b sample, n cell, a after-spike current, r port:
-
-    U, current, sent [b, n]; asc [b, n, a]; y [4, b, n, r] (y1_fast, y2_fast, y1_slow, y2_slow)
-    arriving [b, n*r]
-    membrane [4, n], adaptation [3, n, a], synapse [12, n, r]: fields of the coefficients in the order below
+The state before every step is kept for the backward pass. What inputs send is known beforehand and delivered
+in one product; what cells send in a step, in one product of that step, as in `graded`; the gradient of the
+recurrent weights is one product over all steps.
 """
 
-import math
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from numba import njit, prange
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
-from v1builder.model.backends.cpu.compiled import kernel
+from v1builder.model.backends import graded
+from v1builder.model.backends.arguments import check_shapes
+from v1builder.model.backends.cpu import smooth_step
+from v1builder.model.backends.graded import Routes
+from v1builder.model.backends.kernels import Kernels
+from v1builder.model.neurons.glif import GlifState
+from v1builder.model.neurons.glifr import SmoothPropagators, SmoothSpike
+from v1builder.model.rollout import Plasticity, Projection, Rollout
+from v1builder.model.surrogate import Surrogate
 
-MEMBRANE: Final = ("P33", "P30", "V_th", "V_reset")
-ADAPTATION: Final = ("asc_decay", "asc_amps", "asc_refractory")
-SYNAPSE: Final = (
-    *("P11_fast", "P21_fast", "y1_init_fast", "P11_slow", "P21_slow", "y1_init_slow"),
-    *("P31_fast", "P32_fast", "P31_slow", "P32_slow", "y2_init_fast", "U_jump"),
-)
-CELLS_PER_TASK: Final = 128
+#: Cells and samples whose step pays for a second thread.
+_THREADED_FROM = 8192
+_STATE = ("y1_fast", "y2_fast", "y1_slow", "y2_slow")
 
 
-@kernel()
-def _block(
-    lo, hi, sigma, per_step, before_sent, U, asc, y, current, arriving, membrane, adaptation, synapse,
-    sent, after_U, after_asc, after_y,
-):  # fmt: skip
-    """One step of the cells lo..hi of every sample."""
-    n_batch, n_receptors = U.shape[0], synapse.shape[2]
-    one = U.dtype.type(1)
-    for b in range(n_batch):
-        for i in range(lo, hi):
-            before = U[b, i]
-            s = before_sent[b, i]
-            constant = current[b, i]
-            for a in range(asc.shape[2]):
-                kick = adaptation[1, i, a] + asc[b, i, a] * (adaptation[2, i, a] - one)
-                now = asc[b, i, a] * adaptation[0, i, a] + s * kick
-                after_asc[b, i, a] = now
-                constant += now
-            v = before * membrane[0, i] + constant * membrane[1, i] - s * (before - membrane[3, i])
-            for r in range(n_receptors):
-                arrived = arriving[b, i * n_receptors + r]
-                y1_fast, y2_fast, y1_slow, y2_slow = (
-                    y[0, b, i, r], y[1, b, i, r], y[2, b, i, r], y[3, b, i, r],
+@dataclass(frozen=True)
+class _Settings:
+    """What is no tensor.
+
+    Attributes:
+        kernels: whose threads compute.
+        sigma_V, per_step: of `SmoothSpike`.
+        detach_reset: no gradient through reset and after-spike currents.
+        routes: of the recurrent edges.
+    """
+
+    kernels: Kernels
+    sigma_V: float  # noqa: N815
+    per_step: float
+    detach_reset: bool
+    routes: tuple[Routes, ...]
+
+    def arguments(self, like: Tensor) -> tuple[Any, ...]:
+        """First arguments of the kernels: threaded, sigma, per_step."""
+        threaded = torch.get_num_threads() > 1 and like.numel() >= _THREADED_FROM
+        number = like.numpy().dtype.type
+        return threaded, number(self.sigma_V), number(self.per_step)
+
+
+def rollout(
+    kernels: Kernels,
+    propagators: SmoothPropagators,
+    projections: Sequence[Projection],
+    weights: Sequence[Tensor],
+    inputs: Mapping[str, Tensor],
+    current: Tensor | None,
+    state: GlifState,
+    n_steps: int,
+    *,
+    plasticity: Plasticity | None = None,
+    surrogate: Surrogate,
+    detach_reset: bool,
+    record_voltage: bool,
+) -> Rollout:
+    """Run `n_steps` steps. See `contract.Backend` for the arguments.
+
+    Raises:
+        ConfigError: the shapes of the tensors do not fit.
+    """
+    del surrogate  # the signal has a derivative of its own
+    assert plasticity is None
+    n_delays, n_batch, n_cells, n_receptors = state.pending.shape
+    check_shapes(
+        projections, weights, inputs, current, [], [state.u, state.x], (n_batch, n_steps, n_cells)
+    )
+    p, n_slots = propagators, n_cells * n_receptors
+    arriving = functional.pad(state.pending.flatten(2), (0, 0, 0, 0, 0, n_steps))
+    recurrent: list[tuple[Routes, Tensor]] = []
+    for projection, weight in zip(projections, weights, strict=True):
+        routes = graded.routes(projection, n_slots, n_receptors)
+        if not len(routes.edge):
+            continue
+        arranged = routes.arranged(weight)
+        if projection.source is None:
+            recurrent.append((routes, arranged))
+            continue
+        sent = inputs[projection.source].to(weight).flatten(0, 1)
+        for delay, part in routes.deliver(sent, arranged):
+            steps = part.view(n_batch, n_steps, n_slots).transpose(0, 1)
+            arriving = arriving + functional.pad(steps, (0, 0, 0, 0, delay, n_delays - delay))
+    injected = state.U.new_zeros(1, 1, 1) if current is None else current
+    injected = injected.expand(n_batch, n_steps, n_cells).transpose(0, 1)
+    settings = _Settings(
+        kernels,
+        p.smooth.sigma_V,
+        p.smooth.per_step,
+        detach_reset,
+        tuple(routes for routes, _ in recurrent),
+    )
+    none = torch.zeros_like(p.P11_fast)
+    tensors = (
+        torch.cat([state.current[None], injected[:-1]]),
+        arriving,
+        state.U,
+        state.asc,
+        torch.stack([getattr(state, name) for name in _STATE]),
+        torch.stack([getattr(p, name) for name in smooth_step.MEMBRANE]),
+        torch.stack([getattr(p, name) for name in smooth_step.ADAPTATION]),
+        torch.stack(
+            [none if (of := getattr(p, name)) is None else of for name in smooth_step.SYNAPSE]
+        ),
+        *(arranged for _, arranged in recurrent),
+    )
+    kernels.check(tensors)
+    outputs: Any = _SmoothRollout.apply(settings, *tensors)
+    sent, U, asc, y, pending = outputs
+    after = dict(zip(_STATE, y.unbind(), strict=True))
+    voltage = U.transpose(0, 1) if record_voltage else None
+    return Rollout(
+        spikes=sent.transpose(0, 1),
+        voltage=voltage,
+        drive=voltage,
+        state=replace(
+            state, U=U[-1], asc=asc, current=injected[-1], pending=pending.view_as(state.pending),
+            **after,
+        ),
+    )  # fmt: skip
+
+
+class _SmoothRollout(torch.autograd.Function):
+    """Signals [t, b, n], voltages [t, b, n] and the last asc, y and pending, of packed tensors.
+
+    acting [t, b, n] pA in each step, arriving [t + delays, b, slots]; the rest as in `cpu.smooth_step`; then
+    the arranged weights of the recurrent edges.
+    """
+
+    @staticmethod
+    def forward(
+        ctx,
+        settings: _Settings,
+        acting: Tensor,
+        arriving: Tensor,
+        U: Tensor,
+        asc: Tensor,
+        y: Tensor,
+        membrane: Tensor,
+        adaptation: Tensor,
+        synapse: Tensor,
+        *weights: Tensor,
+    ) -> tuple[Tensor, ...]:
+        n_steps = len(acting)
+        arriving, acting = arriving.clone(), acting.contiguous()
+        of_start = SmoothSpike(settings.sigma_V, settings.per_step).expected(U, membrane[2])
+        start = (of_start, U, asc, y)
+        kept = [one.new_empty(n_steps + 1, *one.shape) for one in start]
+        for one, at_start in zip(kept, start, strict=True):
+            one[0] = at_start
+        of_cells = [one.contiguous() for one in (membrane, adaptation, synapse)]
+        first = settings.arguments(U)
+        states = [one.numpy() for one in kept]
+        coefficients = [one.numpy() for one in of_cells]
+        acts, arrives = acting.numpy(), arriving.numpy()
+        with settings.kernels.running(U):
+            for t in range(n_steps):
+                smooth_step.advance(
+                    *first, *(one[t] for one in states), acts[t], arrives[t], *coefficients,
+                    *(one[t + 1] for one in states),
                 )  # fmt: skip
-                v += synapse[6, i, r] * y1_fast + synapse[7, i, r] * y2_fast
-                v += synapse[8, i, r] * y1_slow + synapse[9, i, r] * y2_slow
-                v += synapse[11, i, r] * arrived
-                after_y[0, b, i, r] = synapse[0, i, r] * y1_fast + synapse[2, i, r] * arrived
-                after_y[1, b, i, r] = (
-                    synapse[1, i, r] * y1_fast + synapse[0, i, r] * y2_fast
-                    + synapse[10, i, r] * arrived
+                for routes, weight in zip(settings.routes, weights, strict=True):
+                    parts = routes.product(kept[0][t + 1], weight).chunk(len(routes.delays), dim=1)
+                    for delay, part in zip(routes.delays, parts, strict=True):
+                        arriving[t + delay] += part
+        ctx.save_for_backward(acting, arriving, *kept, *of_cells, *weights)
+        ctx.settings = settings
+        sent, voltage, asc, y = kept
+        pending = arriving[n_steps:].clone()
+        return sent[1:].clone(), voltage[1:].clone(), asc[-1].clone(), y[-1].clone(), pending
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        settings: _Settings = ctx.settings
+        acting, arriving, sent, U, asc, y, *rest = ctx.saved_tensors
+        of_cells, weights = rest[:3], rest[3:]
+        of_sent, of_U, of_asc, of_y, of_pending = (one.contiguous() for one in grads)
+        n_steps = len(acting)
+        l_arriving = torch.zeros_like(arriving)
+        l_arriving[n_steps:] = of_pending
+        l_acting = torch.empty_like(acting)
+        l_U, l_asc, l_y = torch.zeros_like(U[0]), of_asc.clone(), of_y.clone()  # after a step
+        found = [torch.zeros_like(one) for one in of_cells]
+        first = (*settings.arguments(U[0]), settings.detach_reset)
+        states = [one.numpy() for one in (sent, U, asc, y)]
+        coefficients, gradients = ([one.numpy() for one in group] for group in (of_cells, found))
+        acts, arrives = acting.numpy(), arriving.numpy()
+        losses = [one.numpy() for one in (l_U, l_asc, l_y)]
+        with settings.kernels.running(sent):
+            for t in reversed(range(n_steps)):
+                l_sent = of_sent[t]
+                for routes, weight in zip(settings.routes, weights, strict=True):
+                    late = torch.cat([l_arriving[t + delay] for delay in routes.delays], dim=1)
+                    l_sent = l_sent + routes.of_signals(late, weight)
+                l_U += of_U[t]
+                smooth_step.retreat(
+                    *first, *(one[t] for one in states), acts[t], arrives[t], *coefficients,
+                    states[0][t + 1], states[2][t + 1], l_sent.contiguous().numpy(), *losses,
+                    l_acting[t].numpy(), l_arriving[t].numpy(), *gradients,
                 )  # fmt: skip
-                after_y[2, b, i, r] = synapse[3, i, r] * y1_slow + synapse[5, i, r] * arrived
-                after_y[3, b, i, r] = synapse[4, i, r] * y1_slow + synapse[3, i, r] * y2_slow
-            after_U[b, i] = v
-            sent[b, i] = per_step / (one + math.exp((membrane[2, i] - v) / sigma))
-
-
-@njit(cache=True, parallel=True)
-def advance(
-    threaded, sigma, per_step, before_sent, U, asc, y, current, arriving, membrane, adaptation,
-    synapse, sent, after_U, after_asc, after_y,
-):  # fmt: skip
-    """One step: writes sent, after_U, after_asc and after_y; before_sent is what the step before sent."""
-    n = U.shape[1]
-    n_tasks = -(-n // CELLS_PER_TASK)
-    if threaded:
-        for task in prange(n_tasks):
-            lo = task * CELLS_PER_TASK
-            _block(
-                lo, min(lo + CELLS_PER_TASK, n), sigma, per_step, before_sent, U, asc, y, current,
-                arriving, membrane, adaptation, synapse, sent, after_U, after_asc, after_y,
-            )  # fmt: skip
-    else:
-        _block(
-            0, n, sigma, per_step, before_sent, U, asc, y, current, arriving, membrane, adaptation,
-            synapse, sent, after_U, after_asc, after_y,
-        )  # fmt: skip
-
-
-@kernel()
-def _block_adjoint(
-    lo, hi, sigma, per_step, detach_reset, before_sent, U, asc, y, current, arriving, membrane,
-    adaptation, synapse, after_sent, after_asc, l_sent, l_U, l_asc, l_y, l_current, l_arriving,
-    g_membrane, g_adaptation, g_synapse,
-):  # fmt: skip
-    """Adjoint of `_block`; l_U, l_asc and l_y turn from after the step to before it."""
-    n_batch, n_receptors = U.shape[0], synapse.shape[2]
-    one, zero = U.dtype.type(1), U.dtype.type(0)
-    for b in range(n_batch):
-        for i in range(lo, hi):
-            before = U[b, i]
-            s, sent = before_sent[b, i], after_sent[b, i]
-            of_sent = l_sent[b, i] * sent * (one - sent / per_step) / sigma
-            u = l_U[b, i] + of_sent
-            constant = current[b, i]
-            of_constant = u * membrane[1, i]
-            of_s = -u * (before - membrane[3, i])
-            for a in range(asc.shape[2]):
-                constant += after_asc[b, i, a]
-                was = asc[b, i, a]
-                stays = adaptation[2, i, a] - one
-                of_now = l_asc[b, i, a] + of_constant
-                of_s += of_now * (adaptation[1, i, a] + was * stays)
-                l_asc[b, i, a] = of_now * (adaptation[0, i, a] + s * stays)
-                g_adaptation[0, i, a] += of_now * was
-                g_adaptation[1, i, a] += of_now * s
-                g_adaptation[2, i, a] += of_now * s * was
-            if detach_reset:
-                of_s = zero
-            of_before = of_s * s * (one - s / per_step) / sigma
-            l_U[b, i] = u * (membrane[0, i] - s) + of_before
-            l_current[b, i] = of_constant
-            g_membrane[0, i] += u * before
-            g_membrane[1, i] += u * constant
-            g_membrane[2, i] -= of_sent + of_before
-            g_membrane[3, i] += u * s
-            for r in range(n_receptors):
-                arrived = arriving[b, i * n_receptors + r]
-                y1_fast, y2_fast, y1_slow, y2_slow = (
-                    y[0, b, i, r], y[1, b, i, r], y[2, b, i, r], y[3, b, i, r],
-                )  # fmt: skip
-                l1_fast, l2_fast, l1_slow, l2_slow = (
-                    l_y[0, b, i, r], l_y[1, b, i, r], l_y[2, b, i, r], l_y[3, b, i, r],
-                )  # fmt: skip
-                g_synapse[0, i, r] += l1_fast * y1_fast + l2_fast * y2_fast
-                g_synapse[1, i, r] += l2_fast * y1_fast
-                g_synapse[2, i, r] += l1_fast * arrived
-                g_synapse[3, i, r] += l1_slow * y1_slow + l2_slow * y2_slow
-                g_synapse[4, i, r] += l2_slow * y1_slow
-                g_synapse[5, i, r] += l1_slow * arrived
-                g_synapse[6, i, r] += u * y1_fast
-                g_synapse[7, i, r] += u * y2_fast
-                g_synapse[8, i, r] += u * y1_slow
-                g_synapse[9, i, r] += u * y2_slow
-                g_synapse[10, i, r] += l2_fast * arrived
-                g_synapse[11, i, r] += u * arrived
-                l_arriving[b, i * n_receptors + r] = (
-                    synapse[2, i, r] * l1_fast + synapse[10, i, r] * l2_fast
-                    + synapse[5, i, r] * l1_slow + synapse[11, i, r] * u
-                )  # fmt: skip
-                l_y[0, b, i, r] = (
-                    synapse[0, i, r] * l1_fast + synapse[1, i, r] * l2_fast + synapse[6, i, r] * u
-                )
-                l_y[1, b, i, r] = synapse[0, i, r] * l2_fast + synapse[7, i, r] * u
-                l_y[2, b, i, r] = (
-                    synapse[3, i, r] * l1_slow + synapse[4, i, r] * l2_slow + synapse[8, i, r] * u
-                )
-                l_y[3, b, i, r] = synapse[3, i, r] * l2_slow + synapse[9, i, r] * u
-
-
-@njit(cache=True, parallel=True)
-def retreat(
-    threaded, sigma, per_step, detach_reset, before_sent, U, asc, y, current, arriving, membrane,
-    adaptation, synapse, after_sent, after_asc, l_sent, l_U, l_asc, l_y, l_current, l_arriving,
-    g_membrane, g_adaptation, g_synapse,
-):  # fmt: skip
-    """The adjoint of a step, in place; adds to the gradients g_ of the coefficients."""
-    n = U.shape[1]
-    n_tasks = -(-n // CELLS_PER_TASK)
-    if threaded:
-        for task in prange(n_tasks):
-            lo = task * CELLS_PER_TASK
-            _block_adjoint(
-                lo, min(lo + CELLS_PER_TASK, n), sigma, per_step, detach_reset, before_sent, U, asc,
-                y, current, arriving, membrane, adaptation, synapse, after_sent, after_asc, l_sent,
-                l_U, l_asc, l_y, l_current, l_arriving, g_membrane, g_adaptation, g_synapse,
-            )  # fmt: skip
-    else:
-        _block_adjoint(
-            0, n, sigma, per_step, detach_reset, before_sent, U, asc, y, current, arriving, membrane,
-            adaptation, synapse, after_sent, after_asc, l_sent, l_U, l_asc, l_y, l_current,
-            l_arriving, g_membrane, g_adaptation, g_synapse,
-        )  # fmt: skip
+        of_weights: list[Tensor | None] = [None] * len(weights)
+        for k, routes in enumerate(settings.routes):
+            if ctx.needs_input_grad[-len(weights) + k]:
+                late = [l_arriving[delay : n_steps + delay] for delay in routes.delays]
+                late = torch.cat(late, dim=2).flatten(0, 1)
+                of_weights[k] = routes.of_weights(late, sent[1:].flatten(0, 1))
+        return None, l_acting, l_arriving, l_U, l_asc, l_y, *found, *of_weights
