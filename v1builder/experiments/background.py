@@ -176,17 +176,21 @@ class _Trial:
         self.has_recurrence = len(bare.edges) < len(ablated.edges)
         self._single = len(np.unique(ablated.membrane.group_of[changed])) > changed.sum() / 2
         places = _places(ablated, changed, _PLACES if self._single else 1)
-        self.model_of = _models(ablated, sum(target[np.argsort(at)] for at in places), changed)
+        of_cells = np.sum([target[np.argsort(at)] for at in places], axis=0)
+        self.model_of = _models(ablated, of_cells, changed)
         self._tried = [(_exchanged(bare, at), self.model_of[at]) for at in places]
-        self.wanted = sum(self._of_models(target, of) for _, of in self._tried)
+        self.wanted = np.sum([self._of_models(target, of) for _, of in self._tried], axis=0)
         self.kept = self._of_models(changed, self.model_of) == 0
         self.n_models = int((~self.kept).sum())
 
     def fired(self, factor: Array) -> Array:
         """[model] spikes in all places with the background multiplied by `factor`, [model]."""
-        return sum(
-            self._of_models(self._counts(with_factors(network, factor[of])), of)
-            for network, of in self._tried
+        return np.sum(
+            [
+                self._of_models(self._counts(with_factors(network, factor[of])), of)
+                for network, of in self._tried
+            ],
+            axis=0,
         )
 
     def missing(self, factor: Array) -> Array:

@@ -168,10 +168,9 @@ class _SmoothRollout(torch.autograd.Function):
         acts, arrives = acting.numpy(), arriving.numpy()
         with settings.kernels.running(U):
             for t in range(n_steps):
-                smooth_step.advance(
-                    *first, *(one[t] for one in states), acts[t], arrives[t], *coefficients,
-                    *(one[t + 1] for one in states),
-                )  # fmt: skip
+                before, after = [one[t] for one in states], [one[t + 1] for one in states]
+                given = [*first, *before, acts[t], arrives[t], *coefficients, *after]
+                smooth_step.advance(*given)
                 for routes, weight in zip(settings.routes, weights, strict=True):
                     parts = routes.product(kept[0][t + 1], weight).chunk(len(routes.delays), dim=1)
                     for delay, part in zip(routes.delays, parts, strict=True):
@@ -207,11 +206,11 @@ class _SmoothRollout(torch.autograd.Function):
                     late = torch.cat([l_arriving[t + delay] for delay in routes.delays], dim=1)
                     l_sent = l_sent + routes.of_signals(late, weight)
                 l_U += of_U[t]
-                smooth_step.retreat(
-                    *first, *(one[t] for one in states), acts[t], arrives[t], *coefficients,
-                    states[0][t + 1], states[2][t + 1], l_sent.contiguous().numpy(), *losses,
-                    l_acting[t].numpy(), l_arriving[t].numpy(), *gradients,
-                )  # fmt: skip
+                before, after = [one[t] for one in states], [states[k][t + 1] for k in (0, 2)]
+                given = [*first, *before, acts[t], arrives[t], *coefficients, *after]
+                given += [l_sent.contiguous().numpy(), *losses, l_acting[t].numpy()]
+                given += [l_arriving[t].numpy(), *gradients]
+                smooth_step.retreat(*given)
         of_weights: list[Tensor | None] = [None] * len(weights)
         for k, routes in enumerate(settings.routes):
             if ctx.needs_input_grad[-len(weights) + k]:
