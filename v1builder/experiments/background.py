@@ -109,14 +109,14 @@ def calibrated(
         return Tuned(ablated, {"tuned_models": 0})
     trial = _Trial(ablated, intact, gray, model, affected)
     tuning = _Tuning(trial.kept)
-    tuning.bisect(trial.fired, trial.wanted, _BISECTIONS)
-    if trial.has_recurrence:
-        wanted = np.clip(
-            trial.wanted + trial.missing(tuning.factor),
-            trial.wanted / _AROUND,
-            trial.wanted * _AROUND,
-        )
-        tuning.look_around(_AROUND)
+    # Roughly first, in its own places alone.
+    tuning.bisect(lambda factor: trial.fired(factor, 1), trial.wanted(1), _BISECTIONS)
+    if trial.has_recurrence or trial.n_places > 1:
+        wanted = trial.wanted()
+        missing = trial.missing(tuning.factor)
+        wanted = np.clip(wanted + missing, wanted / _AROUND, wanted * _AROUND)
+        # A model of many cells that fired as wanted untuned stays as it is; a single cell may by chance.
+        tuning.look_around(_AROUND, trial.kept if trial.n_places > 1 else tuning.factor == 1)
         tuning.bisect(trial.fired, wanted, _BISECTIONS_AROUND)
     factor = tuning.factor[trial.model_of]
     record = _record(ablated, factor, tuning.reached[trial.model_of], trial.n_models)
@@ -140,7 +140,7 @@ def overdriven(
         return np.zeros(intact.n_cells, bool)
     trial = _Trial(ablated, intact, gray, model, affected)
     spikes = trial.fired(np.where(trial.kept, 1.0, _NEXT_TO_NONE))
-    too_many = (~trial.kept & (spikes > _EXCESS * trial.wanted))[trial.model_of]
+    too_many = (~trial.kept & (spikes > _EXCESS * trial.wanted()))[trial.model_of]
     largest = self_excitation(intact).max(initial=SELF_EXCITATION_MAX)
     return too_many | (self_excitation(ablated) > largest)
 
@@ -157,7 +157,7 @@ class _Trial:
     Attributes:
         model_of: [n_cells] model of each cell.
         kept: [model] those whose cells the ablation has left alone.
-        wanted: [model] spikes of the intact cells in the places where its cells are tried.
+        n_places: in how many places every cell is tried.
         has_recurrence: whether the network has edges among its cells.
     """
 
@@ -175,20 +175,26 @@ class _Trial:
         bare = ablated.without_recurrence()
         self.has_recurrence = len(bare.edges) < len(ablated.edges)
         self._single = len(np.unique(ablated.membrane.group_of[changed])) > changed.sum() / 2
-        places = _places(ablated, changed, _PLACES if self._single else 1)
+        self.n_places = _PLACES if self._single else 1
+        places = _places(ablated, changed, self.n_places)
         of_cells = np.sum([target[np.argsort(at)] for at in places], axis=0)
         self.model_of = _models(ablated, of_cells, changed)
         self._tried = [(_exchanged(bare, at), self.model_of[at]) for at in places]
-        self.wanted = np.sum([self._of_models(target, of) for _, of in self._tried], axis=0)
+        self._target = target
         self.kept = self._of_models(changed, self.model_of) == 0
         self.n_models = int((~self.kept).sum())
 
-    def fired(self, factor: Array) -> Array:
-        """[model] spikes in all places with the background multiplied by `factor`, [model]."""
+    def wanted(self, n_places: int | None = None) -> Array:
+        """[model] spikes of the intact cells in the first so many places of its cells; in all unless said."""
+        tried = self._tried[:n_places]
+        return np.sum([self._of_models(self._target, of) for _, of in tried], axis=0)
+
+    def fired(self, factor: Array, n_places: int | None = None) -> Array:
+        """[model] spikes there with the background multiplied by `factor`, [model]."""
         return np.sum(
             [
                 self._of_models(self._counts(with_factors(network, factor[of])), of)
-                for network, of in self._tried
+                for network, of in self._tried[:n_places]
             ],
             axis=0,
         )
@@ -204,9 +210,9 @@ class _Trial:
             return self._of_models(lost, self.model_of)
         population = group_cells(self._ablated.cells, "population").of_cell
         share = np.bincount(population, lost) / np.maximum(np.bincount(population, before), 1)
-        of_model = np.zeros(len(self.wanted))
+        of_model = np.zeros(len(self.kept))
         of_model[self.model_of] = share[population]
-        return self.wanted * of_model
+        return self.wanted() * of_model
 
     def _of_models(self, values: NDArray[Any], model_of: NDArray[np.int64]) -> Array:
         return np.bincount(model_of, values, self.model_of.max() + 1).astype(np.float64)
@@ -258,9 +264,9 @@ class _Tuning:
         self.factor = np.where(self._kept, self.factor, pointed)
         self.reached &= self._kept | ((self._low > low) & (self._high < high))
 
-    def look_around(self, times: float) -> None:
-        """New brackets around the present factors; models that fired as wanted untuned stay kept."""
-        self._kept = self.factor == 1
+    def look_around(self, times: float, kept: NDArray[np.bool_]) -> None:
+        """New brackets around the present factors, but for models that are `kept`."""
+        self._kept = kept
         self._low = self.factor / times
         self._high = np.minimum(self.factor * times, FACTOR_MAX)
 
