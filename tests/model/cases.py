@@ -230,3 +230,18 @@ def compare(backend, case: Case, **how):
     gradients = case.gradients(expected)
     assert all(bool(g.any()) for g in gradients.values())
     assert_close(case.gradients(got), gradients, tolerance)
+
+
+def assert_same_for_any_number_of_threads(backend, case: Case):
+    """Outputs and gradients are the same bytes."""
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            rollout = case.run(backend)
+            results.append(outputs(rollout) | case.gradients(rollout))
+    finally:
+        torch.set_num_threads(before)
+    for name, value in results[0].items():
+        assert torch.equal(results[1][name], value), name

@@ -13,6 +13,7 @@ from cases import (
     Case,
     PlasticCase,
     assert_close,
+    assert_same_for_any_number_of_threads,
     compare,
     map_floats,
     outputs,
@@ -170,17 +171,7 @@ def test_same_bytes_for_any_number_of_threads(all_to_all, monkeypatch):
     case = Case(**size, steps=12, receptors=2, dtype=torch.float32)
     if all_to_all:
         case = dense(case)
-    before = torch.get_num_threads()
-    results = []
-    try:
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            rollout = case.run(fused)
-            results.append(outputs(rollout) | case.gradients(rollout))
-    finally:
-        torch.set_num_threads(before)
-    for name, value in results[0].items():
-        assert torch.equal(results[1][name], value), name
+    assert_same_for_any_number_of_threads(fused, case)
 
 
 def test_arguments_are_left_alone():
@@ -278,17 +269,7 @@ def test_smooth_cells_along_dense_and_along_few_edges(monkeypatch):
 def test_smooth_cells_are_the_same_bytes_for_any_number_of_threads(monkeypatch):
     monkeypatch.setattr(smooth, "_THREADED_FROM", 0)
     case = with_smooth_cells(Case(cells=300, edges=4000, steps=12, dtype=torch.float32))
-    before = torch.get_num_threads()
-    results = []
-    try:
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            rollout = case.run(fused)
-            results.append(outputs(rollout) | case.gradients(rollout))
-    finally:
-        torch.set_num_threads(before)
-    for name, value in results[0].items():
-        assert torch.equal(results[1][name], value), name
+    assert_same_for_any_number_of_threads(fused, case)
 
 
 @pytest.mark.parametrize("batch", [1, 3, 9])

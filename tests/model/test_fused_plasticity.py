@@ -4,7 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from cases import TOLERANCE, PlasticCase, assert_close, compare, outputs
+from cases import (
+    TOLERANCE,
+    PlasticCase,
+    assert_close,
+    assert_same_for_any_number_of_threads,
+    compare,
+    outputs,
+)
 
 from v1builder.model.backends import get_backend, reference
 from v1builder.model.backends.cpu import passes
@@ -98,17 +105,7 @@ def test_same_bytes_for_any_number_of_threads(monkeypatch):
     case = PlasticCase(
         sites=sites, cells=4500, edges=60000, steps=12, receptors=2, dtype=torch.float32
     )
-    before = torch.get_num_threads()
-    results = []
-    try:
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            rollout = case.run(fused)
-            results.append(outputs(rollout) | case.gradients(rollout))
-    finally:
-        torch.set_num_threads(before)
-    for name, value in results[0].items():
-        assert torch.equal(results[1][name], value), name
+    assert_same_for_any_number_of_threads(fused, case)
 
 
 def test_backward_twice_gives_the_same_and_arguments_are_left_alone():
