@@ -356,29 +356,30 @@ def test_exponential_currents_and_delta_synapses():
 
 def test_auto_takes_the_fastest_that_can(monkeypatch, caplog):
     def on_device(device, uncompiled=None):
-        return SimpleNamespace(device=SimpleNamespace(type=device), uncompiled=uncompiled)
+        device = SimpleNamespace(type=device)
+        return SimpleNamespace(device=device, uncompiled=uncompiled, graded=False)
 
-    assert backends._choose(on_device("cuda")) == ("triton", None)
-    assert backends._choose(on_device("cpu")) == ("fused", None)
-    assert backends._choose(on_device("mps")) == ("reference", "tensors on mps")
-    name, reason = backends._choose(on_device("cuda", "a graded signal"))
+    assert backends._choose(on_device("cuda"), False) == ("triton", None)
+    assert backends._choose(on_device("cpu"), False) == ("fused", None)
+    assert backends._choose(on_device("mps"), False) == ("reference", "tensors on mps")
+    name, reason = backends._choose(on_device("cuda", "a graded signal"), False)
     assert name == "reference"
     assert "a graded signal" in reason
     monkeypatch.setattr(backends, "find_spec", lambda name: None if name == "triton" else object())
-    name, reason = backends._choose(on_device("cuda"))
+    name, reason = backends._choose(on_device("cuda"), False)
     assert name == "reference"
     assert "triton is missing" in reason
 
 
 def test_auto_says_once_why_it_took_the_reference(monkeypatch, caplog):
     monkeypatch.setattr(backends, "_said", set())
-    case = Case(steps=2)
+    case = PlasticCase(steps=2)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             case.run(get_backend("auto"), propagators=smooth(case.propagators))
     (said,) = [record.getMessage() for record in caplog.records]
     assert "the reference backend computes this model" in said
-    assert "graded signal" in said
+    assert "short-term plasticity" in said
 
 
 COMPILE = """

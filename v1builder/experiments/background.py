@@ -13,8 +13,8 @@ digit: an ablation that changes nothing changes nothing.
 Cells that share a row of parameters and a population are one model. Where most models are a single cell
 (cells drawn anew), each is tried in several places of its population: a model is to fire as much as
 others there, which its own place and its few spikes say badly. Models that fired too rarely to be tuned
-one by one share the factor of the others of their population. Cells that an ablation leaves alone are not
-tuned.
+one by one share the factor of the others of their population. Cells that an ablation leaves as they
+were are not tuned.
 
 Cells unlike those that were recorded (a dose above 1, cells drawn anew) may fire too much without any
 background: 7 % of the cells of a column of 200 um with a dose of 1.5, several times as much as before. Others
@@ -32,7 +32,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from v1builder.load.carrying import background_edges, background_ratio, with_membrane
+from v1builder.load.carrying import (
+    background_edges,
+    background_ratio,
+    background_weight,
+    with_membrane,
+)
 from v1builder.load.groups import group_cells
 from v1builder.load.network import GroupedValues, Network
 from v1builder.model import V1Network
@@ -109,6 +114,11 @@ def calibrated(
         return Tuned(ablated, {"tuned_models": 0})
     trial = _Trial(ablated, intact, gray, model, affected)
     tuning = _Tuning(trial.kept)
+    if trial.kept.all():
+        return Tuned(
+            ablated,
+            _record(ablated, tuning.factor[trial.model_of], tuning.reached[trial.model_of], 0),
+        )
     # Roughly first, in its own places alone.
     tuning.bisect(lambda factor: trial.fired(factor, 1), trial.wanted(1), _BISECTIONS)
     if trial.has_recurrence or trial.n_places > 1:
@@ -170,7 +180,9 @@ class _Trial:
         affected: NDArray[np.bool_] | None,
     ):
         self._ablated, self._intact, self._gray, self._module = ablated, intact, gray, module
-        changed = np.ones(intact.n_cells, bool) if affected is None else affected
+        changed = ~_same_cells(ablated, intact)
+        if affected is not None:
+            changed &= affected
         target = self._counts(intact.without_recurrence())
         bare = ablated.without_recurrence()
         self.has_recurrence = len(bare.edges) < len(ablated.edges)
@@ -222,6 +234,19 @@ class _Trial:
         spikes, model = SpikeCounts(), self._module(network)
         observe(model, {name: self._gray[name] for name in model.input_sizes}, [spikes])
         return spikes.counts.sum(axis=0)
+
+
+def _same_cells(a: Network, b: Network) -> NDArray[np.bool_]:
+    """[n_cells] cells that are the same in both, but for rounding: an ablation has left them as they were."""
+    pairs = [(a.membrane.per_cell(name), b.membrane.per_cell(name)) for name in b.membrane.values]
+    pairs.append((background_weight(a), background_weight(b)))
+    same = [
+        np.isclose(one, other, rtol=1e-9, atol=1e-12, equal_nan=True)
+        .reshape(a.n_cells, -1)
+        .all(axis=1)
+        for one, other in pairs
+    ]
+    return np.all(same, axis=0)
 
 
 def _has_new_models(ablated: Network, intact: Network) -> bool:

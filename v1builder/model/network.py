@@ -1,6 +1,7 @@
 """A network as a torch module: parameters and time; what happens in a step is said by its neuron."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -180,6 +181,20 @@ class V1Network(nn.Module):
         self.neuron.inspect(self.cells())
         if backend != "auto":
             check_supported(self.propagators(), backend, n_sites > 0)
+
+    @contextmanager
+    def computed_with(self, backend: str) -> Iterator[None]:
+        """Let another backend compute inside the block: "reference" alone has gradients of gradients.
+
+        Raises:
+            ConfigError: the backend is unknown or cannot run here.
+        """
+        before = self._backend, self._rollout
+        self._backend, self._rollout = backend, get_backend(backend)
+        try:
+            yield
+        finally:
+            self._backend, self._rollout = before
 
     def _edges(self) -> Iterator[Edges]:
         return cast(Iterator[Edges], iter(self.edges.values()))

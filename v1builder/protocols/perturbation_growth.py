@@ -65,7 +65,9 @@ class PerturbationGrowth(Protocol):
             values = self._of_twins(distance, preparation)
         else:
             no_twins = (np.nan, "of smooth cells the derivative is followed, there are no twins")
-            values = [self._smooth(preparation), no_twins, no_twins]
+            # The largest exponent is found from gradients of gradients.
+            with preparation.model.computed_with("reference"):
+                values = [self._smooth(preparation), no_twins, no_twins]
         for (measure, unit), (value, reason) in zip(self.gives.items(), values, strict=True):
             n = 0 if reason else preparation.model.n_cells
             yield MeasureRow(measure, unit, WINDOW, "network", "network", value, n, reason)
