@@ -186,8 +186,8 @@ class _Trial:
         target = self._counts(intact.without_recurrence())
         bare = ablated.without_recurrence()
         self.has_recurrence = len(bare.edges) < len(ablated.edges)
-        self._single = len(np.unique(ablated.membrane.group_of[changed])) > changed.sum() / 2
-        self.n_places = _PLACES if self._single else 1
+        single = len(np.unique(ablated.membrane.group_of[changed])) > changed.sum() / 2
+        self.n_places = _PLACES if single else 1
         places = _places(ablated, changed, self.n_places)
         of_cells = np.sum([target[np.argsort(at)] for at in places], axis=0)
         self.model_of = _models(ablated, of_cells, changed)
@@ -218,7 +218,7 @@ class _Trial:
         """
         before = self._counts(self._intact)
         lost = before - self._counts(with_factors(self._ablated, factor[self.model_of]))
-        if not self._single:
+        if self.n_places == 1:
             return self._of_models(lost, self.model_of)
         population = group_cells(self._ablated.cells, "population").of_cell
         share = np.bincount(population, lost) / np.maximum(np.bincount(population, before), 1)

@@ -17,13 +17,13 @@ class Fused(Compiled):
 
     def cannot(self, propagators: Coefficients, plastic: bool = False) -> str | None:
         """GLIFR has kernels of its own, without short-term plasticity."""
-        if not propagators.graded:
+        if not _is_glifr(propagators):
             return super().cannot(propagators, plastic)
         return "GLIFR cells with short-term plasticity" if plastic else None
 
     def __call__(self, propagators: Coefficients, *args: Any, **kwargs: Any) -> Rollout:
         """Run the steps."""
-        if not propagators.graded:
+        if not _is_glifr(propagators):
             return super().__call__(propagators, *args, **kwargs)
         self.require(propagators, kwargs.get("plasticity") is not None)
         kernels = self.kernels()
@@ -39,3 +39,9 @@ class Fused(Compiled):
         from v1builder.model.backends.cpu.kernels import CpuKernels
 
         return CpuKernels()
+
+
+def _is_glifr(propagators: Coefficients) -> bool:
+    from v1builder.model.neurons.glifr import SmoothPropagators
+
+    return isinstance(propagators, SmoothPropagators)

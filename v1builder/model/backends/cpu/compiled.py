@@ -83,7 +83,7 @@ def _on_every_lane(builder, value, lanes):
 
 
 def _add_dots(n_sources: int) -> Any:
-    """See `add_dots`."""
+    """See `add_dots_8`."""
 
     def typed(_, out, weight, arrival):
         def codegen(context, builder, signature, arguments):

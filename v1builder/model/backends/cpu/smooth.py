@@ -35,14 +35,13 @@ class _Settings:
 
     Attributes:
         kernels: whose threads compute.
-        sigma_V, per_step: of `SmoothSpike`.
+        smooth: what a cell sends.
         detach_reset: no gradient through reset and after-spike currents.
         routes: of the recurrent edges.
     """
 
     kernels: Kernels
-    sigma_V: float  # noqa: N815
-    per_step: float
+    smooth: SmoothSpike
     detach_reset: bool
     routes: tuple[Routes, ...]
 
@@ -50,7 +49,7 @@ class _Settings:
         """First arguments of the kernels: threaded, sigma, per_step."""
         threaded = torch.get_num_threads() > 1 and like.numel() >= _THREADED_FROM
         number = like.numpy().dtype.type
-        return threaded, number(self.sigma_V), number(self.per_step)
+        return threaded, number(self.smooth.sigma_V), number(self.smooth.per_step)
 
 
 def rollout(
@@ -98,8 +97,7 @@ def rollout(
     injected = injected.expand(n_batch, n_steps, n_cells).transpose(0, 1)
     settings = _Settings(
         kernels,
-        p.smooth.sigma_V,
-        p.smooth.per_step,
+        p.smooth,
         detach_reset,
         tuple(routes for routes, _ in recurrent),
     )
@@ -156,7 +154,7 @@ class _SmoothRollout(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         n_steps = len(acting)
         arriving, acting = arriving.clone(), acting.contiguous()
-        of_start = SmoothSpike(settings.sigma_V, settings.per_step).expected(U, membrane[2])
+        of_start = settings.smooth.expected(U, membrane[smooth_step.MEMBRANE.index("V_th")])
         start = (of_start, U, asc, y)
         kept = [one.new_empty(n_steps + 1, *one.shape) for one in start]
         for one, at_start in zip(kept, start, strict=True):
